@@ -1,0 +1,80 @@
+"""Random views of a batch, made on the device that trains: the image is warped and its lanes move exactly with it.
+
+Shapes: B batch, L lane slots, P = 6 control points, S samples, 2 = (x, y) in [0, 1].
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bezier import refit, sample
+from config import AugmentConfig
+from lanes import LaneTarget, to_slots
+
+SAMPLES = 32
+
+
+def augment(images: Tensor, target: LaneTarget, settings: AugmentConfig, generator: torch.Generator
+            ) -> tuple[Tensor, LaneTarget]:
+    """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target.
+
+    Random numbers come from a CPU generator whatever the device, so that a seed means the same everywhere.
+    """
+    height, width = images.shape[2:]
+    matrix = random_affine(len(images), settings, width / height, generator).to(images.device)
+    grid = F.affine_grid(_sampling_matrix(matrix), list(images.shape), align_corners=False)
+    images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
+    gain, offset = (v.to(images.device) for v in random_colour(len(images), settings, generator))
+    return torch.addcmul(offset, images, gain).clamp_(0, 255), warp_lanes(target, matrix)
+
+
+def random_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:
+    """Matrices (B, 2, 3) that move a point (x, y, 1) of the image to its place in the new view.
+
+    The view is turned and scaled about the centre of the image, in pixels (aspect = width / height), shifted,
+    and mirrored.
+    """
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * limit
+
+    angle = uniform(math.radians(settings.rotate))
+    scale = torch.exp(uniform(math.log1p(settings.scale)))
+    mirror = torch.where(torch.rand(count, generator=generator) < settings.flip, -1.0, 1.0)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    linear = torch.stack((mirror * cos, -mirror * sin / aspect, sin * aspect, cos), dim=1).view(-1, 2, 2)
+    shift = torch.stack((uniform(settings.shift), uniform(settings.shift)), dim=1)
+    centre = torch.full((count, 2), 0.5)
+    offset = centre - (linear @ centre.unsqueeze(-1)).squeeze(-1) + shift
+    return torch.cat((linear, offset.unsqueeze(-1)), dim=2)
+
+
+def random_colour(count: int, settings: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Gain and offset (B, 3, 1, 1) for RGB values in [0, 255]: brightness, contrast about grey, and tint."""
+    def uniform(limit: float, channels: int = 1) -> Tensor:
+        return (torch.rand(count, channels, 1, 1, generator=generator) * 2 - 1) * limit
+
+    brightness = torch.exp(uniform(math.log1p(settings.brightness)))
+    contrast = torch.exp(uniform(math.log1p(settings.contrast)))
+    tint = torch.exp(uniform(math.log1p(settings.colour), channels=3))
+    return brightness * contrast * tint, (127.5 * (1 - contrast)).expand(-1, 3, -1, -1)
+
+
+def warp_lanes(target: LaneTarget, matrix: Tensor) -> LaneTarget:
+    """Lanes under matrices (B, 2, 3): the part that stays inside the image, refitted, in its new slots."""
+    curves = sample(target.points, SAMPLES)  # (B, L, S, 2)
+    moved = curves @ matrix[:, None, :, :2].transpose(2, 3) + matrix[:, None, None, :, 2]
+    inside = ((moved >= 0) & (moved <= 1)).all(-1)
+    points, valid = refit(moved, inside)
+    return to_slots(points, target.exists & valid, target.exists.shape[1])
+
+
+def _sampling_matrix(matrix: Tensor) -> Tensor:
+    """The inverse of matrix (B, 2, 3), in the [-1, 1] coordinates of affine_grid: from new view to old."""
+    linear, offset = matrix[:, :, :2], matrix[:, :, 2]
+    (a, b), (c, d) = linear[:, 0].unbind(1), linear[:, 1].unbind(1)
+    inverse = torch.stack((d, -b, -c, a), dim=1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
+    # x01 = (x11 + 1) / 2 on both sides: x11_old = inverse (x11_new + 1 - 2 offset) - 1
+    shift = (inverse @ (1 - 2 * offset).unsqueeze(-1)).squeeze(-1) - 1
+    return torch.cat((inverse, shift.unsqueeze(-1)), dim=2)

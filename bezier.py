@@ -1,0 +1,107 @@
+"""Geometry of lane curves: quintic Béziers in one canonical form, as pure tensor functions.
+
+Shapes: P = 6 control points, S samples, R rows, N polyline points, 2 = (x, y); `...` is any batch.
+x grows to the right, y downwards, both in [0, 1] of the image. P0 is the far (upper) end, P5 the near one.
+
+Canonical form: y is linear in t, that is, the six control points are equally spaced in y. A lane then has one
+set of control points and no other (with a free parametrisation the same lane has many, and a network that is
+asked for all of them answers with their average), and "x at row y" needs no root finding.
+"""
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+DEGREE = 5
+CONTROL_POINTS = DEGREE + 1
+
+
+def bernstein(t: Tensor, degree: int = DEGREE) -> Tensor:
+    """Bernstein basis at t (...), as (..., degree + 1): C(n, k) t^k (1 - t)^(n - k)."""
+    k = torch.arange(degree + 1, device=t.device, dtype=t.dtype)
+    binomial = torch.tensor([math.comb(degree, i) for i in range(degree + 1)], device=t.device, dtype=t.dtype)
+    t = t.unsqueeze(-1)
+    return binomial * t**k * (1 - t) ** (degree - k)
+
+
+@functools.lru_cache(maxsize=16)
+def sample_basis(samples: int, device: torch.device | None = None) -> Tensor:
+    """Basis (S, P) at `samples` equally spaced t in [0, 1]."""
+    return bernstein(torch.linspace(0, 1, samples)).to(device)
+
+
+@functools.lru_cache(maxsize=16)
+def fit_matrix(samples: int, device: torch.device | None = None) -> Tensor:
+    """Least-squares matrix (P, S) from values at `samples` equally spaced t to control values."""
+    return torch.linalg.pinv(bernstein(torch.linspace(0, 1, samples, dtype=torch.float64))).float().to(device)
+
+
+def sample(control: Tensor, samples: int) -> Tensor:
+    """Points (..., S, 2) at equally spaced t on the curves control (..., P, 2)."""
+    return sample_basis(samples, control.device).to(control.dtype) @ control
+
+
+def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """x of canonical curves control (..., P, 2) at rows (R) in [0, 1], and where the curve covers the row.
+
+    Returns x (..., R) and t (..., R). A row lies on the curve where 0 <= t <= 1; elsewhere x is that of the
+    nearer end, so that a decoder may allow a tolerance at the ends without extrapolating a quintic.
+    """
+    y_far, y_near = control[..., 0, 1, None], control[..., -1, 1, None]
+    t = (rows - y_far) / (y_near - y_far).clamp(min=1e-6)
+    x = (bernstein(t.clamp(0, 1)) * control[..., None, :, 0]).sum(-1)
+    return x, t
+
+
+def canonical(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
+    """Control points (..., P, 2) from control x (..., P) and the two ends y_far, y_near (...)."""
+    fraction = torch.linspace(0, 1, CONTROL_POINTS, device=x.device, dtype=x.dtype)
+    y = y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction
+    return torch.stack((x, y), dim=-1)
+
+
+def fit(points: Tensor) -> Tensor:
+    """Canonical control points (P, 2) of the least-squares curve through a polyline (N, 2), N >= 2.
+
+    Few points leave a quintic free to swing between them, so the degree grows with their number and the
+    result is raised to a quintic. Raises ValueError for fewer than two points or a polyline without height.
+    """
+    points = points.double()
+    points = points[points[:, 1].argsort()]
+    if len(points) < 2 or points[-1, 1] - points[0, 1] < 1e-6:
+        raise ValueError(f"a lane needs two points on different rows, found {len(points)} point(s)")
+    y_far, y_near = points[0, 1], points[-1, 1]
+    t = (points[:, 1] - y_far) / (y_near - y_far)
+    degree = min(DEGREE, max(1, len(points) // 2))
+    x = torch.linalg.lstsq(bernstein(t, degree), points[:, :1], driver="gelsd").solution[:, 0]
+    for n in range(degree, DEGREE):  # degree elevation n -> n + 1 (Farin, Curves and Surfaces for CAGD, 5.1)
+        k = torch.arange(1, n + 1, dtype=x.dtype) / (n + 1)
+        x = torch.cat((x[:1], k * x[:-1] + (1 - k) * x[1:], x[-1:]))
+    return canonical(x, y_far, y_near).float()
+
+
+def refit(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Canonical curves through the inside part of sampled ones, batched and on any device.
+
+    points (..., S, 2) run along each curve and inside (..., S) says which of them are in the image. Returns
+    control points (..., P, 2) and valid (...): False where fewer than two points are inside or the part that
+    is left has no height. y must be monotone along the curve, as it is for a lane that is turned by less
+    than its own slope; the far end may lie outside, the part inside must be one piece.
+    """
+    x, y = points.unbind(-1)
+    inf = torch.inf
+    y_far = torch.where(inside, y, inf).amin(-1)
+    y_near = torch.where(inside, y, -inf).amax(-1)
+    valid = (inside.sum(-1) >= 2) & (y_near - y_far > 0.02)
+    y_far, y_near = torch.where(valid, y_far, 0.0), torch.where(valid, y_near, 1.0)
+    samples = points.shape[-2]
+    rows = torch.linspace(0, 1, samples, device=x.device, dtype=x.dtype)
+    rows = y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * rows  # (..., S)
+    right = (y.unsqueeze(-2) < rows.unsqueeze(-1)).sum(-1).clamp(1, samples - 1)  # first sample below each row
+    y0, y1 = y.gather(-1, right - 1), y.gather(-1, right)
+    x0, x1 = x.gather(-1, right - 1), x.gather(-1, right)
+    weight = ((rows - y0) / (y1 - y0).clamp(min=1e-6)).clamp(0, 1)
+    control_x = (x0 + (x1 - x0) * weight) @ fit_matrix(samples, x.device).to(x.dtype).T
+    return canonical(control_x, y_far, y_near), valid

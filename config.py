@@ -1,0 +1,234 @@
+"""Settings: frozen dataclasses that mirror config.yaml section by section, loaded, checked and overridden."""
+
+import dataclasses
+import difflib
+import math
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the key, what was found and what is expected."""
+
+
+def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
+    """A dataclass field with a default and the values it may take: low <= value <= high, or one of choices."""
+    return field(default=default, metadata={"low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    root: tuple[str, ...] = ("data/synthetic",)
+    format: str = setting("auto", choices=("auto", "tusimple", "culane", "folder"))
+    split: tuple[str, ...] = ("auto",)
+    weights: tuple[float, ...] = setting((), low=0)
+    cache: bool = True
+    cache_dir: str = "data/cache"
+    cache_gb: float = setting(16.0, low=0)
+    workers: int = setting(-1, low=-1, high=256)
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    train: int = setting(3000, low=1, high=10_000_000)
+    val: int = setting(300, low=1, high=10_000_000)
+    width: int = setting(640, low=160, high=4096)
+    height: int = setting(360, low=90, high=4096)
+    seed: int = setting(0, low=0, high=2**31)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    backbone: str = setting("compact", choices=("compact", "resnet18", "resnet34"))
+    pretrained: bool | str = False
+    width: int = setting(320, low=64, high=4096)
+    height: int = setting(192, low=64, high=4096)
+    slots: int = setting(6, low=2, high=32)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    regression: float = 1.0
+    existence: float = 1.0
+    curvature: float = 0.1
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    flip: float = setting(0.5, low=0, high=1)
+    rotate: float = setting(6.0, low=0, high=30)
+    scale: float = setting(0.2, low=0, high=0.8)
+    shift: float = setting(0.1, low=0, high=0.5)
+    brightness: float = setting(0.3, low=0, high=0.9)
+    contrast: float = setting(0.3, low=0, high=0.9)
+    colour: float = setting(0.2, low=0, high=0.9)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
+    precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
+    epochs: int = setting(14, low=1, high=100_000)
+    batch_size: int = setting(16, low=1, high=65_536)
+    learning_rate: float = setting(2e-3, low=0, high=1)
+    weight_decay: float = setting(0.02, low=0, high=1)
+    warmup: float = setting(0.05, low=0, high=0.9)
+    clip_norm: float = setting(5.0, low=1e-6)
+    ema: float = setting(0.998, low=0, high=0.99999)
+    seed: int = setting(0, low=0, high=2**31)
+    init_from: str = ""
+    checkpoint_dir: str = "checkpoints_fixed"
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    min_diversity: float = setting(0.05, low=0, high=1)
+    patience: int = setting(3, low=1)
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    threshold: float = setting(0.5, low=0, high=1)
+    end_tolerance: float = setting(0.007, low=0, high=0.1)
+    batch_size: int = setting(16, low=1, high=65_536)
+
+
+@dataclass(frozen=True)
+class Config:
+    data: DataConfig = DataConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    guard: GuardConfig = GuardConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+
+def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> Config:
+    """Config from a YAML file (None: the defaults), then `section.key=value` overrides, in order.
+
+    Raises ConfigError in one line for a file that is not YAML, an unknown section or key (naming the nearest
+    known one), and a value of the wrong type or out of range; FileNotFoundError for a missing file.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such configuration file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        values = _parse_yaml(text, str(path)) or {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(values).__name__}")
+    values = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and section and key):
+            raise ConfigError(f"{override!r}: an override reads section.key=value, such as train.epochs=5")
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise ConfigError(f"{path}: section '{section}' is not a list of keys")
+        values[section][key] = _parse_yaml(text, override)
+    return config_from_dict(values, str(path) if path else "settings")
+
+
+def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config:
+    """Config from nested plain values, as to_dict gives them; raises ConfigError as load_config does."""
+    sections = {f.name: f.type for f in dataclasses.fields(Config)}
+    built = {}
+    for name, section in values.items():
+        _check_known(name, sections, f"{source}: unknown section")
+        if section is None:
+            continue
+        if not isinstance(section, dict):
+            raise ConfigError(f"{source}: section '{name}' is not a list of keys but {section!r}")
+        cls = sections[name]
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        for key in section:
+            _check_known(key, fields, f"{source}: unknown key '{name}.{key}'", prefix=f"{name}.")
+        built[name] = cls(**{k: _checked(f"{source}: {name}.{k}", v, fields[k]) for k, v in section.items()})
+    return Config(**built)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values (no tuples), fit for YAML, JSON and a weights-only checkpoint."""
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    return {name: {k: plain(v) for k, v in section.items()} for name, section in dataclasses.asdict(config).items()}
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{source}: not valid YAML: {reason}") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"key {key!r} is written twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _check_known(name: Any, known: typing.Iterable[str], message: str, prefix: str = "") -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+    label = message if prefix else f"{message} '{name}'"
+    raise ConfigError(f"{label}; {hint}")
+
+
+def _checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
+    """The value in its field's type, or ConfigError."""
+    value = _converted(where, value, spec.type)
+    limits = spec.metadata
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, bool) or not isinstance(item, (int, float)):
+            continue
+        if not math.isfinite(item):
+            raise ConfigError(f"{where} is {item}; expected a finite number")
+        if limits and not limits["low"] <= item <= limits["high"]:
+            raise ConfigError(f"{where} is {item}; expected {limits['low']} to {limits['high']}")
+    if limits and limits["choices"] and value not in limits["choices"]:
+        raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(limits['choices'])}")
+    return value
+
+
+def _converted(where: str, value: Any, kind: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:  # a single value stands for a list of one
+        items = value if isinstance(value, (list, tuple)) else (value,)
+        return tuple(_converted(where, item, arguments[0]) for item in items)
+    if arguments:  # bool | str
+        if isinstance(value, arguments):
+            return value
+    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where} is too large a number") from None
+    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__
+    raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {names}")

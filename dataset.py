@@ -1,0 +1,142 @@
+"""Labelled images as the network wants them: the preprocessing, the data set, and the order of an epoch.
+
+Shapes: B batch, L lane slots, N lanes, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bezier import fit
+from formats import DataError, Entry, Label, label
+from lanes import LaneTarget, to_slots
+
+MAX_IMAGE_PIXELS = 100_000_000
+
+
+class Item(NamedTuple):
+    """One preprocessed image (H, W, 3) uint8 RGB with its lanes in slots, its size and what did not fit."""
+
+    image: np.ndarray
+    points: np.ndarray  # (L, P, 2) float32
+    exists: np.ndarray  # (L) bool
+    size_px: tuple[int, int]  # width, height of the file's image
+    left_out: int  # lanes without a slot
+    too_short: int  # lanes with fewer than two points inside the image
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """RGB uint8 (height, width, 3), upright by its EXIF tag. Raises DataError when it cannot be decoded."""
+    try:
+        data = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII names on Windows
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image") from None
+    except (OSError, cv2.error) as error:
+        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if image is None:
+        raise DataError(f"{path}: not an image that OpenCV can decode (truncated or another kind of file?)")
+    if image.shape[0] * image.shape[1] > MAX_IMAGE_PIXELS:
+        raise DataError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels is more than this reader takes")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def preprocess(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """RGB uint8 (H, W, 3) at the network's size. Training and inference both come through here."""
+    shrinking = image.shape[1] >= width and image.shape[0] >= height
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
+    """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
+    curves = []
+    for lane in found.lanes:
+        points = lane / np.float32(size_px)
+        points = points[(points >= 0).all(1) & (points <= 1).all(1)]
+        if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
+            curves.append(fit(torch.from_numpy(points)))
+    if not curves:
+        return LaneTarget(torch.zeros(slots, 6, 2), torch.zeros(slots, dtype=torch.bool)), 0, len(found.lanes)
+    target = to_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
+    target = LaneTarget(target.points[0], target.exists[0])
+    return target, len(curves) - int(target.exists.sum()), len(found.lanes) - len(curves)
+
+
+def read_item(entry: Entry, width: int, height: int, slots: int) -> Item:
+    """Read, decode, resize and fit one entry. Raises DataError naming the file."""
+    image = read_image(entry.image)
+    size_px = (image.shape[1], image.shape[0])
+    target, left_out, too_short = lanes_in_slots(label(entry), size_px, slots)
+    return Item(preprocess(image, width, height), target.points.numpy(), target.exists.numpy(), size_px,
+                left_out, too_short)
+
+
+class LaneDataset(Dataset):
+    """Entries as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
+
+    `pixels`, when given, is a cache of items opened by cache.py; without one every image is decoded each time.
+    """
+
+    def __init__(self, entries: Sequence[Entry], width: int, height: int, slots: int, pixels=None):
+        self.entries, self.width, self.height, self.slots = list(entries), width, height, slots
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, LaneTarget]:
+        if self.pixels is not None:
+            images, points, exists = (a[indices] for a in self.pixels.arrays)
+        else:
+            items = [read_item(self.entries[i], self.width, self.height, self.slots) for i in indices]
+            images, points, exists = (np.stack([item[k] for item in items]) for k in range(3))
+        target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
+        return torch.from_numpy(images).permute(0, 3, 1, 2), target
+
+
+def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers: int, pin: bool) -> DataLoader:
+    """Batches of the data set in the given order; the last one may be smaller.
+
+    workers -1 takes a process a core to decode images, and none where a cache makes a batch a plain copy.
+    """
+    if workers < 0:
+        workers = 0 if dataset.pixels is not None else os.cpu_count() or 1
+    batches = [list(order[i:i + batch_size]) for i in range(0, len(order), batch_size)]
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
+                      multiprocessing_context="spawn" if workers else None)
+
+
+def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
+    return batch
+
+
+def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> list[int]:
+    """Order of an epoch over data sets of `parts` images laid end to end, the same for the same seed and epoch.
+
+    Without weights every image comes once. With weights the epoch keeps its length, and each data set fills
+    its share: a small one by repeating its images evenly, a large one by a new choice each epoch.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    total = sum(parts)
+    if not weights:
+        return torch.randperm(total, generator=generator).tolist()
+    order, start = [], 0
+    for size, weight in zip(parts, weights, strict=True):
+        share = round(total * weight / sum(weights))
+        order += [start + i for i in _cycled(size, share, generator)]
+        start += size
+    return [order[i] for i in torch.randperm(len(order), generator=generator)]
+
+
+def _cycled(size: int, count: int, generator: torch.Generator) -> Iterator[int]:
+    while count > 0:
+        chunk = torch.randperm(size, generator=generator)[:count].tolist()
+        yield from chunk
+        count -= len(chunk)

@@ -1,0 +1,90 @@
+"""The loss: three terms with fixed weights, each at least zero, none of them learned.
+
+Shapes: B batch, L lane slots, P = 6 control points, S samples, 2 = (x, y) in [0, 1].
+
+There is nothing here that an optimiser can lower without predicting better lanes: no parameters, no logarithm of
+a weight, no term that a prediction without regard to the image brings to zero.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from bezier import sample
+from lanes import LaneTarget
+
+TOLERANCE = 20 / 1280  # TuSimple's 20 px of 1280: an error of that size costs 1
+SAMPLES = 24  # points at which two curves are compared
+
+
+class LossTerms(NamedTuple):
+    """The weighted total and the unweighted terms, all scalars."""
+
+    total: Tensor
+    regression: Tensor
+    existence: Tensor
+    curvature: Tensor
+
+
+class LaneLoss:
+    """total = regression weight · regression + existence weight · existence + curvature weight · curvature.
+
+    Not a module: it has no parameters. Raises ValueError for a weight that is negative or not finite, and when
+    all of them are zero.
+    """
+
+    def __init__(self, regression: float = 1.0, existence: float = 1.0, curvature: float = 0.1):
+        self.weights = {"regression": regression, "existence": existence, "curvature": curvature}
+        for name, weight in self.weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"loss.{name} is {weight}; a weight is a finite number of at least 0")
+        if not any(self.weights.values()):
+            raise ValueError("loss: all weights are 0, so there is nothing to learn; set one above 0")
+
+    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget) -> LossTerms:
+        """Terms for predicted points (B, L, P, 2) and logits (B, L) against a target of the same shapes."""
+        terms = {
+            "regression": regression_loss(points, target),
+            "existence": existence_loss(logits, target),
+            "curvature": curvature_loss(points, target),
+        }
+        total = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name] > 0)
+        return LossTerms(total, **terms)
+
+
+def regression_loss(points: Tensor, target: LaneTarget) -> Tensor:
+    """Mean distance |dx| + |dy| along the curves of real lanes, in units of TOLERANCE of the image; 0 if none.
+
+    The curves are compared, not only their control points: a control point may be far off where the curve
+    hardly moves, and the other way round (Feng et al. 2022, "Rethinking efficient lane detection via curve
+    modeling", where the same change is worth 5 F1 on CULane).
+    """
+    difference = sample(points, SAMPLES) - sample(target.points, SAMPLES)  # (B, L, S, 2)
+    return _mean_over_lanes(difference.abs().sum(-1).mean(-1) / TOLERANCE, target.exists)
+
+
+def existence_loss(logits: Tensor, target: LaneTarget) -> Tensor:
+    """Mean binary cross-entropy over all slots, in nats."""
+    return F.binary_cross_entropy_with_logits(logits, target.exists.to(logits.dtype))
+
+
+def curvature_loss(points: Tensor, target: LaneTarget) -> Tensor:
+    """Mean difference of the bends of real lanes, in units of TOLERANCE; 0 if there are none.
+
+    The bend at a control point is its second difference P[i-1] - 2 P[i] + P[i+1]. It is compared with the
+    label's: a penalty on the bend itself is cheapest for straight lanes, whatever the image shows.
+    """
+    difference = _second_difference(points) - _second_difference(target.points)  # (B, L, P - 2, 2)
+    return _mean_over_lanes(difference.abs().sum(-1).mean(-1) / TOLERANCE, target.exists)
+
+
+def _second_difference(points: Tensor) -> Tensor:
+    return points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]
+
+
+def _mean_over_lanes(values: Tensor, exists: Tensor) -> Tensor:
+    """Mean of values (B, L) where exists (B, L); 0 with a gradient of 0 where nothing exists."""
+    mask = exists.to(values.dtype)
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,184 @@
+"""The lane-regression network: an RGB image in, a curve and a logit for each lane slot out.
+
+Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8,
+K = w + 2 columns, S samples, 2 = (x, y) in [0, 1].
+
+The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
+a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
+from an average over the whole image, finds the mean lane first, and tends to stay there.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from bezier import canonical, fit_matrix
+
+STRIDE = 8  # of the map in which columns are chosen
+SAMPLES = 24  # rows along a curve from which its control points are fitted
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
+
+
+class LanePrediction(NamedTuple):
+    """points (B, L, P, 2) float32 in canonical form (see bezier.py); logits (B, L) of "this lane exists"."""
+
+    points: Tensor
+    logits: Tensor
+
+
+class LaneNet(nn.Module):
+    """Lane curves from RGB images (B, 3, H, W), uint8 or float in [0, 255]; H and W multiples of 32."""
+
+    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6):
+        super().__init__()
+        self.slots = slots
+        self.trunk, widths = _trunk(backbone, pretrained)
+        self.neck = Neck(widths, channels=64)
+        self.head = LaneHead(channels=64, context=widths[-1], slots=slots)
+        mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+        self.register_buffer("scale", 1 / std, persistent=False)
+        self.register_buffer("offset", -mean / std, persistent=False)
+
+    def forward(self, images: Tensor) -> LanePrediction:
+        x = torch.addcmul(self.offset, images.float(), self.scale)  # (B, 3, H, W)
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = []
+        for stage in self.trunk:
+            x = stage(x)
+            maps.append(x)  # strides 8, 16, 32
+        features = self.neck(maps)  # (B, C, h, w)
+        context = maps[-1].mean((2, 3))  # (B, C')
+        return self.head(features, context)
+
+
+class LaneHead(nn.Module):
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction."""
+
+    def __init__(self, channels: int, context: int, slots: int):
+        super().__init__()
+        self.modulation = nn.Linear(context, 2 * channels)
+        self.mix = ConvNormAct(channels, channels, kernel=3)
+        self.columns = nn.Conv2d(channels, slots, 3)
+        self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
+        self.context_embedding = nn.Linear(context, channels)
+        self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
+            nn.Conv1d(channels, channels, 9, padding=4), nn.SiLU(), nn.Conv1d(channels, 3, 9, padding=4)
+        )
+
+    def forward(self, features: Tensor, context: Tensor) -> LanePrediction:
+        scale, offset = self.modulation(context)[:, :, None, None].chunk(2, dim=1)
+        features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
+        # One column more on each side, so that a lane at the very edge is still between two columns.
+        columns = self.columns(F.pad(features, (2, 2, 1, 1)))  # (B, L, h, K)
+        where = columns.float().softmax(-1)
+        width = features.shape[3]
+        centres = (torch.arange(-1, width + 1, device=where.device, dtype=where.dtype) + 0.5) / width  # (K)
+        x = where @ centres  # (B, L, h)
+
+        # What the network sees along each lane decides whether it is there and where it begins and ends.
+        inner = where[..., 1:-1].to(features.dtype)  # (B, L, h, w)
+        seen = torch.einsum("blhw,bchw->blch", inner, features)  # (B, L, C, h)
+        seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
+        exists, top, bottom = self.along(seen.flatten(0, 1)).float().unflatten(0, x.shape[:2]).unbind(2)
+        rows = x.shape[2]
+        y = (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5) / rows  # (h), row centres
+        y_far = top.softmax(-1) @ y  # (B, L)
+        y_near = torch.maximum(bottom.softmax(-1) @ y, y_far + 0.5 / rows)
+
+        # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres.
+        fraction = torch.linspace(0, 1, SAMPLES, device=x.device, dtype=x.dtype)
+        at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction) * rows - 0.5  # (B, L, S)
+        index = torch.arange(rows, device=x.device, dtype=x.dtype)
+        hat = (1 - (at.unsqueeze(-1).clamp(0, rows - 1) - index).abs()).clamp(min=0)  # (B, L, S, h)
+        sampled = (hat @ x.unsqueeze(-1)).squeeze(-1)  # (B, L, S)
+        points = canonical(sampled @ fit_matrix(SAMPLES, x.device).T, y_far, y_near)  # (B, L, P, 2)
+        return LanePrediction(points, exists.mean(-1))
+
+
+class Neck(nn.Module):
+    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up."""
+
+    def __init__(self, widths: list[int], channels: int):
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
+        self.smooth = nn.ModuleList(ConvNormAct(channels, channels, kernel=3) for _ in widths[1:])
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        x = self.lateral[-1](maps[-1])
+        for finer, lateral, smooth in zip(maps[-2::-1], self.lateral[-2::-1], self.smooth, strict=True):
+            finer = lateral(finer)
+            x = smooth(finer + F.interpolate(x, size=finer.shape[2:], mode="nearest"))
+        return x
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution, batch norm, ReLU; the size is kept at stride 1."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1):
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class Residual(nn.Module):
+    """The basic block of ResNet (He et al. 2015): two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        self.first = ConvNormAct(inputs, outputs, 3, stride)
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
+
+
+def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[int]]:
+    """Three stages whose outputs have strides 8, 16 and 32, and their widths."""
+    if backbone == "compact":
+        if pretrained:
+            raise ValueError("model.pretrained: there are no weights for 'compact'; set it to false")
+        return _compact()
+    weights = torchvision.models.get_model_weights(backbone).DEFAULT if pretrained is True else None
+    try:
+        network = torchvision.models.get_model(backbone, weights=weights)
+    except OSError as error:
+        raise ValueError(
+            f"model.pretrained: the ImageNet weights cannot be downloaded ({error}); "
+            "go online once, give the path of a .pth file, or set model.pretrained=false"
+        ) from None
+    if isinstance(pretrained, str):
+        _load_trunk(network, Path(pretrained))
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+    stages = nn.ModuleList([nn.Sequential(stem, network.layer1, network.layer2), network.layer3, network.layer4])
+    return stages, [128, 256, 512]
+
+
+def _compact() -> tuple[nn.ModuleList, list[int]]:
+    stem = nn.Sequential(ConvNormAct(3, 24, 3, stride=2), Residual(24, 32, stride=2))
+    stages = nn.ModuleList([
+        nn.Sequential(stem, Residual(32, 64, stride=2), Residual(64, 64)),
+        nn.Sequential(Residual(64, 128, stride=2), Residual(128, 128)),
+        nn.Sequential(Residual(128, 192, stride=2), Residual(192, 192)),
+    ])
+    return stages, [64, 128, 192]
+
+
+def _load_trunk(network: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"model.pretrained: no file {path}; give true, false or a file of ImageNet weights")
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # a pickle can fail in any way; all of them mean the same to the user
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"model.pretrained: {path} does not fit this backbone: {reason}") from None

@@ -1,0 +1,54 @@
+"""The data sets that a configuration names: rendered on first use, listed, split and cached."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import formats
+import synthetic
+from cache import open_cache
+from config import Config, ConfigError, DataConfig
+from dataset import LaneDataset
+from formats import Entry
+
+DEFAULT_ROOT = DataConfig().root[0]
+
+
+class Sources(NamedTuple):
+    """Entries for training, one list a root, and those that validate: the last root's."""
+
+    train: list[list[Entry]]
+    val: list[Entry]
+
+
+def find(config: Config) -> Sources:
+    """What data.root, data.format and data.split name; the default root is rendered first where it is missing.
+
+    With several roots the last one validates: own images go last, and best_model.pth is chosen on them.
+    Raises ConfigError or DataError.
+    """
+    settings = config.data
+    rules = settings.split if len(settings.split) != 1 else settings.split * len(settings.root)
+    if not settings.root:
+        raise ConfigError("data.root is empty; name at least one folder")
+    if len(rules) != len(settings.root):
+        raise ConfigError(f"data.split has {len(rules)} entries for {len(settings.root)} roots; give one, or one each")
+    if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
+        raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
+                          "give one number of at least 0 for each, not all 0")
+    train, val = [], []
+    for root, rule in zip(settings.root, rules, strict=True):
+        if Path(root) == Path(DEFAULT_ROOT):
+            scenes = config.synthetic
+            synthetic.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
+        part, val = formats.split(formats.entries(root, settings.format), rule)
+        train.append(part)
+    return Sources(train, val)
+
+
+def open_dataset(entries: list[Entry], config: Config) -> LaneDataset:
+    """The entries as a data set, out of the cache unless data.cache is off. Raises DataError."""
+    model, data = config.model, config.data
+    pixels = None
+    if data.cache and entries:
+        pixels = open_cache(entries, model.width, model.height, model.slots, data.cache_dir, data.cache_gb)
+    return LaneDataset(entries, model.width, model.height, model.slots, pixels)

@@ -1,0 +1,249 @@
+"""Writes data sets of rendered road scenes in the TuSimple layout (also a script).
+
+    python synthetic.py --root data/synthetic --train 3000 --val 300 --seed 0
+
+root/clips/synthetic/<index>/20.jpg, root/label_data_train.json, root/label_data_val.json and, last of all,
+root/manifest.json: without a manifest that matches the request, the data set is unfinished.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from scene import Scene, render_scene
+
+RENDERER_VERSION = 1  # count it up whenever a seed's pixels or labels change
+SPLITS = (
+    "train",
+    "val",
+)  # a scene's seed is (seed, place in SPLITS, index): no split shares scenes with another
+SHARD = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
+SHEET_SCENES, SHEET_COLUMNS = 24, 4
+LANE_COLOURS = [(255, 60, 60), (60, 255, 60), (80, 140, 255), (255, 220, 40), (255, 80, 255)]
+
+
+def h_samples(height: int) -> list[int]:
+    """TuSimple's 56 rows, 160 to 710 of 720, scaled to the image's height."""
+    return [round(row * height / 720) for row in range(160, 711, 10)]
+
+
+def lane_rows(points: np.ndarray, height: int) -> list[float]:
+    """x in pixels of one lane (N, 2), far to near, at each of h_samples; -2 where it has no point."""
+    rows = np.array(h_samples(height), np.float32)
+    order = np.argsort(points[:, 1], kind="stable")
+    x = np.interp(rows, points[order, 1], points[order, 0], left=-2, right=-2)
+    return [round(float(value), 1) for value in x]
+
+
+def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, height: int = 360) -> bool:
+    """Whether root holds exactly this data set, rendered to the end by this renderer."""
+    root = Path(root)
+    try:
+        manifest = json.loads((root / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return (
+        manifest == _request(train, val, seed, width, height)
+        and all((root / f"label_data_{split}.json").is_file() for split in SPLITS)
+        and all((root / _raw_file(number)).is_file() for number in range(train + val))
+    )
+
+
+def write_dataset(
+    root: Path,
+    train: int,
+    val: int,
+    seed: int,
+    width: int = 640,
+    height: int = 360,
+    workers: int | None = None,
+) -> None:
+    """Renders the data set, or what is missing of it, into root; every core works unless `workers` says otherwise.
+
+    Finished shards leave their labels in root/unfinished, so that a run cut short goes on where it stopped.
+    Raises ValueError for impossible numbers, OSError where root cannot be written.
+    """
+    root, request = Path(root), _request(train, val, seed, width, height)
+    if is_complete(root, train, val, seed, width, height):
+        return
+    unfinished = root / "unfinished"
+    (root / "manifest.json").unlink(missing_ok=True)
+    if _read_json(unfinished / "request.json") != request:
+        for folder in (unfinished, root / "clips" / "synthetic"):
+            shutil.rmtree(folder, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        _write_text(unfinished / "request.json", json.dumps(request))
+    shards = _shards(train, val)
+    done = [shard for shard in shards if _labels_path(unfinished, *shard).is_file()]
+    missing = [(root, request, *shard) for shard in shards if shard not in done]
+    with tqdm(total=train + val, initial=sum(shard[2] - shard[1] for shard in done), unit="scene") as bar:
+        for count in _run(missing, workers):
+            bar.update(count)
+    for split in SPLITS:
+        parts = [_labels_path(unfinished, *shard).read_text() for shard in shards if shard[0] == split]
+        _write_text(root / f"label_data_{split}.json", "".join(parts))
+    _write_text(root / "manifest.json", json.dumps(request, indent=1) + "\n")
+    shutil.rmtree(unfinished)
+
+
+def _request(train, val, seed, width, height) -> dict:
+    """What a manifest says; raises ValueError for numbers that no data set can have."""
+    for name, value, least in (
+        ("train", train, 0),
+        ("val", val, 0),
+        ("seed", seed, 0),
+        ("width", width, 64),
+        ("height", height, 64),
+    ):
+        if value < least:
+            raise ValueError(f"{name} is {value}, expected at least {least}")
+    return {
+        "renderer": RENDERER_VERSION,
+        "seed": seed,
+        "train": train,
+        "val": val,
+        "width": width,
+        "height": height,
+    }
+
+
+def _raw_file(number: int) -> str:
+    return f"clips/synthetic/{number:06d}/20.jpg"
+
+
+def _labels_path(unfinished: Path, split: str, start: int, stop: int) -> Path:
+    return unfinished / f"{split}-{start:06d}.json"
+
+
+def _shards(train: int, val: int) -> list[tuple[str, int, int]]:
+    """(split, first index, index past the last) of each task."""
+    counts = zip(SPLITS, (train, val), strict=True)
+    return [(split, i, min(i + SHARD, count)) for split, count in counts for i in range(0, count, SHARD)]
+
+
+def _run(tasks, workers):
+    """Yields the number of scenes of each task as it ends, in this process or in `workers` others."""
+    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    if workers <= 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield from map(_render_shard, tasks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    spawn = multiprocessing.get_context(
+        "spawn"
+    )  # the only method of Windows and macOS, and safe beside threads
+    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        futures = [pool.submit(_render_shard, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "a rendering process was killed (out of memory?); run again to finish the data set"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _render_shard(task) -> int:
+    """Writes one shard's images and then its labels; returns how many scenes there were."""
+    root, request, split, start, stop = task
+    lines = []
+    for index in range(start, stop):
+        number = index + (request["train"] if split == "val" else 0)
+        scene = render_scene(_scene_seed(request["seed"], split, index), request["width"], request["height"])
+        _write_image(root / _raw_file(number), scene)
+        rows = {
+            "lanes": [lane_rows(points, request["height"]) for points in scene.lanes],
+            "h_samples": h_samples(request["height"]),
+            "raw_file": _raw_file(number),
+        }
+        lines.append(json.dumps(rows) + "\n")
+    _write_text(_labels_path(root / "unfinished", split, start, stop), "".join(lines))
+    return stop - start
+
+
+def _scene_seed(seed: int, split: str, index: int) -> list[int]:
+    return [seed, SPLITS.index(split), index]
+
+
+def _write_image(path: Path, scene: Scene):
+    quality = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_bytes(path, encoded.tobytes())
+
+
+def _write_text(path: Path, text: str):
+    _write_bytes(path, text.encode())
+
+
+def _write_bytes(path: Path, content: bytes):
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _read_json(path: Path):
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+
+
+def contact_sheet(seed: int, width: int = 640, height: int = 360) -> np.ndarray:
+    """uint8 RGB: the first training scenes of a seed with their labels drawn, at half size."""
+    tiles = []
+    for index in range(SHEET_SCENES):
+        scene = render_scene(_scene_seed(seed, "train", index), width, height)
+        for points, colour in zip(scene.lanes, LANE_COLOURS):
+            cv2.polylines(scene.image, [np.round(points).astype(np.int32)], False, colour, 2, cv2.LINE_AA)
+        tiles.append(cv2.resize(scene.image, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return np.vstack([np.hstack(tiles[i : i + SHEET_COLUMNS]) for i in range(0, SHEET_SCENES, SHEET_COLUMNS)])
+
+
+def main(argv=None) -> int:
+    """Exit status: 0 when the data set is complete, 1 when it could not be written, 2 for impossible arguments."""
+    parser = argparse.ArgumentParser(
+        prog="synthetic.py", description="Render a data set of labelled road scenes."
+    )
+    parser.add_argument("--root", type=Path, default=Path("data/synthetic"), help="folder of the data set")
+    parser.add_argument("--train", type=int, default=3000, help="training scenes")
+    parser.add_argument("--val", type=int, default=300, help="validation scenes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=360)
+    parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
+    parser.add_argument("--sheet", type=Path, default=None, help="also write a contact sheet here, a JPEG")
+    args = parser.parse_args(argv)
+    try:
+        if args.sheet:
+            _request(args.train, args.val, args.seed, args.width, args.height)
+            args.sheet.parent.mkdir(parents=True, exist_ok=True)
+            _write_image(args.sheet, Scene(contact_sheet(args.seed, args.width, args.height)))
+        write_dataset(args.root, args.train, args.val, args.seed, args.width, args.height, args.workers)
+    except ValueError as error:
+        print(f"synthetic.py: {error}", file=sys.stderr)
+        return 2
+    except (OSError, RuntimeError) as error:
+        print(f"synthetic.py: cannot write the data set: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.root}: {args.train} training and {args.val} validation scenes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

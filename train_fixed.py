@@ -1,0 +1,321 @@
+"""Trains the lane-regression network from scratch: python train_fixed.py [section.key=value ...] [--resume]"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+import runtime
+import sources
+from augment import augment
+from config import Config, ConfigError, to_dict
+from dataset import LaneDataset, epoch_order, loader
+from evaluate_fixed import Reference, predict, reference, score
+from guard import COLLAPSING, Verdict, verdict
+from lanes import nearer_count
+from losses_fixed import LaneLoss, LossTerms
+from model import LaneNet
+
+CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
+MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
+              "train.checkpoint_dir", "inference.batch_size", "guard.patience")  # when a run is resumed
+
+
+class TrainingError(ValueError):
+    """A run that must not go on; the message names what was seen and what to look at."""
+
+
+class Learner(NamedTuple):
+    """Everything with a state that training changes."""
+
+    model: LaneNet
+    average: AveragedModel  # moving average of the weights: what is validated and saved as the best model
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+
+
+class Progress(NamedTuple):
+    """Where a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
+
+    epoch: int = 1
+    step: int = 0
+    sums: Tensor | None = None  # (4) total, regression, existence, curvature, each times its images
+    best: tuple[float, float] = (-1.0, -math.inf)  # rank of the best model so far
+    collapsed_epochs: int = 0
+    seconds: float = 0.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, one line an epoch; exit status 0, 1 for an error or a collapse, 130 or 143 when interrupted."""
+    arguments = runtime.parser(__doc__)
+    arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
+    arguments.add_argument("--resume", action="store_true", help="continue the interrupted run in checkpoint_dir")
+    options, overrides = runtime.parse(arguments, argv)
+    if options.words:
+        raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
+    config = runtime.load_settings(options, overrides)
+
+    runtime.keep_freed_memory()
+    runtime.seed_everything(config.train.seed)
+    device = runtime.pick_device(config.train.device)
+    dtype = runtime.precision(config.train.precision, device)
+    loss = LaneLoss(**vars(config.loss))
+    folder = writable_folder(config.train.checkpoint_dir)
+    resumed = load_last(folder / "last.pth", config) if options.resume else None
+
+    found = sources.find(config)
+    if not any(found.train):
+        raise ConfigError(f"data.split={config.data.split[0]} leaves no image to train on")
+    train_set = sources.open_dataset([entry for part in found.train for entry in part], config)
+    val_set = sources.open_dataset(found.val, config)
+    truth = reference(val_set)
+
+    model = runtime.build_model(config).to(device, memory_format=torch.channels_last)
+    if config.train.init_from and not resumed:
+        start = runtime.load_checkpoint(config.train.init_from, "started from")
+        runtime.load_weights(model, start["model"], config.train.init_from)
+    steps = math.ceil(len(train_set) / config.train.batch_size)
+    learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
+    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress()
+    print(opening_line(model, train_set, val_set, device, dtype), flush=True)
+
+    with runtime.Interrupt().caught() as interrupt:
+        while progress.epoch <= config.train.epochs:
+            epoch, began = progress.epoch, time.perf_counter()
+            order = epoch_order([len(part) for part in found.train], config.data.weights, config.train.seed, epoch)
+            progress = train_epoch(learner, train_set, order, loss, config, device, dtype, progress, interrupt)
+            if interrupt.signal:
+                save(folder / "last.pth", config, learner, progress)
+                print(f"interrupted in epoch {epoch} after step {progress.step}; continue with: "
+                      f"python train_fixed.py --resume", file=sys.stderr)
+                return interrupt.status
+
+            trained = LossTerms(*(progress.sums / len(order)).tolist())
+            record, judged = validate(learner.average.module, val_set, truth, loss, config, device, dtype)
+            seconds = time.perf_counter() - began
+            record = {"epoch": epoch, "train_loss": trained.total, **{n: getattr(trained, n) for n in loss.weights},
+                      **record, "verdict": judged.state, "images_per_second": len(order) / seconds,
+                      "seconds": progress.seconds + seconds}
+            collapsed = progress.collapsed_epochs + 1 if judged.state == COLLAPSING else 0
+            # The community's F1 gives 67 % to a model that finds nothing (no false positive): accuracy does not.
+            rank = (min(record["f1"], record["accuracy"]), -record["error_px"])
+            is_best = rank > progress.best and judged.state != COLLAPSING
+            first_best = progress.best == Progress().best
+            progress = Progress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
+                                seconds=record["seconds"])
+            if is_best:
+                save_best(folder / "best_model.pth", config, learner.average.module, record, keep_earlier=first_best)
+            write_log(folder / "log.jsonl", record)
+            save(folder / "last.pth", config, learner, progress)
+            print(epoch_line(record, judged, config.train.epochs), flush=True)
+            if collapsed >= config.guard.patience:
+                raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
+    print(f"best F1 {100 * progress.best[0]:.1f} % on validation: {folder / 'best_model.pth'}; "
+          "see its lanes with: python inference_fixed.py")
+    return 0
+
+
+def train_epoch(learner: Learner, dataset: LaneDataset, order: list[int], loss: LaneLoss, config: Config,
+                device: torch.device, dtype: torch.dtype, progress: Progress, interrupt: runtime.Interrupt
+                ) -> Progress:
+    """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
+
+    The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one.
+    """
+    size, step = config.train.batch_size, progress.step
+    sums = torch.zeros(4, device=device) if progress.sums is None else progress.sums.to(device)
+    generator = torch.Generator()
+    learner.model.train()
+    batches = loader(dataset, order[step * size:], size, config.data.workers, device.type == "cuda")
+    bar = tqdm(batches, f"Epoch {progress.epoch}/{config.train.epochs}", file=sys.stderr, leave=False,
+               disable=None, unit="step")
+    for images, target in bar:
+        generator.manual_seed(step_seed(config.train.seed, progress.epoch, step))
+        images, target = images.to(device, non_blocking=True), target.to(device)
+        images, target = augment(images, target, config.augment, generator)
+        with runtime.autocast(device, dtype):
+            points, logits = learner.model(images)
+        terms = loss(points.float(), logits.float(), nearer_count(points, logits, target))
+
+        learner.optimiser.zero_grad(set_to_none=True)
+        learner.scaler.scale(terms.total).backward()
+        learner.scaler.unscale_(learner.optimiser)
+        nn.utils.clip_grad_norm_(learner.model.parameters(), config.train.clip_norm)
+        learner.scaler.step(learner.optimiser)
+        learner.scaler.update()
+        learner.schedule.step()
+        learner.average.update_parameters(learner.model)
+
+        sums += torch.stack(terms).detach() * len(images)
+        step += 1
+        if step % CHECK_EVERY == 0 or step * size >= len(order):
+            refuse_impossible(terms, progress.epoch, step)
+            bar.set_postfix(loss=f"{terms.total.item():.3f}")
+        if interrupt.signal:
+            break
+    return progress._replace(step=step, sums=sums)
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """A seed for the random views of one step, unlike that of any other step of the run."""
+    return (seed * 1_000_003 + epoch) * 10_000_019 + step
+
+
+def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
+    """Raise TrainingError for a loss that is negative or not finite, naming every term."""
+    values = {name: value.item() for name, value in terms._asdict().items()}
+    if all(math.isfinite(value) and value >= 0 for value in values.values()):
+        return
+    named = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    raise TrainingError(f"the loss is negative or not finite in epoch {epoch}, step {step}: {named}; look at the "
+                        "labels (python dataset.py --check ROOT) and lower train.learning_rate")
+
+
+def validate(model: LaneNet, dataset: LaneDataset, truth: Reference, loss: LaneLoss, config: Config,
+             device: torch.device, dtype: torch.dtype) -> tuple[dict[str, float], Verdict]:
+    """Scores on the validation images, and what the guard says of them."""
+    prediction = predict(model, dataset, config.inference.batch_size, config.data.workers, device, dtype)
+    scores = score(prediction, truth, loss, config.inference.threshold, config.inference.end_tolerance)
+    return scores, verdict(scores["diversity"], scores["error_px"], scores["constant_error_px"],
+                           config.guard.min_diversity)
+
+
+def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
+    """AdamW over the weights (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
+    settings = config.train
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type in ("cuda", "cpu"))
+    warmup = max(1, round(settings.warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
+
+    return Learner(
+        model,
+        AveragedModel(model, multi_avg_fn=moving_average(settings.ema), use_buffers=True),
+        optimiser,
+        torch.optim.lr_scheduler.LambdaLR(optimiser, factor),
+        torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+    )
+
+
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """An update for AveragedModel: exponential, with a shorter memory in the first steps (as in TensorFlow)."""
+    def update(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(average, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, weight)
+            else:
+                mean.copy_(value)
+
+    return update
+
+
+def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, device: torch.device,
+                 dtype: torch.dtype) -> str:
+    """What is about to be trained on what, and which labels it will not see."""
+    weights = sum(p.numel() for p in model.parameters())
+    line = (f"{len(train_set)} images to train on, {len(val_set)} to validate on; {weights / 1e6:.1f} M weights on "
+            f"{device} in {str(dtype).removeprefix('torch.')}")
+    for pixels in (train_set.pixels, val_set.pixels):
+        if pixels is not None and pixels.left_out + pixels.too_short:
+            line += (f"\n{pixels.left_out} of {int(pixels.exists.sum()) + pixels.left_out} lanes in {len(pixels.images)}"
+                     f" images do not fit the slots, {pixels.too_short} have fewer than two points")
+    return line
+
+
+def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
+    """One epoch in one line for people."""
+    left = record["seconds"] / record["epoch"] * (epochs - record["epoch"])
+    return (f"epoch {record['epoch']:3}/{epochs}  loss {record['train_loss']:.3f} "
+            f"(regression {record['regression']:.3f} existence {record['existence']:.3f} "
+            f"curvature {record['curvature']:.3f}) | val loss {record['val_loss']:.3f} "
+            f"accuracy {100 * record['accuracy']:.1f} % F1 {100 * record['f1']:.1f} % | "
+            f"error {record['error_px']:.1f} px (constant {record['constant_error_px']:.1f}) "
+            f"diversity {record['diversity']:.2f} | {judged} | "
+            f"{record['images_per_second']:.0f} img/s, {int(left) // 60}:{int(left) % 60:02} left")
+
+
+def writable_folder(name: str) -> Path:
+    """The checkpoint folder, made if need be. Raises TrainingError before any work where it cannot be written."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TrainingError(f"{folder}: checkpoints cannot be written here ({error.strerror}); "
+                            "set train.checkpoint_dir to a folder that can") from None
+    return folder
+
+
+def write_log(path: Path, record: dict[str, Any]) -> None:
+    """Append a record as one JSON line, after those of the epochs before it; the first epoch begins a new file."""
+    kept = []
+    if record["epoch"] > 1 and path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("\n".join([*kept, json.dumps(finite)]) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:
+    """Write last.pth: everything that --resume needs."""
+    states = {name: part.state_dict() for name, part in learner._asdict().items()}
+    runtime.save_checkpoint(path, config, **states, progress=progress._asdict())
+
+
+def save_best(path: Path, config: Config, model: LaneNet, record: dict[str, Any], keep_earlier: bool) -> None:
+    """Write best_model.pth; that of an earlier run is kept beside it as best_model.previous.pth."""
+    if keep_earlier and path.is_file():
+        os.replace(path, path.with_name("best_model.previous.pth"))
+    runtime.save_checkpoint(path, config, model=model.state_dict(), scores=record)
+
+
+def load_last(path: Path, config: Config) -> dict[str, Any]:
+    """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
+    payload = runtime.load_checkpoint(path, "resumed")
+    if "progress" not in payload:
+        raise runtime.CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
+                                      f"start from its weights with train.init_from={path}")
+    then, now = to_dict(payload["config"]), to_dict(config)
+    for section, values in now.items():
+        for key, value in values.items():
+            name = f"{section}.{key}"
+            if name not in MAY_CHANGE and value != then[section][key]:
+                raise runtime.CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
+                                              f"{value}; give the same settings again, or start a new run")
+    return payload
+
+
+def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
+    """Load all states and return the progress. Raises CheckpointError where something does not fit."""
+    runtime.load_weights(learner.model, payload["model"], path)
+    try:
+        for name, part in learner._asdict().items():
+            part.load_state_dict(payload[name])
+        return Progress(**payload["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise runtime.CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+
+
+if __name__ == "__main__":
+    runtime.run(main)
