@@ -29,13 +29,15 @@ def bernstein(t: Tensor, degree: int = DEGREE) -> Tensor:
 @functools.lru_cache(maxsize=16)
 def sample_basis(samples: int, device: torch.device | None = None) -> Tensor:
     """Basis (S, P) at `samples` equally spaced t in [0, 1]."""
-    return bernstein(torch.linspace(0, 1, samples)).to(device)
+    with torch.inference_mode(False):  # a tensor made in inference mode could not be trained with later
+        return bernstein(torch.linspace(0, 1, samples)).to(device)
 
 
 @functools.lru_cache(maxsize=16)
 def fit_matrix(samples: int, device: torch.device | None = None) -> Tensor:
     """Least-squares matrix (P, S) from values at `samples` equally spaced t to control values."""
-    return torch.linalg.pinv(bernstein(torch.linspace(0, 1, samples, dtype=torch.float64))).float().to(device)
+    with torch.inference_mode(False):  # as in sample_basis
+        return torch.linalg.pinv(bernstein(torch.linspace(0, 1, samples, dtype=torch.float64))).float().to(device)
 
 
 def sample(control: Tensor, samples: int) -> Tensor:

@@ -62,6 +62,7 @@ def open_cache(entries: Sequence[Entry], width: int, height: int, slots: int, fo
         except OSError as error:
             raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); set data.cache_dir to a "
                             "folder that can, or data.cache=false") from None
+        shutil.rmtree(path, ignore_errors=True)  # without meta.json it is what somebody left of a cache
         try:
             _build(entries, width, height, slots, building)
             building.rename(path)
@@ -120,5 +121,5 @@ def _open(path: Path) -> PixelCache:
         meta = json.loads((path / "meta.json").read_text())
         arrays = [np.load(path / f"{name}.npy", mmap_mode="r") for name in FILES]
         return PixelCache(*arrays, meta["left_out"], meta["too_short"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: the cache is damaged ({error}); delete this folder and start again") from None

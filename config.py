@@ -23,7 +23,7 @@ def setting(default: Any, low: float = -math.inf, high: float = math.inf, choice
 @dataclass(frozen=True)
 class DataConfig:
     root: tuple[str, ...] = ("data/synthetic",)
-    format: str = setting("auto", choices=("auto", "tusimple", "culane", "folder"))
+    format: str = setting("auto", choices=("auto", "tusimple", "culane", "curvelanes", "llamas", "folder"))
     split: tuple[str, ...] = ("auto",)
     weights: tuple[float, ...] = setting((), low=0)
     cache: bool = True

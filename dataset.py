@@ -58,7 +58,7 @@ def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[
     """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
     curves = []
     for lane in found.lanes:
-        points = lane / np.float32(size_px)
+        points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
         points = points[(points >= 0).all(1) & (points <= 1).all(1)]
         if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
             curves.append(fit(torch.from_numpy(points)))

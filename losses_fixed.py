@@ -9,10 +9,11 @@ a weight, no term that a prediction without regard to the image brings to zero.
 import math
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bezier import sample
+from bezier import sample, x_at_rows
 from lanes import LaneTarget
 
 TOLERANCE = 20 / 1280  # TuSimple's 20 px of 1280: an error of that size costs 1
@@ -80,11 +81,29 @@ def curvature_loss(points: Tensor, target: LaneTarget) -> Tensor:
     return _mean_over_lanes(difference.abs().sum(-1).mean(-1) / TOLERANCE, target.exists)
 
 
+def columns_loss(columns: Tensor, target: LaneTarget) -> Tensor:
+    """Divergence (nats) of the column chosen in each row from the label's, over the rows of real lanes; 0 if none.
+
+    columns (B, L, h, K) are logits; the first and last column lie outside the image. The label's x falls between
+    two columns, which share its weight, so that their mean is x. The divergence from that (cross-entropy less the
+    entropy of the label) is 0 for a perfect answer.
+    """
+    rows, count = columns.shape[2:]
+    y = (torch.arange(rows, device=columns.device, dtype=torch.float32) + 0.5) / rows
+    x, t = x_at_rows(target.points, y)  # (B, L, h)
+    centre = torch.arange(count, device=columns.device, dtype=torch.float32)
+    place = (x * (count - 2) + 0.5).clamp(0, count - 1)
+    wanted = (1 - (place.unsqueeze(-1) - centre).abs()).clamp(min=0)  # (B, L, h, K)
+    divergence = F.kl_div(columns.log_softmax(-1), wanted, reduction="none").sum(-1)
+    on_lane = target.exists.unsqueeze(-1) & (t >= 0) & (t <= 1)
+    return _mean_over_lanes(divergence, on_lane)
+
+
 def _second_difference(points: Tensor) -> Tensor:
     return points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]
 
 
 def _mean_over_lanes(values: Tensor, exists: Tensor) -> Tensor:
-    """Mean of values (B, L) where exists (B, L); 0 with a gradient of 0 where nothing exists."""
+    """Mean of values (B, L, ...) where exists (B, L, ...); 0 with a gradient of 0 where nothing exists."""
     mask = exists.to(values.dtype)
     return (values * mask).sum() / mask.sum().clamp(min=1)

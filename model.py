@@ -43,7 +43,8 @@ class LaneNet(nn.Module):
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
-    def forward(self, images: Tensor) -> LanePrediction:
+    def forward(self, images: Tensor, with_columns: bool = False) -> LanePrediction | tuple[LanePrediction, Tensor]:
+        """A LanePrediction; with_columns adds the column logits (B, L, h, K) that training also teaches."""
         x = torch.addcmul(self.offset, images.float(), self.scale)  # (B, 3, H, W)
         x = x.contiguous(memory_format=torch.channels_last)
         maps = []
@@ -52,11 +53,12 @@ class LaneNet(nn.Module):
             maps.append(x)  # strides 8, 16, 32
         features = self.neck(maps)  # (B, C, h, w)
         context = maps[-1].mean((2, 3))  # (B, C')
-        return self.head(features, context)
+        prediction, columns = self.head(features, context)
+        return (prediction, columns) if with_columns else prediction
 
 
 class LaneHead(nn.Module):
-    """Features (B, C, h, w) and context (B, C') to a LanePrediction."""
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction and column logits (B, L, h, K)."""
 
     def __init__(self, channels: int, context: int, slots: int):
         super().__init__()
@@ -69,15 +71,13 @@ class LaneHead(nn.Module):
             nn.Conv1d(channels, channels, 9, padding=4), nn.SiLU(), nn.Conv1d(channels, 3, 9, padding=4)
         )
 
-    def forward(self, features: Tensor, context: Tensor) -> LanePrediction:
+    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, Tensor]:
         scale, offset = self.modulation(context)[:, :, None, None].chunk(2, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
         # One column more on each side, so that a lane at the very edge is still between two columns.
-        columns = self.columns(F.pad(features, (2, 2, 1, 1)))  # (B, L, h, K)
-        where = columns.float().softmax(-1)
-        width = features.shape[3]
-        centres = (torch.arange(-1, width + 1, device=where.device, dtype=where.dtype) + 0.5) / width  # (K)
-        x = where @ centres  # (B, L, h)
+        columns = self.columns(F.pad(features, (2, 2, 1, 1))).float()  # (B, L, h, K)
+        where = columns.softmax(-1)
+        x = where @ column_centres(columns.shape[-1], columns.device)  # (B, L, h)
 
         # What the network sees along each lane decides whether it is there and where it begins and ends.
         inner = where[..., 1:-1].to(features.dtype)  # (B, L, h, w)
@@ -96,7 +96,12 @@ class LaneHead(nn.Module):
         hat = (1 - (at.unsqueeze(-1).clamp(0, rows - 1) - index).abs()).clamp(min=0)  # (B, L, S, h)
         sampled = (hat @ x.unsqueeze(-1)).squeeze(-1)  # (B, L, S)
         points = canonical(sampled @ fit_matrix(SAMPLES, x.device).T, y_far, y_near)  # (B, L, P, 2)
-        return LanePrediction(points, exists.mean(-1))
+        return LanePrediction(points, exists.mean(-1)), columns
+
+
+def column_centres(columns: int, device: torch.device) -> Tensor:
+    """x (K) of the middle of each column; the first and the last lie just outside the image."""
+    return (torch.arange(columns, device=device, dtype=torch.float32) - 0.5) / (columns - 2)
 
 
 class Neck(nn.Module):
@@ -165,7 +170,8 @@ def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[i
 
 
 def _compact() -> tuple[nn.ModuleList, list[int]]:
-    stem = nn.Sequential(ConvNormAct(3, 24, 3, stride=2), Residual(24, 32, stride=2))
+    """ResNet's plan at a sixteenth of ResNet-18's cost: one wide-stepping stem, two blocks a stage."""
+    stem = nn.Sequential(ConvNormAct(3, 32, 7, stride=4), Residual(32, 32))
     stages = nn.ModuleList([
         nn.Sequential(stem, Residual(32, 64, stride=2), Residual(64, 64)),
         nn.Sequential(Residual(64, 128, stride=2), Residual(128, 128)),

@@ -54,12 +54,12 @@ def run(main: Callable[[], int | None]) -> None:
     """Exit with main's status; user errors become one line on stderr and status 1, without a traceback."""
     try:
         status = main()
+    except BrokenPipeError:
+        status = 1
     except (ValueError, OSError) as error:
         text = str(error) if not isinstance(error, OSError) or error.errno is None else (
             f"{error.filename}: {error.strerror}")
         print(f"error: {text}", file=sys.stderr)
-        status = 1
-    except BrokenPipeError:
         status = 1
     sys.exit(status)
 
@@ -174,14 +174,15 @@ def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(f"{path}: the checkpoint cannot be written ({reason}); earlier checkpoints are as "
                               "they were. Free or change train.checkpoint_dir and continue with --resume") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: str | Path, for_what: str = "use") -> dict[str, Any]:
+def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     """A checkpoint of our own, on the CPU, with its "config" as a Config.
 
     Only tensors and plain values are read (weights_only): a file cannot run code. Raises CheckpointError for a
@@ -199,7 +200,7 @@ def load_checkpoint(path: str | Path, for_what: str = "use") -> dict[str, Any]:
     if collapsed:
         raise CheckpointError(f"{path}: {collapsed}: this comes from the uncertainty-weighted loss whose model "
                               f"collapsed. Its weights are not worth continuing from and cannot be "
-                              f"{for_what}d here; train afresh with: python train_fixed.py")
+                              f"{for_what} here; train afresh with: python train_fixed.py")
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of train_fixed.py; train one with: python train_fixed.py")
     if payload.get("version") != VERSION:
@@ -216,7 +217,7 @@ def signs_of_uncertainty_weighting(payload: Any) -> str:
     if not isinstance(payload, dict):
         return ""
     for name, value in payload.items():
-        if str(name).split(".")[-1].startswith(("log_var", "log_sigma")):
+        if any(part.startswith(("log_var", "log_sigma")) for part in str(name).split(".")):
             return f"it holds '{name}'"
         if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
             return f"its {name} is {value:.4g}, below zero"

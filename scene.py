@@ -73,7 +73,6 @@ class LaneLine:
     colour: str = "white"
     width: float = 0.12
     strength: float = 0.9  # opacity of the paint
-    wear: float = 0.0  # share of the paint that has come off
     dash: float = 3.0
     period: float = 12.0
     phase: float = 0.0
@@ -92,6 +91,7 @@ class Road:
     borders: tuple[float, ...]  # u of the lanes' borders, left to right, painted or not
     left: float  # u of the pavement's edges
     right: float
+    wear: float = 0.0  # 0 fresh paint, 0.7 patches of it
 
     @property
     def lane_centres(self) -> list[float]:
@@ -100,14 +100,14 @@ class Road:
 
 def sample_view(rng: np.random.Generator, width: int, height: int) -> View:
     """A View whose horizon, slopes and bends spread around those of TuSimple's and CULane's labels."""
-    if rng.random() < 0.55:  # TuSimple: one camera, lane slopes 2.2 px a row apart, horizon at row 237 of 720
+    if rng.random() < 0.6:  # TuSimple: one camera, lane slopes 2.2 px a row apart, horizon at row 237 of 720
         horizon, focal = rng.normal(0.33, 0.02), rng.uniform(1.0, 1.6)
         camera_height, squeeze = rng.normal(1.62, 0.12), 1.0
     else:  # dashcams: wider angles, lower cars, and images squeezed into the network's shape
         horizon, focal = rng.uniform(0.26, 0.54), rng.uniform(0.5, 1.2)
         camera_height, squeeze = rng.uniform(1.1, 2.2), rng.choice([1.0, rng.uniform(0.85, 1.6)])
-    # metres that the road moves sideways and up by 150 m ahead: straight, motorway bends, ramps; plains, hills
-    aside = rng.normal(0, rng.choice([0.5, 11.0, 30.0], p=[0.45, 0.42, 0.13]), 2)
+    # metres that the road moves aside and up by 150 m ahead: straight, motorway bends, ramps; plain, hills
+    aside = rng.normal(0, rng.choice([0.5, 13.0, 30.0], p=[0.38, 0.5, 0.12]), 2)
     aloft = rng.normal(0, rng.choice([0.15, 1.0, 2.5], p=[0.55, 0.35, 0.1]), 2)
     view = View(
         width=width,
@@ -134,16 +134,14 @@ def _distances_in_sight(view: View) -> np.ndarray:
     y = view.project(0.0, z)[:, 1]
     hidden = np.flatnonzero(np.diff(y) > -0.01)
     last = hidden[0] if len(hidden) else len(z) - 1
-    sharp = np.flatnonzero(
-        np.abs(view.bend(z)) > 0.7 * z
-    )  # past 35 degrees the small-angle clothoid is no road
+    sharp = np.flatnonzero(np.abs(view.bend(z)) > 0.7 * z)  # 35 degrees: too much for a small angle
     last = min(last, sharp[0] if len(sharp) else last)
     return np.geomspace(z[0], z[max(last, 8)], SAMPLES)
 
 
 def sample_road(rng: np.random.Generator, painted: bool = True) -> Road:
     """A carriageway around the camera: TuSimple's counts of lines, mostly 3 or 4, with CULane's 1 and 2."""
-    count = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.03, 0.12, 0.27, 0.36, 0.17, 0.05]))
+    count = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.02, 0.1, 0.32, 0.36, 0.15, 0.05]))
     lanes = max(count - 1, 1)
     lane_width = float(np.clip(rng.normal(3.5, 0.25), 2.7, 3.95))
     widths = lane_width * rng.normal(1, 0.025, lanes)
@@ -164,6 +162,7 @@ def sample_road(rng: np.random.Generator, painted: bool = True) -> Road:
         borders=tuple(float(b) for b in borders),
         left=float(borders[0] - shoulders[0]),
         right=float(borders[-1] + shoulders[1]),
+        wear=float(rng.choice([0.0, rng.uniform(0, 0.65)])),
     )
 
 
@@ -174,7 +173,6 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
     between = rng.choice(["dashed", "dots", "solid"], p=[0.7, 0.2, 0.1])
     low, high = rng.choice([(0.75, 1.0), (0.35, 0.75), (0.2, 0.35)], p=[0.5, 0.35, 0.15])
     strength = rng.uniform(low, high)
-    wear = rng.choice([0.0, rng.uniform(0, 0.65)])
     yellow_left = rng.random() < 0.45
     phase = rng.uniform(0, period)
     lines = []
@@ -183,10 +181,11 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
         if first or last:
             kind = rng.choice(["solid", "dashed", "double", "mixed"], p=[0.82, 0.1, 0.06, 0.02])
         else:
-            kind = (
-                between if rng.random() < 0.8 else rng.choice(["solid", "dashed", "double", "mixed", "dots"])
-            )
-        taper = (first or last) and rng.random() < 0.1  # exits, entries, lanes that begin or end
+            other = rng.choice(["solid", "dashed", "double", "mixed", "dots"])
+            kind = between if rng.random() < 0.8 else other
+        taper = 0.0
+        if (first or last) and rng.random() < 0.1:  # exits, entries, lanes that begin or end
+            taper = rng.uniform(0.5, 4) * (1 if last else -1) * rng.choice([1, 1, -0.4])
         lines.append(
             LaneLine(
                 offset=float(border + rng.normal(0, 0.04)),
@@ -194,13 +193,10 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
                 colour="yellow" if (first and yellow_left) or rng.random() < 0.03 else "white",
                 width=float(rng.uniform(0.09, 0.2) * (1.3 if kind == "solid" and rng.random() < 0.2 else 1)),
                 strength=float(np.clip(strength * rng.uniform(0.7, 1.15), 0.18, 1)),
-                wear=float(np.clip(wear * rng.uniform(0.5, 1.3), 0, 0.7)),
                 dash=dash,
                 period=period,
                 phase=float(phase if rng.random() < 0.6 else rng.uniform(0, period)),
-                shift=float(rng.uniform(0.5, 4) * (1 if last else -1) * rng.choice([1, 1, -0.4]))
-                if taper
-                else 0.0,
+                shift=float(taper),
                 shift_start=float(rng.uniform(5, 60)),
                 shift_length=float(rng.uniform(40, 120)),
             )
@@ -222,15 +218,13 @@ def lane_points(rng: np.random.Generator, view: View, road: Road) -> list[np.nda
     for line in chosen:
         start = first_row + view.height / 720 * rng.exponential(9)
         points = _visible_run(view.project(line.u(view.z), view.z), view, start)
-        if (
-            len(points) and np.ptp(points[:, 1]) >= view.height * 0.06
-        ):  # the shortest labels are 50 of 720 rows
+        if len(points) >= view.height * 0.06:  # the shortest real labels cover 50 of 720 rows
             lanes.append(points)
     return lanes
 
 
 def _visible_run(points: np.ndarray, view: View, start: float) -> np.ndarray:
-    """(N, 2) far to near: the points, one a row or so, of the first stretch inside the image seen from nearby."""
+    """(N, 2) far to near: one point a row of the stretch inside the image that is nearest to the camera."""
     rows = np.arange(np.ceil(start), view.height, 1.0)
     if not len(rows):
         return np.zeros((0, 2), np.float32)
@@ -258,7 +252,7 @@ def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False)
     road = sample_road(rng, painted=kind == "road")
     lanes = lane_points(rng, view, road)
     if clean:
-        lines = tuple(replace(line, strength=1.0, wear=0.0) for line in road.lines)
+        lines = tuple(replace(line, strength=1.0) for line in road.lines)
         return Scene(scene_ground.draw_clean(view, replace(road, lines=lines)), lanes)
     weather = scene_effects.sample_weather(rng)
     image = scene_clutter.draw_background(rng, view, weather)

@@ -19,9 +19,7 @@ def draw_background(rng, view, weather) -> np.ndarray:
     image = cv2.resize(column.astype(np.uint8)[:, None], (width, height), interpolation=cv2.INTER_NEAREST)
     if rng.random() < 0.45:
         top = int(min(view.horizon + 0.1 * height, height))
-        clouds = cv2.resize(texture(rng, 64), (width // 2, height // 2), interpolation=cv2.INTER_LINEAR)[
-            : top // 2
-        ]
+        clouds = cv2.resize(texture(rng, 64), (width // 2, height // 2))[: top // 2]
         clouds = np.clip(clouds * rng.uniform(0.5, 2) + rng.uniform(-0.3, 0.3), 0, 1) * rng.uniform(0.2, 0.8)
         _blend(image[:top], np.full((1, 1, 3), rng.uniform(150, 255), np.uint8), clouds)
     base = view.project(0.0, view.z[-1])[0, 1] + 2
@@ -36,7 +34,7 @@ def draw_background(rng, view, weather) -> np.ndarray:
 
 
 def _blend(image, colours, opacity):
-    """Lays `colours` (uint8, any size) over the image in place, `opacity` being float32 in 0..1 of any size."""
+    """Lays `colours` (uint8, any size) over the image in place with `opacity` (float32 in 0..1, any size)."""
     size = (image.shape[1], image.shape[0])
     opacity = cv2.resize(opacity, size, interpolation=cv2.INTER_LINEAR)
     colours = cv2.resize(colours, size, interpolation=cv2.INTER_LINEAR)
@@ -66,16 +64,9 @@ def _draw_building(rng, image, base, weather):
     rows, columns = rng.integers(2, 6), rng.integers(2, 9)
     for i in range(rows):
         y = base - size[1] * (i + 0.7) / rows
-        cells = [
-            box(
-                x0 + size[0] * (j + 0.2) / columns,
-                y,
-                x0 + size[0] * (j + 0.8) / columns,
-                y + size[1] * 0.5 / rows,
-            )
-            for j in range(columns)
-        ]
-        fill(image, cells, weather.fade(colour * 0.6, far))
+        left = x0 + size[0] * (np.arange(columns) + 0.2) / columns
+        windows = [box(x, y, x + 0.6 * size[0] / columns, y + size[1] * 0.5 / rows) for x in left]
+        fill(image, windows, weather.fade(colour * 0.6, far))
 
 
 def draw_clutter(rng, image, view, road, weather):
@@ -113,6 +104,13 @@ def _draw_opposite(rng, image, view, road, weather):
     end = start - 3.6 * lanes - 2
     outline = np.concatenate([view.project(start, view.z), view.project(end, view.z)[::-1]])
     fill(image, [outline], weather.fade(grey, 60))
+    if rng.random() < 0.6:
+        pale = weather.fade(np.float32([215, 212, 205]) * weather.ground_light, 40)
+        for u in start - 1 - 3.6 * np.arange(lanes + 1):
+            pitch, dash = (12.0, 3.7) if rng.random() < 0.7 else (6.0, 6.0)
+            for z in np.arange(view.z[0], min(80.0, view.z[-1] - 6), pitch):
+                ends = np.array([z, z + dash, z + dash, z])
+                fill(image, [view.project(u + np.array([0, 0, 0.15, 0.15]), ends)], pale)
     for z in np.sort(rng.uniform(view.z[0] * 2, 200, rng.poisson(3)))[::-1]:
         if z < view.z[-1]:
             u = start - 2 - 3.6 * rng.integers(lanes)
@@ -145,16 +143,15 @@ def _draw_roadsides(rng, image, view, road, weather):
             colour = rng.uniform(60, 190) * (1 + rng.normal(0, 0.06, 3)) * (0.4 + 0.6 * weather.backlit)
             _draw_wall(image, view, edge + side * rng.uniform(1, 5), weather, colour, rng.uniform(1.5, 7))
         if rng.random() < 0.45:
-            _draw_barrier(
-                rng, image, view, edge + side * rng.uniform(0.05, 0.6), weather, rng.uniform(0.6, 1.2)
-            )
+            u = edge + side * rng.uniform(0.05, 0.6)
+            _draw_barrier(rng, image, view, u, weather, rng.uniform(0.6, 1.2))
         elif rng.random() < 0.3:  # a kerb: a pale step along the edge
             colour = np.float32([170, 168, 160]) * rng.uniform(0.5, 1.1)
             fill(image, [_band(view, edge + side * 0.05, 0, 0.13, view.z)], weather.fade(colour, 25))
 
 
 def _draw_greenery(rng, image, view, weather, sides):
-    """Trees and bushes: rows of varying height whose outline and shade noise breaks up, drawn at half size."""
+    """Trees and bushes: rows of varying height whose outline and shade noise breaks up, at half size."""
     size = (view.height // 2, view.width // 2)
     shape, colours = np.zeros(size, np.uint8), np.zeros((*size, 3), np.uint8)
     z = view.z
@@ -179,23 +176,20 @@ def _draw_greenery(rng, image, view, weather, sides):
     grain = texture(rng, -(-max(size) // 16) * 16)
     leaves, lit = grain[: size[0], : size[1]], grain[-size[0] :, -size[1] :]
     shape = cv2.GaussianBlur(shape, (0, 0), rng.uniform(1.5, 5)).astype(np.float32) * np.float32(1 / 255)
-    opacity = np.clip(
-        (shape - 0.5 + rng.uniform(0.2, 0.7) * leaves * (abs(shape - 0.5) < 0.47)) * 4 + 0.5, 0, 1
-    )
+    fringe = rng.uniform(0.2, 0.7) * leaves * (np.abs(shape - 0.5) < 0.47)
+    opacity = np.clip((shape - 0.5 + fringe) * 4 + 0.5, 0, 1)
     spread = cv2.dilate(colours, np.ones((9, 9), np.uint8))  # the outline may grow past what was filled
     tone = np.clip(1 + rng.uniform(0.3, 1.2) * lit, 0.2, 2).astype(np.float32)
     _blend(image[2 * first : 2 * last], cv2.multiply(spread, cv2.merge([tone] * 3), dtype=cv2.CV_8U), opacity)
 
 
 def _upright_pieces(view, u, low, high, count=10):
-    """(outline, z) of the pieces, far to near, of an upright band along the road: each fades by its own distance."""
+    """(outline, z) of each piece, far to near, of an upright band along the road, for haze grows with z."""
     bottom, top = view.project(u, view.z, low), view.project(u, view.z, high)
     cuts = np.linspace(0, len(view.z) - 1, count + 1).astype(int)
     for a, b in zip(cuts[-2::-1], cuts[:0:-1], strict=True):
-        outline = np.concatenate(
-            [bottom[a : b + 1 : 3], bottom[b : b + 1], top[b : b + 1], top[a : b + 1 : 3][::-1]]
-        )
-        yield outline, view.z[(a + b) // 2]
+        picks = np.append(np.arange(a, b, 3), b)
+        yield np.concatenate([bottom[picks], top[picks[::-1]]]), view.z[(a + b) // 2]
 
 
 def _draw_wall(image, view, u, weather, colour, tall):
@@ -209,25 +203,16 @@ def _draw_pole(rng, image, view, road, weather, z):
     colour = weather.fade(np.float32([80, 82, 85]) * rng.uniform(0.3, 1.6), z)
     foot, head = view.project(u, z, [0, tall])
     half = max(0.4, rng.uniform(0.06, 0.15) * view.scale(z))
-    fill(
-        image,
-        [np.array([foot - (half, 0), foot + (half, 0), head + (half * 0.7, 0), head - (half * 0.7, 0)])],
-        colour,
-    )
+    wide, thick = np.array([half, 0]), np.array([0, half])
+    fill(image, [np.array([foot - wide, foot + wide, head + 0.7 * wide, head - 0.7 * wide])], colour)
     if rng.random() < 0.4:
         arm = view.project(u - np.sign(u) * rng.uniform(1, 3), z, tall)[0]
-        fill(
-            image, [np.array([head - (0, half), arm - (0, half), arm + (0, half), head + (0, half)])], colour
-        )
+        fill(image, [np.array([head - thick, arm - thick, arm + thick, head + thick])], colour)
         return [(*arm, max(0.6, 0.25 * view.scale(z)), (255, 220, 160))] if weather.night else []
     if rng.random() < 0.4:  # a road sign
         sign = rng.choice([[30, 100, 60], [200, 170, 40], [220, 220, 220], [40, 80, 170], [170, 40, 40]])
-        half = rng.uniform(0.3, 0.7) * view.scale(z)
-        fill(
-            image,
-            [head + np.array([(-half, -half), (half, -half), (half, half), (-half, half)])],
-            weather.fade(sign * np.float32(weather.backlit), z),
-        )
+        board = head + rng.uniform(0.3, 0.7) * view.scale(z) * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        fill(image, [board], weather.fade(sign * np.float32(weather.backlit), z))
     return []
 
 
@@ -240,17 +225,12 @@ def _draw_gantry(rng, image, view, road, weather, z):
     fill(image, [upright(view, right - 0.2, right + 0.2, z, 0, low + 1)], dark)
     for _ in range(rng.integers(1, 4)):
         u, half = rng.uniform(left + 2, right), rng.uniform(1, 2.6)
-        board = weather.fade(
-            np.float32(rng.choice([[20, 90, 60], [30, 70, 150], [40, 40, 40]])) * weather.backlit, z
-        )
+        colour = np.float32(rng.choice([[20, 90, 60], [30, 70, 150], [40, 40, 40]])) * weather.backlit
         top = low + rng.uniform(1.2, 2.8)
-        fill(image, [upright(view, u - half, u + half, z, low, top)], board)
+        fill(image, [upright(view, u - half, u + half, z, low, top)], weather.fade(colour, z))
         for row in rng.uniform(low + 0.3, top - 0.4, 2):
-            fill(
-                image,
-                [upright(view, u - half * 0.7, u + half * rng.uniform(0, 0.8), z, row, row + 0.25)],
-                weather.fade((200 * weather.backlit,) * 3, z),
-            )
+            text = upright(view, u - half * 0.7, u + half * rng.uniform(0, 0.8), z, row, row + 0.25)
+            fill(image, [text], weather.fade(np.full(3, 200 * weather.backlit), z))
 
 
 def _draw_bridge(rng, image, view, road, weather, z):
@@ -280,7 +260,5 @@ def draw_no_road(rng, width: int, height: int) -> np.ndarray:
     if kind == "boxes":
         for x, y, w, h in rng.random((rng.integers(5, 60), 4)) * (width, height, width / 3, height / 3):
             shade = rng.integers(0, 256, 3).tolist()
-            cv2.rectangle(
-                image, (int(x - w / 2), int(y - h / 2)), (int(x + w / 2), int(y + h / 2)), shade, -1
-            )
+            cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), shade, -1)
     return image

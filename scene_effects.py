@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from scene_paint import SUB, fill
+
 
 @dataclass(frozen=True)
 class Weather:
@@ -19,7 +21,7 @@ class Weather:
     ground_light: tuple  # factors of the ground's colours
     wet: bool
     rain: bool
-    backlit: float  # how dark things look against the sky
+    backlit: float  # 0.1 silhouettes against the sky, 1 fully lit
 
     def fade(self, colour, z: float):
         """The colour of a thing at distance z, as a list."""
@@ -38,24 +40,23 @@ def sample_weather(rng: np.random.Generator) -> Weather:
     top = bright * rng.uniform(0.65, 1.0) * np.array([1 - blue, 1 - 0.45 * blue, 1.0])
     if not night and rng.random() < 0.06:  # dusk
         haze, top = np.array([235, 165, 110]) * rng.uniform(0.6, 1), top * 0.6
+    sight = np.exp(rng.uniform(np.log(250), np.log(4000))) if rng.random() < 0.93 else rng.uniform(40, 150)
     light = rng.uniform(0.75, 1.25) * (np.ones(3) + rng.normal(0, 0.03, 3))
     return Weather(
         night=night,
         sun=sun,
         sky_top=tuple(np.clip(top, 0, 255).tolist()),
         haze=tuple(np.clip(haze, 0, 255).tolist()),
-        sight=float(
-            np.exp(rng.uniform(np.log(250), np.log(4000))) if rng.random() < 0.93 else rng.uniform(40, 150)
-        ),
+        sight=float(sight),
         ground_light=tuple(np.clip(light, 0.4, 1.3)),
         wet=rain or bool(rng.random() < 0.04),
         rain=rain,
-        backlit=float(rng.uniform(0.15, 1.0)),
+        backlit=float(0.12 + 0.88 * rng.random() ** 1.5),
     )
 
 
 def through_camera(rng, image, lanes, view, weather, lamps):
-    """(image, lanes) after night, rain, the windscreen, the lens and the sensor; only the lens moves lanes."""
+    """(image, lanes) after night, rain, windscreen, lens and sensor; only the roll moves lanes."""
     if weather.night:
         image = _night(rng, image, view, lamps)
     elif lamps and rng.random() < 0.4:
@@ -79,9 +80,7 @@ def _roll(rng, image, lanes):
     height, width = image.shape[:2]
     degrees = float(np.clip(rng.normal(0, 0.8), -2.5, 2.5))
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1 + abs(np.radians(degrees)) * 0.9)
-    image = cv2.warpAffine(
-        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    image = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
     turned = []
     for points in lanes:
         points = (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
@@ -123,9 +122,8 @@ def _add_lamps(rng, image, lamps, bloom):
         if -50 < x < width + 50 and -50 < y < height + 50:
             centre = (round(x * 8), round(y * 8))
             cv2.circle(glow, centre, max(8, round(radius * 8)), colour, -1, cv2.LINE_AA, 4)
-    halo = cv2.blur(
-        cv2.blur(cv2.resize(glow, (width // 8, height // 8), interpolation=cv2.INTER_AREA), (5, 5)), (5, 5)
-    )
+    halo = cv2.resize(glow, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
+    halo = cv2.GaussianBlur(halo, (0, 0), 2)
     image = cv2.add(image, cv2.resize(glow, (width, height)))
     return cv2.addWeighted(image, 1, cv2.resize(halo, (width, height)), float(bloom), 0)
 
@@ -136,9 +134,8 @@ def _rain(rng, image):
     layer = np.zeros((height, width), np.uint8)
     slant = rng.normal(0, 0.2)
     for x, y, length in rng.random((rng.integers(20, 120), 3)) * (width, height, height * 0.1):
-        cv2.line(
-            layer, (int(x), int(y)), (int(x + slant * length), int(y + length)), int(rng.integers(15, 60)), 1
-        )
+        end = (int(x + slant * length), int(y + length))
+        cv2.line(layer, (int(x), int(y)), end, int(rng.integers(15, 60)), 1)
     image = cv2.add(image, cv2.merge([layer] * 3))
     soft = cv2.blur(image, (9, 9))
     drops = np.zeros((height, width), np.uint8)
@@ -163,28 +160,14 @@ def _draw_hood(rng, image):
     rise = rng.choice([rng.uniform(0.01, 0.04), rng.uniform(0.04, 0.2)])
     x = np.linspace(0, width, 24)
     middle = width * rng.normal(0.5, 0.1)
-    edge = height * (1 - rise * (1 - rng.uniform(0.2, 1.2) * ((x - middle) / width * 2) ** 2)) + rng.normal(
-        0, 0.5
-    )
-    shade = rng.choice([rng.uniform(5, 45), rng.uniform(45, 200)], p=[0.8, 0.2]) * (
-        1 + rng.normal(0, 0.08, 3)
-    )
+    edge = height * (1 - rise * (1 - rng.uniform(0.2, 1.2) * ((x - middle) / width * 2) ** 2))
+    shade = (rng.uniform(5, 45) if rng.random() < 0.8 else rng.uniform(45, 200)) * rng.normal(1, 0.08, 3)
     outline = np.concatenate([np.stack([x, edge], -1), [(width, height + 9), (0, height + 9)]])
-    cv2.fillPoly(
-        image, [np.round(outline * 16).astype(np.int32)], np.clip(shade, 0, 255).tolist(), cv2.LINE_AA, 4
-    )
+    fill(image, [outline], shade.tolist())
     if rng.random() < 0.6:  # the sky shines along its edge
         bright = np.clip(shade + rng.uniform(10, 90), 0, 255).tolist()
-        crest = np.stack([x, edge + rng.uniform(1, 6)], -1)
-        cv2.polylines(
-            image,
-            [np.round(crest * 16).astype(np.int32)],
-            False,
-            bright,
-            int(rng.integers(1, 4)),
-            cv2.LINE_AA,
-            4,
-        )
+        crest = (np.stack([x, edge + rng.uniform(1, 6)], -1) * (1 << SUB)).astype(np.int32)
+        cv2.polylines(image, [crest], False, bright, int(rng.integers(1, 4)), cv2.LINE_AA, SUB)
 
 
 def _reflect_dashboard(rng, image):
@@ -207,20 +190,14 @@ def through_sensor(rng, image) -> np.ndarray:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 1.1) * width / 640)
     elif kind == "low resolution":
         factor = rng.uniform(0.45, 0.9)
-        image = cv2.resize(
-            cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), (width, height)
-        )
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (width, height))
     elif kind == "motion":
         length = int(rng.integers(2, 6) * width / 640)
         kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
         turn = rng.uniform(0, np.pi)
-        step = np.array([np.cos(turn), np.sin(turn)]) * length / 2
-        cv2.line(
-            kernel,
-            (length - np.round(step)).astype(int).tolist(),
-            (length + np.round(step)).astype(int).tolist(),
-            1,
-        )
+        step = np.round(np.array([np.cos(turn), np.sin(turn)]) * length / 2).astype(int)
+        cv2.line(kernel, (length - step).tolist(), (length + step).tolist(), 1)
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     levels = np.arange(256, dtype=np.float32)[:, None] / 255
     gamma, gain = np.exp(rng.normal(0.0, 0.25)), np.exp(rng.normal(0.0, 0.2))
@@ -240,8 +217,7 @@ def through_sensor(rng, image) -> np.ndarray:
     if grain:
         coloured = rng.random() < 0.3
         noise = np.frombuffer(rng.bytes(height * width * (3 if coloured else 1)), np.uint8)
-        noise = (
-            (noise.reshape(height, width, -1).astype(np.int16) - 128) * int(grain * 8) // 590
-        )  # uniform: sd 74
+        steps = (np.arange(256) - 128) * (grain / 74)  # bytes are uniform, with a deviation of 74
+        noise = cv2.LUT(noise.reshape(height, width, -1), np.round(steps).astype(np.int16))
         image = cv2.add(image, noise if coloured else cv2.merge([noise] * 3), dtype=cv2.CV_8U)
     return image

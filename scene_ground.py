@@ -4,21 +4,16 @@ Shapes with edges are polygons of projected road points; what varies smoothly ac
 tracks, stains, wear) is looked up for each pixel by its (u, z), which `_ground_points` gives.
 """
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
 from scene_paint import Mask, fill, kept_paint, paint_ground, paint_line
 
 PROFILE_REACH, PROFILE_STEP = 30.0, 0.05  # metres of road across that have a profile, and its resolution
-VERGES = [
-    (86, 96, 62),
-    (120, 112, 84),
-    (150, 135, 105),
-    (70, 82, 50),
-    (100, 100, 96),
-    (128, 120, 100),
-    (60, 66, 48),
-]
+GRASS = [(86, 96, 62), (70, 82, 50), (60, 66, 48)]
+VERGES = [*GRASS, (120, 112, 84), (150, 135, 105), (110, 108, 98)]  # soil, sand, gravel
 
 
 def texture(rng: np.random.Generator, size: int = 256) -> np.ndarray:
@@ -26,9 +21,7 @@ def texture(rng: np.random.Generator, size: int = 256) -> np.ndarray:
     layers = np.zeros((size, size), np.float32)
     for cells, weight in ((size, 0.5), (size // 4, 0.7), (size // 16, 0.8)):
         grid = rng.random((cells, cells), dtype=np.float32) - 0.5
-        layers += weight * (
-            grid if cells == size else cv2.resize(grid, (size, size), interpolation=cv2.INTER_LINEAR)
-        )
+        layers += weight * cv2.resize(grid, (size, size), interpolation=cv2.INTER_LINEAR)
     return layers
 
 
@@ -42,9 +35,8 @@ def _ground_points(view, top, step=1):
     y = view.project(0.0, view.z)[:, 1]
     z = np.interp(np.arange(top + (step - 1) / 2, view.height, step), y[::-1], view.z[::-1])[:, None]
     x = np.arange((step - 1) / 2, view.width, step, dtype=np.float32)[None]
-    u = x * (z / view.focal_x).astype(np.float32) - (view.centre * z / view.focal_x + view.bend(z)).astype(
-        np.float32
-    )
+    metre = z / view.focal_x  # metres that a pixel spans
+    u = x * metre.astype(np.float32) - (view.centre * metre + view.bend(z)).astype(np.float32)
     return u, z.astype(np.float32)
 
 
@@ -55,8 +47,7 @@ def _corners(view, u, z, half_width):
 
 
 def _road_polygon(view, left, right):
-    ends = np.concatenate([view.project(left, view.z), view.project(right, view.z)[::-1]])
-    return ends
+    return np.concatenate([view.project(left, view.z), view.project(right, view.z)[::-1]])
 
 
 def draw_clean(view, road) -> np.ndarray:
@@ -89,17 +80,13 @@ def draw_ground(rng, image, view, road, weather):
     tone *= 1 + (rng.uniform(0.03, 0.16) * calm) * streaks + rng.uniform(0.02, 0.22) * blotches
     kept = kept_paint(road, streaks, blotches)
     light = _light(rng, view, road, weather, top, u, z, noise)
-    tone, kept, light = (
-        cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) for field in (tone, kept, light)
-    )
+    tone, kept, light = (cv2.resize(field, size) for field in (tone, kept, light))
     dark = Mask(view, top)
     _draw_joints(rng, dark, road, concrete)
     _draw_blemishes(rng, dark, road)
     tone *= 1 - dark.opacity()
     colours = _surface_colours(rng, view, road, top, concrete)
-    ground = np.ascontiguousarray(colours.transpose(2, 0, 1)).astype(
-        np.float32
-    )  # (3, h, W): planes are faster
+    ground = np.float32(cv2.split(colours))  # (3, h, W): numpy works faster on planes
     ground *= tone
     paint_ground(rng, ground, view, road, top, kept)
     _, z = _ground_points(view, top)
@@ -135,13 +122,10 @@ def _surface_colours(rng, view, road, top, concrete) -> np.ndarray:
             gap = rng.uniform(-0.1, 0.4) * np.sign(b - a)
             outer = (a, b - gap) if a == road.left else (a + gap, b)
             fill(canvas, [_road_polygon(view, *outer)], shoulder)
-    for a, b in zip(road.borders, road.borders[1:]):
+    for a, b in pairwise(road.borders):
         if rng.random() < 0.12:  # a lane surfaced at another time
-            fill(
-                canvas,
-                [_road_polygon(view, a, b + rng.normal(0, 0.15))],
-                (colour * rng.uniform(0.65, 1.2)).clip(0, 255).tolist(),
-            )
+            shade = (colour * rng.uniform(0.65, 1.2)).clip(0, 255)
+            fill(canvas, [_road_polygon(view, a, b + rng.normal(0, 0.15))], shade.tolist())
     for _ in range(rng.poisson(0.8)):
         a = rng.uniform(road.left, road.right - 1)
         z0 = rng.uniform(view.z[0], 60)
@@ -166,45 +150,42 @@ def _profile(rng, road, u, concrete) -> np.ndarray:
     stripe = -abs(rng.normal(0, 0.2 if concrete else 0.07))
     for centre in road.lane_centres:
         for side in (-0.85, 0.85):
-            shade += (
-                tracks
-                * rng.uniform(0.3, 1.5)
-                * np.exp(-(((at - centre - side) / rng.uniform(0.2, 0.5)) ** 2))
-            )
-        width = rng.uniform(0.25, 0.8)
-        shade += (
-            stripe * rng.uniform(0.2, 1.3) * np.exp(-(((at - centre - rng.normal(0, 0.15)) / width) ** 4))
-        )
+            track = np.exp(-(((at - centre - side) / rng.uniform(0.2, 0.5)) ** 2))
+            shade += tracks * rng.uniform(0.3, 1.5) * track
+        oil = np.exp(-(((at - centre - rng.normal(0, 0.15)) / rng.uniform(0.25, 0.8)) ** 4))
+        shade += stripe * rng.uniform(0.2, 1.3) * oil
         shade += rng.normal(0, 0.03) * (np.abs(at - centre) < 1.75)
     grooves = rng.normal(0, 1, len(at)).astype(np.float32)
     shade += cv2.GaussianBlur(grooves[None], (9, 1), 1.5)[0] * rng.uniform(0, 0.05)
     column = (u + PROFILE_REACH) / PROFILE_STEP
-    return cv2.remap(
-        shade[None], column, np.zeros_like(column), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    row = np.zeros_like(column)
+    return cv2.remap(shade[None], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _draw_joints(rng, dark, road, concrete):
-    """Expansion joints: concrete lanes are cast one by one, so a dark seam runs beside or under many lane lines."""
+    """Expansion joints: concrete lanes are cast one by one, so a dark seam runs beside many lane lines."""
     view = dark.view
     near, far = view.z[0], view.z[-1]
     if road.lines and rng.random() < (0.8 if concrete else 0.2):
         beside = rng.normal(0, 0.15)
         for line in road.lines:
             if rng.random() < 0.75:
-                wander = np.cumsum(rng.normal(0, 0.02, 400))
-                z = np.geomspace(near, far, 400)
-                jag = wander - np.linspace(0, wander[-1], 400)
-                at = line.offset + beside * rng.uniform(0.5, 1.5)
-                share = rng.choice([0.25, 1.0])  # straight cuts, or cracks along them
-                u = lambda q, a=at, j=jag * share, s=z, n=line: a + np.interp(q, s, j) + n.u(q) - n.offset  # noqa: E731
-                dark.band(u, near, far, rng.uniform(0.008, 0.03), rng.uniform(90, 220))
+                seam = _seam(rng, line, beside * rng.uniform(0.5, 1.5), near, far)
+                dark.band(seam, near, far, rng.uniform(0.008, 0.03), rng.uniform(90, 220))
     if rng.random() < (0.7 if concrete else 0.1):
         spacing, width, value = rng.uniform(4, 9), rng.uniform(0.01, 0.06), rng.uniform(20, 150)
         skew = rng.normal(0, 0.08)
         for z in np.arange(near + rng.uniform(0, spacing), min(far, 90), spacing):
             ends = np.array([road.borders[0], road.borders[-1]])
             dark.line(ends, z + skew * ends, width, value * rng.uniform(0.5, 1))
+
+
+def _seam(rng, line, beside, near, far):
+    """u(z) of a joint that follows a lane line at a distance: a straight cut, or a crack along it."""
+    wander = np.cumsum(rng.normal(0, 0.02, 400)) * rng.choice([0.25, 1.0])
+    wander -= np.linspace(0, wander[-1], 400)
+    knots = np.geomspace(near, far, 400)
+    return lambda z: line.u(z) + beside + np.interp(z, knots, wander)
 
 
 def _draw_blemishes(rng, dark, road):
@@ -220,27 +201,21 @@ def _draw_blemishes(rng, dark, road):
         if keep.sum() > 2:
             dark.line(u[keep], z[keep], rng.choice([0.01, 0.01, 0.05]), rng.uniform(60, 200), 0.6)
     if rng.random() < 0.12:  # skid marks
-        start = near * rng.uniform(1, 4)
+        start, drift = near * rng.uniform(1, 4), rng.normal(0, 0.03)
         for u in rng.choice(road.lane_centres) + np.array([-0.75, 0.75]) + rng.normal(0, 0.2):
-            drift = rng.normal(0, 0.03)
-            dark.band(
-                lambda q, u=u, d=drift: u + d * (q - start),
-                start,
-                start + rng.uniform(5, 40),
-                0.2,
-                rng.uniform(40, 120),
-            )
+            end = start + rng.uniform(5, 40)
+            dark.band(lambda z, u=u: u + drift * (z - start), start, end, 0.2, rng.uniform(40, 120))
     if rng.random() < 0.15:  # a seam along the lane that is no lane line
         at = rng.uniform(road.borders[0], road.borders[-1])
         dark.band(at, near, far, rng.uniform(0.02, 0.12), rng.uniform(50, 160))
-    for _ in range(rng.poisson(6)):
-        z = near * rng.uniform(1, 3)
-        u, size = rng.uniform(road.left, road.right), rng.uniform(0.02, 0.08)
-        dark.band(u, z, z + 2.5 * size, size, rng.uniform(60, 180))
+    drips, size = rng.poisson(8), rng.uniform(0.02, 0.07)
+    z = np.minimum(near * rng.uniform(1.05, 3.5, drips), 0.9 * far)
+    u = rng.uniform(road.left, road.right, (drips, 1))
+    dark.strokes(lambda z: u + 0 * z, z, z + 2.5 * size, size, rng.uniform(60, 180))
 
 
 def _light(rng, view, road, weather, top, u, z, noise) -> np.ndarray:
-    """float32, shaped like u: share of the light that is left by the shadows of trees, poles, walls and bridges."""
+    """float32, shaped like u: the light that the shadows of trees, poles, walls and bridges leave, 0..1."""
     if weather.sun < 0.15:
         return np.ones_like(u)
     shadow = np.zeros(u.shape, np.uint8)

@@ -1,23 +1,29 @@
-"""Paint on the road: an opacity mask drawn through the camera, lane lines, and markings that are no lane lines."""
+"""Paint on the road: opacity masks drawn through the camera, lane lines, and other markings."""
 
 import cv2
 import numpy as np
 
 SUB = 4  # fractional bits of polygon corners
-FINE = (
-    2  # masks of thin shapes are drawn this many times larger and shrunk, so far paint thins out as it should
-)
+FINE = 2  # masks are drawn this many times too large and shrunk, so that thin shapes fade as they should
 
 
 def fill(image, polygons, colour, scale=1.0, top=0.0):
-    """Fills polygons (float pixel corners) of an image or mask drawn at `scale` from row `top` down."""
-    unit = scale * (1 << SUB)
-    corners = [((p - (0, top)) * unit).astype(np.int32) for p in polygons]
+    """Fills polygons, a list of (N, 2) or a (P, N, 2), in pixels of an image drawn at `scale` from `top`."""
+    if isinstance(polygons, list):
+        corners = [_fixed_point(polygon, scale, top) for polygon in polygons]
+    else:
+        corners = list(_fixed_point(polygons, scale, top))
     cv2.fillPoly(image, corners, colour, cv2.LINE_AA, SUB)
 
 
+def _fixed_point(points, scale, top):
+    """Pixel points as OpenCV's whole numbers; a pixel's centre is at a whole coordinate at every scale."""
+    offset = (scale - 1) / 2 * (1 << SUB)
+    return (points * (scale * (1 << SUB)) + (offset, offset - top * scale * (1 << SUB))).astype(np.int32)
+
+
 class Mask:
-    """An opacity mask of the ground, drawn FINE times too large."""
+    """An opacity mask of the ground, from row `top` of the image down."""
 
     def __init__(self, view, top):
         self.view, self.top = view, top
@@ -37,11 +43,12 @@ class Mask:
         outlines = np.concatenate([left, right[:, ::-1]], 1)
         # a band thinner than a pixel must also get fainter, since filling covers every pixel that it touches
         thin = np.minimum(1, width * self.view.scale(z.mean(1)) * FINE / 1.5)
-        for outline, share in zip(outlines, thin, strict=True):
-            fill(self.canvas, [outline], value * share, FINE, self.top)
+        sixths = np.ceil(thin * 6)
+        for share in np.unique(sixths):
+            fill(self.canvas, outlines[sixths == share], value * share / 6, FINE, self.top)
 
     def band(self, u, z0: float, z1: float, width: float, value: float):
-        """One band from z0 to z1 around u (a number or a function of z), in pieces that the road's bends allow."""
+        """One band from z0 to z1 around u (a number or a function of z), in pieces that follow the bends."""
         near, far = max(z0, self.view.z[0]), min(z1, self.view.z[-1])
         if far > near:
             cuts = np.geomspace(near, far, 2 + int(np.log(far / near) / 0.3))
@@ -52,22 +59,18 @@ class Mask:
 
         `across` is the share of it that runs across the road, where the slanting view makes it thinner.
         """
-        points = (self.view.project(u, np.clip(z, self.view.z[0], self.view.z[-1])) - (0, self.top)) * (
-            FINE << SUB
-        )
+        points = self.view.project(u, np.clip(z, self.view.z[0], self.view.z[-1]))
         middle = float(np.median(z))
         slant = 1 + across * (min(1.0, self.view.camera_height / middle) - 1)
         thickness = width * slant * self.view.scale(middle) * FINE
-        points = points.clip(-80000, 160000).astype(np.int32)
+        points = _fixed_point(points, FINE, self.top)
         shade = value * min(1.0, thickness)
         cv2.polylines(self.canvas, [points], False, shade, max(1, round(thickness)), cv2.LINE_AA, SUB)
 
     def opacity(self) -> np.ndarray:
         """(h, W) float32 in 0..1."""
         size = (self.view.width, self.view.height - self.top)
-        return cv2.resize(self.canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32) * np.float32(
-            1 / 255
-        )
+        return np.float32(cv2.resize(self.canvas, size, interpolation=cv2.INTER_AREA)) * np.float32(1 / 255)
 
 
 def paint_line(mask: Mask, line):
@@ -84,17 +87,15 @@ def paint_line(mask: Mask, line):
         mask.strokes(lambda z: line.u(z) + apart, starts, starts + line.dash, line.width, value)
     if line.kind == "dots":  # Botts' dots: four to a stroke; 2 cm high, so they look longer than they are
         at = (starts[:, None] + np.arange(4) * line.dash / 3).ravel()
-        mask.strokes(
-            line.u, at, at + 0.12 + 0.02 * at / mask.view.camera_height, 0.11, min(255, 1.2 * value), 2
-        )
+        ends = at + 0.12 + 0.02 * at / mask.view.camera_height
+        mask.strokes(line.u, at, ends, 0.11, min(255, 1.2 * value), knots=2)
 
 
 def kept_paint(road, streaks, blotches) -> np.ndarray:
     """float32 share of the paint that is left at each pixel, given noise along the road and in spots."""
-    wear = float(np.mean([line.wear for line in road.lines])) if road.lines else 0.3
-    if wear < 0.03:
+    if road.wear < 0.03:
         return np.ones_like(streaks)
-    return np.clip((0.5 * blotches + 0.7 * streaks + 0.45 - wear) * 3 + 1, 0.08, 1)
+    return np.clip((0.5 * blotches + 0.7 * streaks + 0.45 - road.wear) * 3 + 1, 0.08, 1)
 
 
 def paint_ground(rng, ground, view, road, top, kept):
@@ -123,10 +124,9 @@ def _paint_symbols(rng, mask, road):
     if rng.random() < 0.08:  # an arrow
         mask.band(centre, z, z + 3, 0.15, value)
         bend = rng.choice([-1, 0, 1])
-        tip = [(centre + 0.45 * s + 0.5 * bend, z + 3 - 0.4 * abs(bend)) for s in (-1, 1)] + [
-            (centre + 0.6 * bend, z + 5)
-        ]
-        fill(mask.canvas, [view.project(*np.array(tip).T)], value, FINE, mask.top)
+        tip_u = centre + 0.5 * bend + np.array([-0.45, 0.45, 0.1 * bend])
+        tip = view.project(tip_u, z + np.array([3, 3, 5]) - 0.4 * abs(bend))
+        fill(mask.canvas, [tip], value, FINE, mask.top)
     if rng.random() < 0.05:  # letters, as upright and level strokes
         for letter in np.arange(-1.2, 1.2, 0.6):
             for stroke in rng.uniform(0, 0.45, 2):

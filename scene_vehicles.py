@@ -51,24 +51,20 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
     near = max(z, 1.2)
     ends = np.array([near, max(z + length, near + 0.5)])
     half = wide / 2
-    colour = np.float32(
-        PAINTS[rng.integers(len(PAINTS))] if rng.random() < 0.75 else rng.integers(15, 220, 3)
-    )
-    colour = colour * (0.35 + 0.65 * weather.backlit) * rng.uniform(0.7, 1.1)
+    common = rng.random() < 0.75
+    colour = np.float32(PAINTS[rng.integers(len(PAINTS))] if common else rng.integers(15, 220, 3))
+    colour *= (0.35 + 0.65 * weather.backlit) * rng.uniform(0.7, 1.1)
     paint = lambda polygon, shade: fill(image, [polygon], weather.fade(shade, near))  # noqa: E731
     road_shade = np.float32([22, 23, 26])
     lean = rng.uniform(-0.8, 0.8) if weather.sun > 0.15 else 0
     shadow = [u - half + min(lean, 0), u + half + max(lean, 0)]
-    paint(
-        view.project([*shadow, *shadow[::-1]], [ends[0] - 0.1, ends[0] - 0.1, ends[1], ends[1]]), road_shade
-    )
+    paint(view.project([*shadow, *shadow[::-1]], np.repeat(ends - (0.1, 0), 2)), road_shade)
     cabin = 0.82 if kind in ("car", "suv", "pickup") else 0.97
-    for low, high, narrow, inset, shade in (
-        (0.3, sill * tall, 1, 0, 0.62),
-        (sill * tall, tall, cabin, 0.16, 0.3),
-    ):
+    body, top = (0.3, sill * tall, 1, 0, 0.62), (sill * tall, tall, cabin, 0.16, 0.3)
+    for low, high, narrow, inset, shade in (body, top):
         if high - low > 0.1 and low < tall:  # the sides and top: the hull of both ends
-            z0, z1 = ends + (inset * length, -inset * 1.8 * length) if ends[1] - ends[0] > 2 else ends
+            whole = ends[1] - ends[0] > 2
+            z0, z1 = ends + inset * length * np.array([1, -1.8]) if whole else ends
             corners = view.project(
                 [u + s * half * n for s in (-1, 1) for n in (1, narrow) for _ in (0, 1)],
                 [z0, z1] * 4,
@@ -85,11 +81,8 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
     if tiny:
         paint(upright(view, u - half, u + half, near, 0.3, sill * tall), colour)
         return []
-    (x0, y0), across, upward = (
-        view.project(u, np.array([near]))[0],
-        half * view.scale(near),
-        view.focal_y / near,
-    )
+    x0, y0 = view.project(u, near)[0]
+    across, upward = half * view.scale(near), view.focal_y / near
 
     def end(a, b, low, high, c=None, d=None):
         """A rectangle of the near end, a..b in half widths; a trapezium when c..d is its upper side."""
@@ -116,7 +109,5 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
         paint(end(a, b, level, level + 0.18), np.float32(lamp) * (1 if lit else 0.5))
     if not lit:
         return []
-    return [
-        (*view.project(u + s * half * 0.82, near, level + 0.1)[0], max(0.5, 0.12 * view.scale(near)), lamp)
-        for s in (-1, 1)
-    ]
+    radius = max(0.5, 0.12 * view.scale(near))
+    return [(x0 + s * 0.82 * across, y0 - upward * (level + 0.1), radius, lamp) for s in (-1, 1)]

@@ -23,11 +23,8 @@ from tqdm import tqdm
 
 from scene import Scene, render_scene
 
-RENDERER_VERSION = 1  # count it up whenever a seed's pixels or labels change
-SPLITS = (
-    "train",
-    "val",
-)  # a scene's seed is (seed, place in SPLITS, index): no split shares scenes with another
+RENDERER_VERSION = 2  # count it up whenever a seed's pixels or labels change
+SPLITS = ("train", "val")  # a scene's seed is (seed, place in SPLITS, index): splits share no scenes
 SHARD = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
 SHEET_SCENES, SHEET_COLUMNS = 24, 4
 LANE_COLOURS = [(255, 60, 60), (60, 255, 60), (80, 140, 255), (255, 220, 40), (255, 80, 255)]
@@ -61,15 +58,9 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
 
 
 def write_dataset(
-    root: Path,
-    train: int,
-    val: int,
-    seed: int,
-    width: int = 640,
-    height: int = 360,
-    workers: int | None = None,
+    root: Path, train: int, val: int, seed: int, width=640, height=360, workers: int | None = None
 ) -> None:
-    """Renders the data set, or what is missing of it, into root; every core works unless `workers` says otherwise.
+    """Renders the data set, or what is missing of it, into root, with `workers` processes or one a core.
 
     Finished shards leave their labels in root/unfinished, so that a run cut short goes on where it stopped.
     Raises ValueError for impossible numbers, OSError where root cannot be written.
@@ -78,7 +69,8 @@ def write_dataset(
     if is_complete(root, train, val, seed, width, height):
         return
     unfinished = root / "unfinished"
-    (root / "manifest.json").unlink(missing_ok=True)
+    for name in ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS)):
+        (root / name).unlink(missing_ok=True)
     if _read_json(unfinished / "request.json") != request:
         for folder in (unfinished, root / "clips" / "synthetic"):
             shutil.rmtree(folder, ignore_errors=True)
@@ -99,23 +91,12 @@ def write_dataset(
 
 def _request(train, val, seed, width, height) -> dict:
     """What a manifest says; raises ValueError for numbers that no data set can have."""
-    for name, value, least in (
-        ("train", train, 0),
-        ("val", val, 0),
-        ("seed", seed, 0),
-        ("width", width, 64),
-        ("height", height, 64),
-    ):
+    request = {"seed": seed, "train": train, "val": val, "width": width, "height": height}
+    for name, value in request.items():
+        least = 64 if name in ("width", "height") else 0
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
-    return {
-        "renderer": RENDERER_VERSION,
-        "seed": seed,
-        "train": train,
-        "val": val,
-        "width": width,
-        "height": height,
-    }
+    return {"renderer": RENDERER_VERSION, **request}
 
 
 def _raw_file(number: int) -> str:
@@ -143,18 +124,14 @@ def _run(tasks, workers):
         finally:
             cv2.setNumThreads(threads)
         return
-    spawn = multiprocessing.get_context(
-        "spawn"
-    )  # the only method of Windows and macOS, and safe beside threads
+    spawn = multiprocessing.get_context("spawn")  # what Windows and macOS have, and safe beside threads
     with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         futures = [pool.submit(_render_shard, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
-            raise RuntimeError(
-                "a rendering process was killed (out of memory?); run again to finish the data set"
-            ) from None
+            raise RuntimeError("a rendering process was killed (memory?); run again to finish") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -209,17 +186,15 @@ def contact_sheet(seed: int, width: int = 640, height: int = 360) -> np.ndarray:
     tiles = []
     for index in range(SHEET_SCENES):
         scene = render_scene(_scene_seed(seed, "train", index), width, height)
-        for points, colour in zip(scene.lanes, LANE_COLOURS):
+        for points, colour in zip(scene.lanes, LANE_COLOURS, strict=False):
             cv2.polylines(scene.image, [np.round(points).astype(np.int32)], False, colour, 2, cv2.LINE_AA)
         tiles.append(cv2.resize(scene.image, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
     return np.vstack([np.hstack(tiles[i : i + SHEET_COLUMNS]) for i in range(0, SHEET_SCENES, SHEET_COLUMNS)])
 
 
 def main(argv=None) -> int:
-    """Exit status: 0 when the data set is complete, 1 when it could not be written, 2 for impossible arguments."""
-    parser = argparse.ArgumentParser(
-        prog="synthetic.py", description="Render a data set of labelled road scenes."
-    )
+    """Exit status: 0 when the data set is complete, 1 when it is not, 2 for impossible arguments."""
+    parser = argparse.ArgumentParser("synthetic.py", description="Render a data set of labelled road scenes.")
     parser.add_argument("--root", type=Path, default=Path("data/synthetic"), help="folder of the data set")
     parser.add_argument("--train", type=int, default=3000, help="training scenes")
     parser.add_argument("--val", type=int, default=300, help="validation scenes")
@@ -241,6 +216,9 @@ def main(argv=None) -> int:
     except (OSError, RuntimeError) as error:
         print(f"synthetic.py: cannot write the data set: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("synthetic.py: interrupted; run again to finish the data set", file=sys.stderr)
+        return 130
     print(f"{args.root}: {args.train} training and {args.val} validation scenes")
     return 0
 

@@ -1,0 +1,139 @@
+"""What every reader of label files needs: entries, labels, and checks that say file and line.
+
+N points, 2 = (x, y) in pixels of the image that the label belongs to; R rows.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+MAX_POINTS = 10_000  # in one lane; more is a broken file, not a road
+MAX_LANES = 64
+MAX_PIXEL = 1e5
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says in one line what was found, where, and what to do."""
+
+
+class Entry(NamedTuple):
+    """An image and where its label is: a whole file, or the line at `offset` of a list of labels."""
+
+    image: Path
+    label: Path
+    name: str  # as the data set calls the image, a path below its root
+    lists: tuple[str, ...]  # the lists that name it, such as label_data_0531.json or test_split/test0_normal.txt
+    offset: int = -1
+    line: int = 0
+
+
+class Label(NamedTuple):
+    """Lanes in pixels. TuSimple's own rows and x (-2: no point) are kept, since its score is made on them."""
+
+    lanes: list[np.ndarray]  # of (N, 2) float32 in the file's order, which CULane's spline depends on; N may be 0
+    rows: np.ndarray | None = None  # (R)
+    x_at_rows: np.ndarray | None = None  # (lanes, R)
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Line number, byte offset and bytes of every line that is not blank. Raises DataError where unreadable."""
+    offset = 0
+    try:
+        with path.open("rb") as file:
+            for number, text in enumerate(file, start=1):
+                if text.strip():
+                    yield number, offset, text
+                offset += len(text)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def decoded(text: bytes, where: str) -> str:
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{where}: not text in UTF-8") from None
+
+
+def json_object(text: bytes, where: str, keys: str) -> dict:
+    """A JSON object; `keys` says in the error what it should hold."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: broken JSON: {str(error).splitlines()[0]}") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: expected a JSON object with {keys}")
+    return record
+
+
+def json_file(path: Path, keys: str) -> dict:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return json_object(text, str(path), keys)
+
+
+def numbers(values: object, where: str) -> np.ndarray:
+    """(N) float64 of a list of finite pixel positions."""
+    if not isinstance(values, list) or len(values) > MAX_POINTS:
+        raise DataError(f"{where} is not a list of at most {MAX_POINTS} numbers")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise DataError(f"{where} holds {value!r}, which is not a number")
+        if not math.isfinite(value) or abs(value) > MAX_PIXEL:
+            raise DataError(f"{where} holds {value}, which is no pixel position")
+    return np.asarray(values, float)
+
+
+def list_of(values: object, where: str) -> list:
+    """A list of at most MAX_LANES lanes."""
+    if not isinstance(values, list) or len(values) > MAX_LANES:
+        raise DataError(f"{where} is not a list of at most {MAX_LANES} lanes")
+    return values
+
+
+def image_path(folders: Iterable[Path], name: str, where: str, must_exist: bool = True) -> Path:
+    """The file that a label names, below one of the folders. Names that leave them are refused."""
+    relative = PurePosixPath(name.replace("\\", "/"))
+    parts = relative.parts
+    if not parts or relative.is_absolute() or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise DataError(f"{where}: the image name '{name}' leaves the data folder; use a path below it")
+    folders = list(folders)
+    for folder in folders:
+        if (folder / relative).is_file():
+            return folder / relative
+    if must_exist:
+        raise DataError(f"{where}: the image {folders[0] / relative} is missing")
+    return folders[0] / relative
+
+
+def lanes_of_text(path: Path) -> list[np.ndarray]:
+    """Lanes (N, 2) of a .lines.txt file: a lane a line, 'x y x y ...', in the file's order.
+
+    A blank line is a lane without points, because the CULane evaluator counts it as one.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(lines) > MAX_LANES:
+        raise DataError(f"{path}: {len(lines)} lines; expected at most {MAX_LANES} lanes, one a line")
+    lanes = []
+    for line, text in enumerate(lines, start=1):
+        where = f"{path}:{line}"
+        try:
+            values = [float(v) for v in decoded(text, where).split()]
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(f"{where}: {error}; expected numbers 'x y x y ...'") from None
+        if len(values) % 2:
+            raise DataError(f"{where}: {len(values)} numbers; expected pairs 'x y x y ...' (is the file cut short?)")
+        lanes.append(numbers(values, where).reshape(-1, 2).astype(np.float32))
+    return lanes

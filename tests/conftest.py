@@ -1,0 +1,23 @@
+"""What several test files need: a rendered data set, and quiet use of the machine."""
+
+import pytest
+import torch
+
+import synthetic
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small tensors gain nothing from threads, and a run repeats itself whatever else the machine does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """A folder with 24 rendered scenes to train on and 8 to validate on, 320x180, in the TuSimple layout."""
+    root = tmp_path_factory.mktemp("rendered")
+    synthetic.write_dataset(root, 24, 8, seed=3, width=320, height=180, workers=1)
+    return root

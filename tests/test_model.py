@@ -1,0 +1,224 @@
+"""The network: shapes, canonical curves, symmetries, what it computes with, and that it can learn."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from augment import augment
+from bezier import fit, fit_matrix, sample
+from config import AugmentConfig
+from dataset import preprocess
+from lanes import LaneTarget, nearer_count, to_slots
+from losses_fixed import LaneLoss
+from model import LaneNet
+from scene import render_scene
+
+HEIGHT, WIDTH = 96, 160
+BACKBONES = ["compact", "resnet18", "resnet34"]
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return LaneNet().eval()
+
+
+def pictures(count, seed=0, height=HEIGHT, width=WIDTH):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def some_target(count, slots=6):
+    x = torch.linspace(0.1, 0.9, slots)[:, None].expand(slots, 6)
+    y = torch.linspace(0.4, 0.9, 6).expand(slots, 6)
+    points = torch.stack((x, y), dim=-1).expand(count, -1, -1, -1)
+    exists = torch.zeros(count, slots, dtype=torch.bool)
+    exists[:, 1:-1] = True
+    return LaneTarget(points * exists[..., None, None], exists)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_answers_in_slots(backbone):
+    model = LaneNet(backbone).eval()
+    with torch.inference_mode():
+        points, logits = model(pictures(2))
+    assert points.shape == (2, 6, 6, 2) and logits.shape == (2, 6)
+    assert points.dtype == logits.dtype == torch.float32
+    assert points.isfinite().all() and logits.isfinite().all()
+
+
+def test_the_compact_one_is_small(net):
+    weights = sum(p.numel() for p in net.parameters())
+    assert 1e6 < weights < 3e6
+
+
+@pytest.mark.parametrize("slots", [2, 4, 8])
+def test_slots_are_as_many_as_asked_for(slots):
+    with torch.inference_mode():
+        points, logits = LaneNet(slots=slots).eval()(pictures(1))
+    assert points.shape == (1, slots, 6, 2) and logits.shape == (1, slots)
+
+
+@pytest.mark.parametrize("size", [(96, 160), (192, 320), (64, 64), (160, 96)])
+def test_curves_are_canonical_and_in_the_image_at_any_size(net, size):
+    with torch.inference_mode():
+        points, _ = net(pictures(2, height=size[0], width=size[1]))
+    y = points[..., 1]
+    steps = y.diff(dim=-1)
+    torch.testing.assert_close(steps, steps[..., :1].expand_as(steps), atol=1e-5, rtol=0)
+    assert (steps > 0).all(), "P0 is the far end"
+    assert y.min() >= 0 and y.max() <= 1 + 1e-5
+    assert sample(points, 24)[..., 0].min() > -0.2 and sample(points, 24)[..., 0].max() < 1.2
+
+
+def test_curves_are_canonical_however_wild_the_features(net):
+    """Random weights ten times too large: P0 stays above P5 and the curve near the image."""
+    torch.manual_seed(1)
+    wild = LaneNet().eval()
+    with torch.no_grad():
+        for parameter in wild.head.parameters():
+            parameter.mul_(10)
+        points, _ = wild(pictures(4))
+    steps = points[..., 1].diff(dim=-1)
+    assert (steps > 0).all()
+    assert sample(points, 24)[..., 0].abs().max() < 2
+
+
+def test_a_batch_is_what_its_images_are_alone(net):
+    images = pictures(3)
+    with torch.inference_mode():
+        together = net(images)
+        for i in range(3):
+            alone = net(images[i:i + 1])
+            torch.testing.assert_close(together.points[i], alone.points[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.logits[i], alone.logits[0], atol=1e-4, rtol=0)
+
+
+def test_bytes_and_floats_and_either_memory_layout_are_the_same_image(net):
+    images = pictures(2)
+    with torch.inference_mode():
+        expected = net(images)
+        for other in (images.float(), images.contiguous(memory_format=torch.channels_last)):
+            found = net(other)
+            torch.testing.assert_close(found.points, expected.points, atol=1e-6, rtol=0)
+            torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
+
+
+def test_the_answer_depends_on_the_image(net):
+    with torch.inference_mode():
+        points, logits = net(torch.cat((pictures(1), torch.zeros(1, 3, HEIGHT, WIDTH, dtype=torch.uint8))))
+    assert not torch.allclose(points[0], points[1], atol=1e-4)
+    assert not torch.allclose(logits[0], logits[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["compact", "resnet18"])
+def test_every_parameter_is_reached_by_the_gradient(backbone):
+    torch.manual_seed(0)
+    model = LaneNet(backbone).train()
+    points, logits = model(pictures(2))
+    LaneLoss()(points, logits, some_target(2)).total.backward()
+    unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert unreached == []
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_checkpoint_of_weights_gives_the_same_network(net):
+    other = LaneNet().eval()
+    other.load_state_dict(net.state_dict(), strict=True)
+    with torch.inference_mode():
+        assert torch.equal(other(pictures(1)).points, net(pictures(1)).points)
+
+
+def test_weights_for_the_compact_backbone_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"no weights for 'compact'"):
+        LaneNet("compact", pretrained=True)
+
+
+def test_a_missing_or_foreign_file_of_weights_is_refused_in_words(tmp_path):
+    with pytest.raises(ValueError, match=r"no file .*absent\.pth"):
+        LaneNet("resnet18", pretrained=str(tmp_path / "absent.pth"))
+    torch.save({"a": torch.zeros(1)}, tmp_path / "foreign.pth")
+    with pytest.raises(ValueError, match="does not fit this backbone") as caught:
+        LaneNet("resnet18", pretrained=str(tmp_path / "foreign.pth"))
+    assert "\n" not in str(caught.value)
+
+
+class Recorded(TorchDispatchMode):
+    """Names of all operators that ran, and those that saw a float64 tensor, which MPS does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.names, self.doubles = set(), set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.names.add(str(func))
+        if any(isinstance(v, torch.Tensor) and v.dtype in (torch.float64, torch.complex128)
+               for v in tree_flatten((args, kwargs, result))[0]):
+            self.doubles.add(str(func))
+        return result
+
+
+def test_a_training_step_uses_nothing_that_mps_lacks():
+    """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
+    for samples in (24, 32):
+        fit_matrix(samples, torch.device("cpu"))
+    torch.manual_seed(0)
+    model, target = LaneNet().train(), some_target(2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with Recorded() as seen:
+        images, target = augment(pictures(2), target, AugmentConfig(), torch.Generator().manual_seed(0))
+        points, logits = model(images)
+        LaneLoss()(points, logits, nearer_count(points, logits, target)).total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+    assert len(seen.names) > 30
+    assert seen.doubles == set()
+    lacking = [n for n in seen.names if any(w in n for w in ("linalg_lstsq", "linalg_pinv", "linalg_svd", "linalg_qr",
+                                                             "linalg_eig", "fft", "_foreach_norm.Double"))]
+    assert lacking == []
+
+
+def test_recording_would_notice_a_double():
+    with Recorded() as seen:
+        torch.zeros(2).double().sum()
+    assert seen.doubles
+
+
+@pytest.mark.slow
+def test_four_scenes_can_be_learned_by_heart():
+    """Learning at all: the real loss and optimiser bring four images below 2 px of 1280 in well under a minute."""
+    torch.manual_seed(0)
+    images, curves = [], []
+    for seed in range(4):
+        scene = render_scene([seed, 9], 320, 192)
+        images.append(preprocess(scene.image, WIDTH, HEIGHT))
+        lanes = [lane[(lane[:, 0] >= 0) & (lane[:, 0] <= 320)] / (320, 192) for lane in scene.lanes]
+        curves.append([fit(torch.from_numpy(np.asarray(lane, np.float32))) for lane in lanes if len(lane) > 5])
+    most = max(map(len, curves))
+    points = torch.stack([torch.stack(c + [torch.zeros(6, 2)] * (most - len(c))) for c in curves])
+    target = to_slots(points, torch.tensor([[i < len(c) for i in range(most)] for c in curves]), 6)
+    assert target.exists.sum() >= 8
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+    model, loss, steps, began = LaneNet().train(), LaneLoss(), 240, time.perf_counter()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    for _ in range(steps):
+        prediction = model(batch)
+        optimiser.zero_grad()
+        loss(*prediction, target).total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+    with torch.inference_mode():
+        points, logits = model(batch)  # batch norm as in training: its running averages are those of a whole run
+    error = (sample(points, 24) - sample(target.points, 24))[..., 0].abs().mean(-1)[target.exists]
+    print(f"{1280 * error.mean():.2f} px in {time.perf_counter() - began:.0f} s")
+    assert 1280 * error.mean() < 2
+    assert torch.equal(logits > 0, target.exists)
