@@ -55,14 +55,15 @@ class LossConfig:
     regression: float = 1.0
     existence: float = 1.0
     curvature: float = 0.1
+    columns: float = 1.0
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     flip: float = setting(0.5, low=0, high=1)
-    rotate: float = setting(6.0, low=0, high=30)
-    scale: float = setting(0.2, low=0, high=0.8)
-    shift: float = setting(0.1, low=0, high=0.5)
+    rotate: float = setting(3.0, low=0, high=30)
+    scale: float = setting(0.1, low=0, high=0.8)
+    shift: float = setting(0.05, low=0, high=0.5)
     brightness: float = setting(0.3, low=0, high=0.9)
     contrast: float = setting(0.3, low=0, high=0.9)
     colour: float = setting(0.2, low=0, high=0.9)

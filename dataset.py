@@ -128,8 +128,9 @@ def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch
     if not weights:
         return torch.randperm(total, generator=generator).tolist()
     order, start = [], 0
+    whole = sum(weight for size, weight in zip(parts, weights, strict=True) if size)
     for size, weight in zip(parts, weights, strict=True):
-        share = round(total * weight / sum(weights))
+        share = round(total * weight / whole) if size and whole else 0
         order += [start + i for i in _cycled(size, share, generator)]
         start += size
     return [order[i] for i in torch.randperm(len(order), generator=generator)]
@@ -140,3 +141,10 @@ def _cycled(size: int, count: int, generator: torch.Generator) -> Iterator[int]:
         chunk = torch.randperm(size, generator=generator)[:count].tolist()
         yield from chunk
         count -= len(chunk)
+
+
+if __name__ == "__main__":  # python dataset.py --check ROOT
+    import check
+    import runtime
+
+    runtime.run(check.main)

@@ -82,7 +82,8 @@ def figures(prediction: LanePrediction, truth: Reference, loss: LaneLoss, thresh
     terms: LossTerms = loss(prediction.points, prediction.logits, target)
     points, exists = target.points.numpy(), target.exists.numpy()
     said = prediction.logits.sigmoid() >= threshold
-    result = {f"val_{name}" if name != "total" else "val_loss": float(v) for name, v in terms._asdict().items()}
+    result = {f"val_{name}": float(getattr(terms, name)) for name in ("regression", "existence", "curvature")}
+    result["val_loss"] = float(terms.total)
     return result | {
         "error_px": metrics.mean_x_error(prediction.points.numpy(), points, exists),
         "constant_error_px": truth.constant_error_px,

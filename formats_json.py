@@ -52,7 +52,8 @@ def _points(points: object, where: str) -> np.ndarray:
     """(N, 2) of a list of {"x": .., "y": ..}."""
     if not isinstance(points, list) or not all(isinstance(p, dict) for p in points):
         raise DataError(f"{where} is not a list of points with x and y")
-    return numbers([_number(p.get(axis), where) for p in points for axis in "xy"], where).reshape(-1, 2).astype(np.float32)
+    values = [_number(point.get(axis), where) for point in points for axis in "xy"]
+    return numbers(values, where).reshape(-1, 2).astype(np.float32)
 
 
 def _number(value: object, where: str) -> object:

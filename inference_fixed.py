@@ -14,6 +14,7 @@ from evaluate_fixed import validation_set
 from formats import IMAGE_SUFFIXES, DataError
 from lanes import keep_lanes
 from model import LaneNet
+from visualize import draw_lanes, write_image
 
 IDENTICAL_PX = 1.0  # predictions that vary by less than this over different images are the same lanes
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("words", nargs="*", metavar="IMAGE", help="images, folders and section.key=value settings")
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
     arguments.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
+    arguments.add_argument("--save-images", metavar="DIR", type=Path, help="write each image with its lanes drawn")
     options, overrides = runtime.parse(arguments, argv)
     settings = runtime.load_settings(options, overrides)
     device = runtime.pick_device(settings.train.device)
@@ -32,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     threshold = config.inference.threshold if options.threshold is None else options.threshold
 
     paths = image_paths(options.words) if options.words else [e.image for e in validation_set(config).entries]
+    if options.save_images:
+        options.save_images.mkdir(parents=True, exist_ok=True)
     unreadable, seen = 0, []
     for number, (path, image) in enumerate(images(paths), start=1):
         if image is None:
@@ -42,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{path}")
         for line in lane_lines(number, points[0], confidence[0], keep[0]):
             print(line)
+        if options.save_images:
+            drawn = draw_lanes(image, points[0], confidence[0], keep[0])
+            write_image(options.save_images / f"{number:05}_{path.stem}.jpg", drawn)
         seen.append((points[0], confidence[0]))
     return report_spread(seen) or int(unreadable > 0)
 

@@ -27,29 +27,34 @@ class LossTerms(NamedTuple):
     regression: Tensor
     existence: Tensor
     curvature: Tensor
+    columns: Tensor  # 0 where no columns were given
 
 
 class LaneLoss:
-    """total = regression weight · regression + existence weight · existence + curvature weight · curvature.
+    """total = the sum of weight x term over regression, existence, curvature and, in training, columns.
 
     Not a module: it has no parameters. Raises ValueError for a weight that is negative or not finite, and when
     all of them are zero.
     """
 
-    def __init__(self, regression: float = 1.0, existence: float = 1.0, curvature: float = 0.1):
-        self.weights = {"regression": regression, "existence": existence, "curvature": curvature}
+    def __init__(self, regression: float = 1.0, existence: float = 1.0, curvature: float = 0.1, columns: float = 1.0):
+        self.weights = {"regression": regression, "existence": existence, "curvature": curvature, "columns": columns}
         for name, weight in self.weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"loss.{name} is {weight}; a weight is a finite number of at least 0")
         if not any(self.weights.values()):
             raise ValueError("loss: all weights are 0, so there is nothing to learn; set one above 0")
 
-    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget) -> LossTerms:
-        """Terms for predicted points (B, L, P, 2) and logits (B, L) against a target of the same shapes."""
+    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, columns: Tensor | None = None) -> LossTerms:
+        """Terms for predicted points (B, L, P, 2) and logits (B, L) against a target of the same shapes.
+
+        columns (B, L, h, K) are the head's column logits, which exist in training only; without them the term is 0.
+        """
         terms = {
             "regression": regression_loss(points, target),
             "existence": existence_loss(logits, target),
             "curvature": curvature_loss(points, target),
+            "columns": logits.new_zeros(()) if columns is None else columns_loss(columns, target),
         }
         total = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name] > 0)
         return LossTerms(total, **terms)
@@ -84,7 +89,9 @@ def curvature_loss(points: Tensor, target: LaneTarget) -> Tensor:
 def columns_loss(columns: Tensor, target: LaneTarget) -> Tensor:
     """Divergence (nats) of the column chosen in each row from the label's, over the rows of real lanes; 0 if none.
 
-    columns (B, L, h, K) are logits; the first and last column lie outside the image. The label's x falls between
+    columns (B, L, h, K) are logits; the first and last column lie outside the image. It teaches the head where to look
+    long before the mean over all columns comes near the lane (Qin et al. 2020, "Ultra fast structure-aware deep lane
+    detection", choose columns by classification). The label's x falls between
     two columns, which share its weight, so that their mean is x. The divergence from that (cross-entropy less the
     entropy of the label) is 0 for a perfect answer.
     """

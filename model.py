@@ -68,7 +68,11 @@ class LaneHead(nn.Module):
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.context_embedding = nn.Linear(context, channels)
         self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
-            nn.Conv1d(channels, channels, 9, padding=4), nn.SiLU(), nn.Conv1d(channels, 3, 9, padding=4)
+            nn.Conv1d(channels + 1, channels, 9, padding=4), nn.SiLU()
+        )
+        self.ends = nn.Conv1d(channels, 3, 9, padding=4)  # where the lane begins, ends, and what speaks for it
+        self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
+            nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
         )
 
     def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, Tensor]:
@@ -83,11 +87,15 @@ class LaneHead(nn.Module):
         inner = where[..., 1:-1].to(features.dtype)  # (B, L, h, w)
         seen = torch.einsum("blhw,bchw->blch", inner, features)  # (B, L, C, h)
         seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
-        exists, top, bottom = self.along(seen.flatten(0, 1)).float().unflatten(0, x.shape[:2]).unbind(2)
+        seen = torch.cat((seen, x.unsqueeze(2).to(seen.dtype) * 2 - 1), dim=2)  # (B, L, C + 1, h)
+        along = self.along(seen.flatten(0, 1))  # (B * L, C, h)
+        top, bottom, matters = self.ends(along).float().softmax(-1).unflatten(0, x.shape[:2]).unbind(2)  # (B, L, h)
+        evidence = torch.einsum("blch,blh->blc", along.unflatten(0, x.shape[:2]), matters.to(along.dtype))
+        logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
         rows = x.shape[2]
         y = (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5) / rows  # (h), row centres
-        y_far = top.softmax(-1) @ y  # (B, L)
-        y_near = torch.maximum(bottom.softmax(-1) @ y, y_far + 0.5 / rows)
+        y_far = top @ y  # (B, L)
+        y_near = torch.maximum(bottom @ y, y_far + 0.5 / rows)
 
         # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres.
         fraction = torch.linspace(0, 1, SAMPLES, device=x.device, dtype=x.dtype)
@@ -96,7 +104,7 @@ class LaneHead(nn.Module):
         hat = (1 - (at.unsqueeze(-1).clamp(0, rows - 1) - index).abs()).clamp(min=0)  # (B, L, S, h)
         sampled = (hat @ x.unsqueeze(-1)).squeeze(-1)  # (B, L, S)
         points = canonical(sampled @ fit_matrix(SAMPLES, x.device).T, y_far, y_near)  # (B, L, P, 2)
-        return LanePrediction(points, exists.mean(-1)), columns
+        return LanePrediction(points, logits), columns
 
 
 def column_centres(columns: int, device: torch.device) -> Tensor:

@@ -56,6 +56,8 @@ def run(main: Callable[[], int | None]) -> None:
         status = main()
     except BrokenPipeError:
         status = 1
+    except KeyboardInterrupt:
+        status = 130
     except (ValueError, OSError) as error:
         text = str(error) if not isinstance(error, OSError) or error.errno is None else (
             f"{error.filename}: {error.strerror}")

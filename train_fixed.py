@@ -5,54 +5,31 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 from tqdm import tqdm
 
 import runtime
 import sources
 from augment import augment
-from config import Config, ConfigError, to_dict
+from config import Config, ConfigError
 from dataset import LaneDataset, epoch_order, loader
 from evaluate_fixed import Reference, predict, reference, score
 from guard import COLLAPSING, Verdict, verdict
 from lanes import nearer_count
+from learner import Learner, Progress, build_learner, load_last, restore, save, save_best
 from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet
 
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
-MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
-              "train.checkpoint_dir", "inference.batch_size", "guard.patience")  # when a run is resumed
 
 
 class TrainingError(ValueError):
     """A run that must not go on; the message names what was seen and what to look at."""
-
-
-class Learner(NamedTuple):
-    """Everything with a state that training changes."""
-
-    model: LaneNet
-    average: AveragedModel  # moving average of the weights: what is validated and saved as the best model
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
-
-
-class Progress(NamedTuple):
-    """Where a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
-
-    epoch: int = 1
-    step: int = 0
-    sums: Tensor | None = None  # (4) total, regression, existence, curvature, each times its images
-    best: tuple[float, float] = (-1.0, -math.inf)  # rank of the best model so far
-    collapsed_epochs: int = 0
-    seconds: float = 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = sources.find(config)
     if not any(found.train):
         raise ConfigError(f"data.split={config.data.split[0]} leaves no image to train on")
+    if not found.val:
+        raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
     train_set = sources.open_dataset([entry for part in found.train for entry in part], config)
     val_set = sources.open_dataset(found.val, config)
     truth = reference(val_set)
@@ -133,7 +112,7 @@ def train_epoch(learner: Learner, dataset: LaneDataset, order: list[int], loss: 
     The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one.
     """
     size, step = config.train.batch_size, progress.step
-    sums = torch.zeros(4, device=device) if progress.sums is None else progress.sums.to(device)
+    sums = torch.zeros(len(LossTerms._fields), device=device) if progress.sums is None else progress.sums.to(device)
     generator = torch.Generator()
     learner.model.train()
     batches = loader(dataset, order[step * size:], size, config.data.workers, device.type == "cuda")
@@ -144,8 +123,8 @@ def train_epoch(learner: Learner, dataset: LaneDataset, order: list[int], loss: 
         images, target = images.to(device, non_blocking=True), target.to(device)
         images, target = augment(images, target, config.augment, generator)
         with runtime.autocast(device, dtype):
-            points, logits = learner.model(images)
-        terms = loss(points.float(), logits.float(), nearer_count(points, logits, target))
+            (points, logits), columns = learner.model(images, with_columns=True)
+        terms = loss(points, logits, nearer_count(points, logits, target), columns)
 
         learner.optimiser.zero_grad(set_to_none=True)
         learner.scaler.scale(terms.total).backward()
@@ -190,42 +169,6 @@ def validate(model: LaneNet, dataset: LaneDataset, truth: Reference, loss: LaneL
                            config.guard.min_diversity)
 
 
-def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
-    """AdamW over the weights (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
-    settings = config.train
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type in ("cuda", "cpu"))
-    warmup = max(1, round(settings.warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
-
-    return Learner(
-        model,
-        AveragedModel(model, multi_avg_fn=moving_average(settings.ema), use_buffers=True),
-        optimiser,
-        torch.optim.lr_scheduler.LambdaLR(optimiser, factor),
-        torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
-    )
-
-
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """An update for AveragedModel: exponential, with a shorter memory in the first steps (as in TensorFlow)."""
-    def update(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for mean, value in zip(average, current, strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, weight)
-            else:
-                mean.copy_(value)
-
-    return update
-
-
 def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, device: torch.device,
                  dtype: torch.dtype) -> str:
     """What is about to be trained on what, and which labels it will not see."""
@@ -234,8 +177,9 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, d
             f"{device} in {str(dtype).removeprefix('torch.')}")
     for pixels in (train_set.pixels, val_set.pixels):
         if pixels is not None and pixels.left_out + pixels.too_short:
-            line += (f"\n{pixels.left_out} of {int(pixels.exists.sum()) + pixels.left_out} lanes in {len(pixels.images)}"
-                     f" images do not fit the slots, {pixels.too_short} have fewer than two points")
+            lanes = int(pixels.exists.sum()) + pixels.left_out
+            line += (f"\n{pixels.left_out} of {lanes} lanes in {len(pixels.images)} images do not fit the slots, "
+                     f"{pixels.too_short} more have fewer than two points")
     return line
 
 
@@ -244,7 +188,7 @@ def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
     left = record["seconds"] / record["epoch"] * (epochs - record["epoch"])
     return (f"epoch {record['epoch']:3}/{epochs}  loss {record['train_loss']:.3f} "
             f"(regression {record['regression']:.3f} existence {record['existence']:.3f} "
-            f"curvature {record['curvature']:.3f}) | val loss {record['val_loss']:.3f} "
+            f"curvature {record['curvature']:.3f} columns {record['columns']:.3f}) | val loss {record['val_loss']:.3f} "
             f"accuracy {100 * record['accuracy']:.1f} % F1 {100 * record['f1']:.1f} % | "
             f"error {record['error_px']:.1f} px (constant {record['constant_error_px']:.1f}) "
             f"diversity {record['diversity']:.2f} | {judged} | "
@@ -275,46 +219,6 @@ def write_log(path: Path, record: dict[str, Any]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("\n".join([*kept, json.dumps(finite)]) + "\n", encoding="utf-8")
     os.replace(temporary, path)
-
-
-def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:
-    """Write last.pth: everything that --resume needs."""
-    states = {name: part.state_dict() for name, part in learner._asdict().items()}
-    runtime.save_checkpoint(path, config, **states, progress=progress._asdict())
-
-
-def save_best(path: Path, config: Config, model: LaneNet, record: dict[str, Any], keep_earlier: bool) -> None:
-    """Write best_model.pth; that of an earlier run is kept beside it as best_model.previous.pth."""
-    if keep_earlier and path.is_file():
-        os.replace(path, path.with_name("best_model.previous.pth"))
-    runtime.save_checkpoint(path, config, model=model.state_dict(), scores=record)
-
-
-def load_last(path: Path, config: Config) -> dict[str, Any]:
-    """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
-    payload = runtime.load_checkpoint(path, "resumed")
-    if "progress" not in payload:
-        raise runtime.CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
-                                      f"start from its weights with train.init_from={path}")
-    then, now = to_dict(payload["config"]), to_dict(config)
-    for section, values in now.items():
-        for key, value in values.items():
-            name = f"{section}.{key}"
-            if name not in MAY_CHANGE and value != then[section][key]:
-                raise runtime.CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
-                                              f"{value}; give the same settings again, or start a new run")
-    return payload
-
-
-def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
-    """Load all states and return the progress. Raises CheckpointError where something does not fit."""
-    runtime.load_weights(learner.model, payload["model"], path)
-    try:
-        for name, part in learner._asdict().items():
-            part.load_state_dict(payload[name])
-        return Progress(**payload["progress"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise runtime.CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 320, 192
 NOTHING = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
 GEOMETRY = {"flip": 1.0, "rotate": 6.0, "scale": 0.2, "shift": 0.1}
 COLOUR = {"brightness": 0.3, "contrast": 0.3, "colour": 0.2}
+ALL = AugmentConfig(**GEOMETRY | {"flip": 0.5}, **COLOUR)  # whatever the defaults are
 ROAD = [  # control x of three lanes from row 0.35 to row 0.95
     [0.48, 0.42, 0.34, 0.26, 0.18, 0.10],
     [0.52, 0.53, 0.55, 0.55, 0.60, 0.66],
@@ -67,7 +68,7 @@ def test_the_drawing_itself_is_under_its_labels():
 @pytest.mark.parametrize("option", [*GEOMETRY, "all"])
 def test_the_lines_of_a_view_are_under_its_labels(option):
     """One pixel in 320 is a fifth of the tolerance that the metric allows."""
-    settings = AugmentConfig() if option == "all" else dataclasses.replace(NOTHING, **{option: GEOMETRY[option]})
+    settings = ALL if option == "all" else dataclasses.replace(NOTHING, **{option: GEOMETRY[option]})
     if option == "all":
         settings = dataclasses.replace(settings, brightness=0, contrast=0, colour=0)
     images, target = road(24)
@@ -149,7 +150,7 @@ def test_gain_stays_within_its_setting():
 
 
 def test_geometry_stays_within_its_settings():
-    settings = AugmentConfig(flip=0.0)
+    settings = dataclasses.replace(ALL, flip=0.0)
     matrix = random_affine(500, settings, 2.0, torch.Generator().manual_seed(0))
     centre = matrix @ torch.tensor([0.5, 0.5, 1.0])
     assert (centre - 0.5).abs().max() <= 0.1 + 1e-5
@@ -161,21 +162,21 @@ def test_geometry_stays_within_its_settings():
 
 def test_the_same_seed_gives_the_same_views():
     images, target = road(4)
-    a, b, c = (augment(images, target, AugmentConfig(), torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    a, b, c = (augment(images, target, ALL, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(a[0], b[0]) and torch.equal(a[1].points, b[1].points)
     assert not torch.equal(a[0], c[0])
 
 
 def test_images_of_a_batch_have_views_of_their_own():
     images, target = road(4)
-    views, _ = augment(images, target, AugmentConfig(), torch.Generator().manual_seed(1))
+    views, _ = augment(images, target, ALL, torch.Generator().manual_seed(1))
     assert all(not torch.equal(views[0], views[i]) for i in (1, 2, 3))
 
 
 def test_arguments_are_left_as_they_were():
     images, target = road(2)
     copies = [v.clone() for v in (images, *target)]
-    augment(images, target, AugmentConfig(), torch.Generator().manual_seed(1))
+    augment(images, target, ALL, torch.Generator().manual_seed(1))
     assert all(torch.equal(a, b) for a, b in zip((images, *target), copies, strict=True))
 
 
@@ -203,6 +204,6 @@ def test_a_lane_that_comes_to_the_other_side_of_the_camera_changes_its_slot():
 def test_a_batch_without_lanes_stays_without():
     images, target = road(2)
     empty = LaneTarget(torch.zeros_like(target.points), torch.zeros_like(target.exists))
-    views, moved = augment(images, empty, AugmentConfig(), torch.Generator().manual_seed(1))
+    views, moved = augment(images, empty, ALL, torch.Generator().manual_seed(1))
     assert views.isfinite().all()
     assert not moved.exists.any() and not moved.points.any()

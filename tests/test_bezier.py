@@ -1,6 +1,8 @@
 """Curve geometry: the basis, the canonical form, fitting, and reading x at a row."""
 
+import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +24,13 @@ def de_casteljau(control, t):
     points = [tuple(p) for p in control.tolist()]
     while len(points) > 1:
         points = [tuple((1 - t) * a + t * b for a, b in zip(p, q, strict=True))
-                  for p, q in zip(points, points[1:], strict=False)]
+                  for p, q in itertools.pairwise(points)]
     return points[0]
 
 
 def elevated(degree):
     """Control values of the quintic that is t ** degree."""
-    from math import comb
-
-    return torch.tensor([comb(k, degree) / comb(5, degree) for k in range(6)])
+    return torch.tensor([math.comb(k, degree) / math.comb(5, degree) for k in range(6)])
 
 
 @pytest.mark.parametrize("degree", [1, 2, 5])

@@ -215,6 +215,11 @@ def test_of_two_lanes_on_one_line_the_surer_is_kept():
     assert keep_lanes(points, tie, 0.5).sum() == 5
 
 
+def test_one_line_seen_to_different_distances_is_still_one():
+    points = torch.cat((lanes_at(0.2, y_far=0.4), lanes_at(0.2, y_far=0.55)))[None]
+    assert keep_lanes(points, torch.tensor([[0.9, 0.8]]), 0.5).tolist() == [[True, False]]
+
+
 def test_lanes_apart_are_all_kept_and_a_doubtful_double_hides_nothing():
     points = lanes_at(-0.2, 0.1, 0.45, 0.55, 0.9, 1.2)[None]
     assert keep_lanes(points, torch.full((1, 6), 0.6), 0.5).all()

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bezier import canonical
+from bezier import canonical, x_at_rows
 from lanes import LaneTarget
-from losses_fixed import TOLERANCE, LaneLoss, curvature_loss, existence_loss, regression_loss
+from losses_fixed import TOLERANCE, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
+from model import column_centres
 
 SHAPE = (3, 6)  # B, L
 
@@ -34,6 +35,18 @@ def one_lane(points):
     return LaneTarget(points[None, None], torch.ones(1, 1, dtype=torch.bool))
 
 
+def columns(seed=0):
+    """Random column logits (3, 6, h, K) of 12 rows and 20 columns with one more on each side."""
+    return torch.randn(*SHAPE, 12, 22, generator=torch.Generator().manual_seed(seed))
+
+
+def perfect_columns(target):
+    """Column logits (3, 6, 12, 22) whose softmax is split between the two columns beside the label's x."""
+    x, _ = x_at_rows(target.points, (torch.arange(12) + 0.5) / 12)
+    distance = (x.unsqueeze(-1) - column_centres(22, torch.device("cpu"))).abs() * 20
+    return (1 - distance).clamp(min=1e-9).log()
+
+
 STRAIGHT = canonical(torch.linspace(0.5, 0.2, 6), torch.tensor(0.4), torch.tensor(0.9))
 CURVED = canonical(torch.tensor([0.9, 0.6, 0.42, 0.33, 0.3, 0.3]), torch.tensor(0.4), torch.tensor(0.9))
 
@@ -41,7 +54,9 @@ CURVED = canonical(torch.tensor([0.9, 0.6, 0.42, 0.33, 0.3, 0.3]), torch.tensor(
 def test_a_perfect_prediction_costs_nothing():
     _, _, target = scene()
     terms = LaneLoss()(target.points, torch.where(target.exists, 200.0, -200.0), target)
-    assert [float(term) for term in terms] == [0, 0, 0, 0]
+    assert terms._asdict() == dict.fromkeys(terms._fields, 0)
+    terms = LaneLoss()(target.points, torch.where(target.exists, 200.0, -200.0), target, perfect_columns(target))
+    assert all(abs(term) < 1e-5 for term in terms)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -80,6 +95,37 @@ def test_existence_is_cross_entropy_over_all_slots():
     assert existence_loss(sure, target).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_columns_cost_their_divergence_from_the_label():
+    """In the middle of a column the label is that column, and saying nothing costs ln K; in between, ln K - ln 2."""
+    lane = canonical(torch.full((6,), 4.5 / 20), torch.tensor(0.1), torch.tensor(0.9))  # the middle of column 5
+    even = torch.zeros(1, 1, 12, 22)
+    assert columns_loss(even, one_lane(lane)).item() == pytest.approx(math.log(22), rel=1e-4)
+    lane[:, 0] = 5 / 20
+    assert columns_loss(even, one_lane(lane)).item() == pytest.approx(math.log(22) - math.log(2), rel=1e-4)
+    sure = even.clone()
+    sure[..., 5:7] = 3.0
+    right = columns_loss(sure, one_lane(lane)).item()
+    assert right == pytest.approx(math.log(2 * math.exp(3) + 20) - 3 - math.log(2), rel=1e-4)
+    assert columns_loss(sure.flip(-1), one_lane(lane)) > right + 2
+
+
+def test_columns_count_only_where_the_lane_is():
+    lane = canonical(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9))  # rows 6 to 10 of 12
+    wild = torch.zeros(1, 1, 12, 22)
+    wild[:, :, :6] = 50 * torch.randn(6, 22)
+    wild[:, :, 11:] = 50 * torch.randn(1, 22)
+    assert columns_loss(wild, one_lane(lane)) == columns_loss(torch.zeros_like(wild), one_lane(lane))
+
+
+def test_perfect_columns_have_the_lane_as_their_mean():
+    """What the loss asks of the columns is what the head reads from them."""
+    _, _, target = scene()
+    mean = perfect_columns(target).softmax(-1) @ column_centres(22, torch.device("cpu"))
+    x, t = x_at_rows(target.points, (torch.arange(12) + 0.5) / 12)
+    on_lane = target.exists[..., None] & (t >= 0) & (t <= 1)
+    torch.testing.assert_close(mean[on_lane], x[on_lane], atol=1e-4, rtol=0)
+
+
 def test_a_straight_lane_is_not_cheapest_on_a_curved_road():
     straight = curvature_loss(STRAIGHT[None, None], one_lane(CURVED))
     assert straight > 1
@@ -92,16 +138,17 @@ def test_a_straight_lane_is_not_cheapest_on_a_curved_road():
 @given(st.integers(0, 2**31), st.sampled_from([1e-3, 1.0, 1e4]), st.floats(0, 10), st.floats(0, 10), st.floats(0.1, 10))
 def test_no_term_is_ever_negative_and_the_total_is_the_weighted_sum(seed, size, regression, existence, curvature):
     points, logits, target = scene(seed)
-    terms = LaneLoss(regression, existence, curvature)(points * size, logits * size, target)
+    loss = LaneLoss(regression, existence, curvature, columns=0.7)
+    terms = loss(points * size, logits * size, target, size * columns(seed))
     assert all(term >= 0 and term.isfinite() for term in terms)
     weighted = regression * terms.regression + existence * terms.existence + curvature * terms.curvature
-    torch.testing.assert_close(terms.total, weighted)
+    torch.testing.assert_close(terms.total, weighted + 0.7 * terms.columns)
 
 
 def test_a_weight_of_zero_takes_a_term_out_of_the_total_only():
     points, logits, target = scene()
-    terms = LaneLoss(0, 2, 0)(points, logits, target)
-    assert terms.regression > 0 and terms.curvature > 0
+    terms = LaneLoss(0, 2, 0, 0)(points, logits, target, columns())
+    assert terms.regression > 0 and terms.curvature > 0 and terms.columns > 0
     torch.testing.assert_close(terms.total, 2 * terms.existence)
 
 
@@ -110,6 +157,7 @@ def test_a_batch_costs_what_its_lanes_cost_on_average():
     together = LaneLoss()(points, logits, target)
     singles = [LaneLoss()(points[i:i + 1], logits[i:i + 1], LaneTarget(*(v[i:i + 1] for v in target)))
                for i in range(len(points))]
+    assert together.columns == 0, "without columns there is no such term"
     lanes = target.exists.sum(1)
     assert len(set(lanes.tolist())) > 1, "images with the same number of lanes would not tell the means apart"
     for name in ("regression", "curvature"):
@@ -121,10 +169,11 @@ def test_a_batch_costs_what_its_lanes_cost_on_average():
 def test_what_is_predicted_where_no_lane_is_changes_no_geometry():
     points, logits, target = scene()
     other = torch.where(target.exists[..., None, None], points, 1e3 * torch.randn_like(points))
-    assert not torch.equal(points, other)
-    before, after = LaneLoss()(points, logits, target), LaneLoss()(other, logits, target)
-    assert before.regression == after.regression
-    assert before.curvature == after.curvature
+    others = torch.where(target.exists[..., None, None], columns(), columns(1))
+    assert not torch.equal(points, other) and not torch.equal(columns(), others)
+    before = LaneLoss()(points, logits, target, columns())
+    after = LaneLoss()(other, logits, target, others)
+    assert before == after
     other.requires_grad_()
     LaneLoss()(other, logits, target).total.backward()
     assert not other.grad[~target.exists].any()
@@ -135,18 +184,21 @@ def test_images_without_lanes_give_zero_and_finite_gradients():
     points, logits, target = scene(exists=torch.zeros(SHAPE, dtype=torch.bool))
     points.requires_grad_()
     logits.requires_grad_()
-    terms = LaneLoss()(points, logits, target)
-    assert terms.regression == 0 and terms.curvature == 0
+    chosen = columns().requires_grad_()
+    terms = LaneLoss()(points, logits, target, chosen)
+    assert terms.regression == terms.curvature == terms.columns == 0
     terms.total.backward()
     assert torch.equal(points.grad, torch.zeros_like(points))
+    assert torch.equal(chosen.grad, torch.zeros_like(chosen))
     assert logits.grad.isfinite().all() and (logits.grad > 0).all()
 
 
 def test_arguments_are_left_as_they_were():
     points, logits, target = scene()
-    copies = [v.clone() for v in (points, logits, *target)]
-    LaneLoss()(points, logits, target)
-    assert all(torch.equal(a, b) for a, b in zip((points, logits, *target), copies, strict=True))
+    arguments = (points, logits, *target, columns())
+    copies = [v.clone() for v in arguments]
+    LaneLoss()(points, logits, target, arguments[-1])
+    assert all(torch.equal(a, b) for a, b in zip(arguments, copies, strict=True))
 
 
 def test_not_a_number_is_not_hidden():
@@ -155,7 +207,7 @@ def test_not_a_number_is_not_hidden():
     assert LaneLoss()(points, logits, target).total.isnan()
 
 
-@pytest.mark.parametrize("name", ["regression", "existence", "curvature"])
+@pytest.mark.parametrize("name", ["regression", "existence", "curvature", "columns"])
 @pytest.mark.parametrize("weight", [-0.1, -1e-9, math.nan, math.inf, -math.inf])
 def test_a_weight_that_is_negative_or_not_finite_is_refused(name, weight):
     with pytest.raises(ValueError, match=rf"loss\.{name} is .*at least 0"):
@@ -164,7 +216,7 @@ def test_a_weight_that_is_negative_or_not_finite_is_refused(name, weight):
 
 def test_weights_that_are_all_zero_are_refused():
     with pytest.raises(ValueError, match="all weights are 0"):
-        LaneLoss(0, 0, 0)
+        LaneLoss(0, 0, 0, 0)
 
 
 def test_there_is_nothing_to_learn_in_the_loss():

@@ -15,7 +15,7 @@ from config import AugmentConfig
 from dataset import preprocess
 from lanes import LaneTarget, nearer_count, to_slots
 from losses_fixed import LaneLoss
-from model import LaneNet
+from model import LaneNet, column_centres
 from scene import render_scene
 
 HEIGHT, WIDTH = 96, 160
@@ -109,6 +109,28 @@ def test_bytes_and_floats_and_either_memory_layout_are_the_same_image(net):
             torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
 
 
+def test_columns_are_shown_on_request_and_change_no_answer(net):
+    with torch.inference_mode():
+        prediction, columns = net(pictures(2), with_columns=True)
+        assert torch.equal(prediction.points, net(pictures(2)).points)
+    assert columns.shape == (2, 6, HEIGHT // 8, WIDTH // 8 + 2) and columns.dtype == torch.float32
+
+
+def test_a_lane_is_where_its_columns_are():
+    """Column logits that choose one column in every row give a straight upright lane there."""
+    centres = column_centres(22, torch.device("cpu"))
+    assert centres[0].item() == pytest.approx(-0.025) and centres[-1].item() == pytest.approx(1.025)
+    torch.testing.assert_close(centres.diff(), torch.full((21,), 0.05))
+    torch.manual_seed(0)
+    model = LaneNet().eval()
+    place = torch.full((22,), -30.0)
+    place[7] = 30.0
+    model.head.columns.register_forward_hook(lambda _m, _i, out: place.expand_as(out))
+    with torch.inference_mode():
+        points, _ = model(pictures(1))
+    torch.testing.assert_close(points[..., 0], torch.full_like(points[..., 0], 0.325), atol=1e-4, rtol=0)
+
+
 def test_the_answer_depends_on_the_image(net):
     with torch.inference_mode():
         points, logits = net(torch.cat((pictures(1), torch.zeros(1, 3, HEIGHT, WIDTH, dtype=torch.uint8))))
@@ -120,8 +142,8 @@ def test_the_answer_depends_on_the_image(net):
 def test_every_parameter_is_reached_by_the_gradient(backbone):
     torch.manual_seed(0)
     model = LaneNet(backbone).train()
-    points, logits = model(pictures(2))
-    LaneLoss()(points, logits, some_target(2)).total.backward()
+    (points, logits), columns = model(pictures(2), with_columns=True)
+    LaneLoss()(points, logits, some_target(2), columns).total.backward()
     unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert unreached == []
     assert all(p.grad.isfinite().all() for p in model.parameters())
@@ -173,8 +195,8 @@ def test_a_training_step_uses_nothing_that_mps_lacks():
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with Recorded() as seen:
         images, target = augment(pictures(2), target, AugmentConfig(), torch.Generator().manual_seed(0))
-        points, logits = model(images)
-        LaneLoss()(points, logits, nearer_count(points, logits, target)).total.backward()
+        (points, logits), columns = model(images, with_columns=True)
+        LaneLoss()(points, logits, nearer_count(points, logits, target), columns).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
     assert len(seen.names) > 30
@@ -206,13 +228,13 @@ def test_four_scenes_can_be_learned_by_heart():
     assert target.exists.sum() >= 8
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
-    model, loss, steps, began = LaneNet().train(), LaneLoss(), 240, time.perf_counter()
+    model, loss, steps, began = LaneNet().train(), LaneLoss(), 320, time.perf_counter()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for _ in range(steps):
-        prediction = model(batch)
+        prediction, columns = model(batch, with_columns=True)
         optimiser.zero_grad()
-        loss(*prediction, target).total.backward()
+        loss(*prediction, target, columns).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         schedule.step()

@@ -91,7 +91,7 @@ def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path, old_forma
 
 def test_a_plain_pickle_is_refused(tmp_path):
     path, trace = tmp_path / "bad.pth", tmp_path / "trace"
-    path.write_bytes(pickle.dumps(Hostile(trace)))
+    path.write_bytes(pickle.dumps(Hostile(trace), protocol=2))
     refusal(path)
     assert not trace.exists()
 
@@ -158,7 +158,9 @@ def test_the_collapsed_checkpoint_is_refused_by_its_signs(tmp_path, content, sig
 
 
 @pytest.mark.parametrize(("purpose", "words"), [
-    ("used", "cannot be used here"), ("resumed", "cannot be resumed here"), ("started from", "cannot be started from here"),
+    ("used", "cannot be used here"),
+    ("resumed", "cannot be resumed here"),
+    ("started from", "cannot be started from here"),
 ])
 def test_the_refusal_says_what_the_checkpoint_was_wanted_for(tmp_path, purpose, words):
     torch.save({"val_loss": -2.47}, tmp_path / "m.pth")
@@ -313,6 +315,17 @@ def test_a_closed_pipe_is_left_quietly(capsys):
         runtime.run(fails)
     assert caught.value.code == 1
     assert capsys.readouterr().err == ""
+
+
+def test_an_interrupt_before_training_is_left_quietly(capsys):
+    """Rendering and caching take minutes, and Ctrl-C there is no error of ours."""
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        runtime.run(interrupted)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.count("\n") <= 1
 
 
 def test_our_own_mistakes_keep_their_traceback():

@@ -1,0 +1,115 @@
+"""What training changes, how it steps, and how it is saved and taken up again."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+import runtime
+from config import Config, to_dict
+from model import LaneNet
+
+MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
+              "train.checkpoint_dir", "inference.batch_size", "guard.patience")  # when a run is resumed
+
+
+class Learner(NamedTuple):
+    """Everything with a state that training changes."""
+
+    model: LaneNet
+    average: AveragedModel  # moving average of the weights: what is validated and saved as the best model
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+
+
+class Progress(NamedTuple):
+    """Where a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
+
+    epoch: int = 1
+    step: int = 0
+    sums: Tensor | None = None  # (terms) of LossTerms, each times its images
+    best: tuple[float, float] = (-1.0, -math.inf)  # rank of the best model so far
+    collapsed_epochs: int = 0
+    seconds: float = 0.0
+
+
+def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
+    """AdamW over the weights (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
+    settings = config.train
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type in ("cuda", "cpu"))
+    warmup = max(1, round(settings.warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
+
+    return Learner(
+        model,
+        AveragedModel(model, multi_avg_fn=moving_average(settings.ema), use_buffers=True),
+        optimiser,
+        torch.optim.lr_scheduler.LambdaLR(optimiser, factor),
+        torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+    )
+
+
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """An update for AveragedModel: exponential, with a shorter memory in the first steps (as in TensorFlow)."""
+    def update(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(average, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, weight)
+            else:
+                mean.copy_(value)
+
+    return update
+
+
+def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:
+    """Write last.pth: everything that --resume needs."""
+    states = {name: part.state_dict() for name, part in learner._asdict().items()}
+    runtime.save_checkpoint(path, config, **states, progress=progress._asdict())
+
+
+def save_best(path: Path, config: Config, model: LaneNet, record: dict[str, Any], keep_earlier: bool) -> None:
+    """Write best_model.pth; that of an earlier run is kept beside it as best_model.previous.pth."""
+    if keep_earlier and path.is_file():
+        os.replace(path, path.with_name("best_model.previous.pth"))
+    runtime.save_checkpoint(path, config, model=model.state_dict(), scores=record)
+
+
+def load_last(path: Path, config: Config) -> dict[str, Any]:
+    """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
+    payload = runtime.load_checkpoint(path, "resumed")
+    if "progress" not in payload:
+        raise runtime.CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
+                                      f"start from its weights with train.init_from={path}")
+    then, now = to_dict(payload["config"]), to_dict(config)
+    for section, values in now.items():
+        for key, value in values.items():
+            name = f"{section}.{key}"
+            if name not in MAY_CHANGE and value != then[section][key]:
+                raise runtime.CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
+                                              f"{value}; give the same settings again, or start a new run")
+    return payload
+
+
+def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
+    """Load all states and return the progress. Raises CheckpointError where something does not fit."""
+    runtime.load_weights(learner.model, payload["model"], path)
+    try:
+        for name, part in learner._asdict().items():
+            part.load_state_dict(payload[name])
+        return Progress(**payload["progress"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise runtime.CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
