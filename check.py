@@ -201,7 +201,7 @@ def tile(one: Seen) -> np.ndarray:
     scale = min(TILE_PX[0] / image.shape[1], TILE_PX[1] / image.shape[0])
     size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    for lane, colour in zip(one.label.lanes, itertools.cycle(visualize.COLOURS)):
+    for lane, colour in zip(filter(len, one.label.lanes), itertools.cycle(visualize.COLOURS)):
         pixels = np.round(lane / one.size_px * size).astype(np.int32)
         cv2.polylines(image, [pixels], False, colour, 3, cv2.LINE_AA)
     return visualize.draw_lanes(image, one.curves)

@@ -229,6 +229,8 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
             pass
     elif kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    elif kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # data.split=0.1 without quotes
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
     names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__

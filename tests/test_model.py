@@ -131,6 +131,26 @@ def test_a_lane_is_where_its_columns_are():
     torch.testing.assert_close(points[..., 0], torch.full_like(points[..., 0], 0.325), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(("row", "y"), [(0, 240 / 720), (-1, 710 / 720)])
+def test_a_lane_can_begin_and_end_where_labels_do(net, row, y):
+    """TuSimple's lanes end at row 710 of 720: the head must be able to say so without help from a tolerance."""
+    def sure(_module, _inputs, out):
+        chosen = torch.full_like(out, -30.0)
+        chosen[..., row] = 30.0
+        return chosen
+
+    handle = net.head.ends.register_forward_hook(sure)
+    try:
+        with torch.inference_mode():
+            points, _ = net(pictures(1, height=192, width=320))
+    finally:
+        handle.remove()
+    if row == 0:
+        assert points[..., 0, 1].max() <= y
+    else:
+        assert points[..., -1, 1].min() >= y
+
+
 def test_the_answer_depends_on_the_image(net):
     with torch.inference_mode():
         points, logits = net(torch.cat((pictures(1), torch.zeros(1, 3, HEIGHT, WIDTH, dtype=torch.uint8))))
@@ -228,9 +248,9 @@ def test_four_scenes_can_be_learned_by_heart():
     assert target.exists.sum() >= 8
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
-    model, loss, steps, began = LaneNet().train(), LaneLoss(), 320, time.perf_counter()
+    model, loss, steps, began = LaneNet().train(), LaneLoss(), 360, time.perf_counter()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     for _ in range(steps):
         prediction, columns = model(batch, with_columns=True)
         optimiser.zero_grad()
