@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +48,20 @@ def reference(dataset: LaneDataset) -> Reference:
         points, exists = np.array(dataset.pixels.points), np.array(dataset.pixels.exists)
         sizes = [tuple(map(int, size)) for size in dataset.pixels.sizes_px]
     else:
-        items = [read_item(entry, dataset.width, dataset.height, dataset.slots)[1:4] for entry in dataset.entries]
-        points, exists, sizes = (list(column) for column in zip(*items, strict=True))
+        def fitted(entry: Entry) -> tuple:
+            return read_item(entry, dataset.width, dataset.height, dataset.slots)[1:4]  # no more pixels than needed
+
+        points, exists, sizes = map(list, zip(*in_threads(fitted, dataset.entries, "Reading labels"), strict=True))
         points, exists = np.stack(points), np.stack(exists)
     constant = np.broadcast_to(metrics.constant_prediction(points, exists), points.shape)
     constant_error = metrics.mean_x_error(constant, points, exists)
     return Reference(labels, sizes, LaneTarget(torch.from_numpy(points), torch.from_numpy(exists)), constant_error)
+
+
+def in_threads(read: Callable[[Entry], Any], entries: Sequence[Entry], what: str) -> list:
+    """read(entry) of all entries, in order; decoding an image releases the interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(tqdm(pool.map(read, entries), what, len(entries), unit="img", file=sys.stderr, disable=None))
 
 
 @torch.inference_mode()
@@ -184,9 +192,7 @@ def read_submission(path: Path, metric: str, entries: Sequence[Entry]) -> Answer
     """Predictions in the benchmark's files. Raises DataError."""
     labels = [label(entry) for entry in entries]
     metric = own_metric(labels) if metric == "auto" else metric
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sizes = pool.map(lambda entry: read_image(entry.image).shape[1::-1], entries)
-        sizes_px = list(tqdm(sizes, "Reading image sizes", len(entries), unit="img", file=sys.stderr, disable=None))
+    sizes_px = in_threads(lambda entry: read_image(entry.image).shape[1::-1], entries, "Reading image sizes")
     if metric == "tusimple":
         rows = [submission.rows_of(found, size_px) for found, size_px in zip(labels, sizes_px, strict=True)]
         lanes, run_times = submission.read_tusimple(path, entries, rows)

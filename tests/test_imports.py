@@ -32,6 +32,7 @@ ALLOWED = {
     "synthetic": {"scene"},
     "sources": {"cache", "config", "dataset", "formats", "label_files", "synthetic"},
     "runtime": {"config", "model"},
+    "visualize": {"bezier", "lanes"},
     "learner": {"config", "model", "runtime"},
 }
 ALLOWED |= dict.fromkeys(SCENES, SCENES)
