@@ -13,7 +13,7 @@ from bezier import refit, sample
 from config import AugmentConfig
 from lanes import LaneTarget, to_slots
 
-SAMPLES = 32
+SAMPLES = 64  # a lane that leaves the image is cut at its last sample inside
 
 
 def augment(images: Tensor, target: LaneTarget, settings: AugmentConfig, generator: torch.Generator

@@ -15,9 +15,10 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names the key, what was found and what is expected."""
 
 
-def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """A dataclass field with a default and the values it may take: low <= value <= high, or one of choices."""
-    return field(default=default, metadata={"low": low, "high": high, "choices": choices})
+def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = (), multiple: int = 1
+            ) -> Any:
+    """A dataclass field with a default and the values it may take: low to high, multiples, or one of choices."""
+    return field(default=default, metadata={"low": low, "high": high, "choices": choices, "multiple": multiple})
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class SyntheticConfig:
 class ModelConfig:
     backbone: str = setting("compact", choices=("compact", "resnet18", "resnet34"))
     pretrained: bool | str = False
-    width: int = setting(320, low=64, high=4096)
-    height: int = setting(192, low=64, high=4096)
-    slots: int = setting(6, low=2, high=32)
+    width: int = setting(320, low=64, high=4096, multiple=32)
+    height: int = setting(192, low=64, high=4096, multiple=32)
+    slots: int = setting(6, low=2, high=32, multiple=2)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class AugmentConfig:
 class TrainConfig:
     device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
-    epochs: int = setting(14, low=1, high=100_000)
+    epochs: int = setting(11, low=1, high=100_000)
     batch_size: int = setting(16, low=1, high=65_536)
     learning_rate: float = setting(2e-3, low=0, high=1)
     weight_decay: float = setting(0.02, low=0, high=1)
@@ -204,6 +205,8 @@ def _checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
             raise ConfigError(f"{where} is {item}; expected a finite number")
         if limits and not limits["low"] <= item <= limits["high"]:
             raise ConfigError(f"{where} is {item}; expected {limits['low']} to {limits['high']}")
+        if limits and isinstance(item, int) and item % limits["multiple"]:
+            raise ConfigError(f"{where} is {item}; expected a multiple of {limits['multiple']}")
     if limits and limits["choices"] and value not in limits["choices"]:
         raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(limits['choices'])}")
     return value

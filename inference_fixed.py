@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = image_paths(options.words) if options.words else [e.image for e in validation_set(config).entries]
     if options.save_images:
         options.save_images.mkdir(parents=True, exist_ok=True)
-    unreadable, seen = 0, []
+    unreadable, seen = 0, {}
     for number, (path, image) in enumerate(images(paths), start=1):
         if image is None:
             unreadable += 1
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.save_images:
             drawn = draw_lanes(image, points[0], confidence[0], keep[0])
             write_image(options.save_images / f"{number:05}_{path.stem}.jpg", drawn)
-        seen.append((points[0], confidence[0]))
-    return report_spread(seen) or int(unreadable > 0)
+        seen[hash(image.tobytes())] = (points[0], confidence[0])  # the same image twice says nothing
+    return report_spread(list(seen.values())) or int(unreadable > 0)
 
 
 @torch.inference_mode()
@@ -100,7 +100,7 @@ def lane_lines(number: int, points: Tensor, confidence: Tensor, keep: Tensor) ->
 def report_spread(seen: list[tuple[Tensor, Tensor]]) -> int:
     """Say on stdout whether the predictions differ between images; 1 when they are the same, else 0."""
     if len(seen) < 2:
-        print(f"{len(seen)} image(s): whether predictions differ shows from two images on")
+        print(f"{len(seen)} different image(s): whether predictions differ shows from two on")
         return 0
     points = torch.stack([p for p, _ in seen])[..., 0]  # (N, L, P) x
     weight = torch.stack([c for _, c in seen]).mean(0)  # (L)

@@ -100,13 +100,15 @@ def nearer_count(points: Tensor, logits: Tensor, target: LaneTarget) -> LaneTarg
 def keep_lanes(points: Tensor, confidence: Tensor, threshold: float, min_gap: float = 0.015) -> Tensor:
     """Which predicted lanes (B, L) to report: confident ones, the better of two that lie on each other.
 
-    Neighbouring slots whose curves are on average less than min_gap of the image width apart (19 px of 1280)
-    answer for the same line, as happens when the camera stands on it.
+    Neighbouring slots whose curves, in the rows that both reach, are on average less than min_gap of the image
+    width apart (19 px of 1280) answer for the same line, as happens when the camera stands on it.
     """
     keep = confidence >= threshold
     curves = sample(points, 16)
     for slot in range(points.shape[1] - 1):
-        gap = (curves[:, slot] - curves[:, slot + 1])[..., 0].abs().mean(-1)
+        x, t = x_at_rows(points[:, slot], curves[:, slot + 1, :, 1])
+        shared = (t >= 0) & (t <= 1)  # rows that both reach
+        gap = ((x - curves[:, slot + 1, :, 0]).abs() * shared).sum(-1) / shared.sum(-1)  # not a number: no such row
         double = keep[:, slot] & keep[:, slot + 1] & (gap < min_gap)
         right_wins = confidence[:, slot + 1] > confidence[:, slot]
         keep[:, slot] &= ~(double & right_wins)

@@ -35,6 +35,8 @@ class LaneNet(nn.Module):
 
     def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6):
         super().__init__()
+        if slots < 2 or slots % 2:
+            raise ValueError(f"model.slots is {slots}; expected an even number: half to the left, half to the right")
         self.slots = slots
         self.trunk, widths = _trunk(backbone, pretrained)
         self.neck = Neck(widths, channels=64)
@@ -64,7 +66,7 @@ class LaneHead(nn.Module):
         super().__init__()
         self.modulation = nn.Linear(context, 2 * channels)
         self.mix = ConvNormAct(channels, channels, kernel=3)
-        self.columns = nn.Conv2d(channels, slots, 3)
+        self.columns = nn.Conv2d(channels, slots, 3, bias=False)  # a softmax does not see a bias
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.context_embedding = nn.Linear(context, channels)
         self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
@@ -93,15 +95,17 @@ class LaneHead(nn.Module):
         evidence = torch.einsum("blch,blh->blc", along.unflatten(0, x.shape[:2]), matters.to(along.dtype))
         logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
         rows = x.shape[2]
-        y = (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5) / rows  # (h), row centres
+        y = torch.linspace(0, 1, rows, device=x.device, dtype=x.dtype)  # (h); an end may be the image's own edge
         y_far = top @ y  # (B, L)
         y_near = torch.maximum(bottom @ y, y_far + 0.5 / rows)
 
-        # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres.
+        # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres, and on
+        # beyond the first and the last centre, which are half a row away from the edges.
+        x = torch.cat((2 * x[..., :1] - x[..., 1:2], x, 2 * x[..., -1:] - x[..., -2:-1]), dim=-1)  # (B, L, h + 2)
         fraction = torch.linspace(0, 1, SAMPLES, device=x.device, dtype=x.dtype)
         at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction) * rows - 0.5  # (B, L, S)
-        index = torch.arange(rows, device=x.device, dtype=x.dtype)
-        hat = (1 - (at.unsqueeze(-1).clamp(0, rows - 1) - index).abs()).clamp(min=0)  # (B, L, S, h)
+        index = torch.arange(-1, rows + 1, device=x.device, dtype=x.dtype)
+        hat = (1 - (at.unsqueeze(-1) - index).abs()).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat @ x.unsqueeze(-1)).squeeze(-1)  # (B, L, S)
         points = canonical(sampled @ fit_matrix(SAMPLES, x.device).T, y_far, y_near)  # (B, L, P, 2)
         return LanePrediction(points, logits), columns

@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
     progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress()
+    save(folder / "last.pth", config, learner, progress)  # so that --resume never takes up an older run
     print(opening_line(model, train_set, val_set, device, dtype), flush=True)
 
     with runtime.Interrupt().caught() as interrupt:
@@ -99,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(epoch_line(record, judged, config.train.epochs), flush=True)
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
+    if progress.best == Progress().best:
+        raise TrainingError(f"no epoch gave a model worth keeping; the last was {judged}")
     print(f"best F1 {100 * progress.best[0]:.1f} % on validation: {folder / 'best_model.pth'}; "
           "see its lanes with: python inference_fixed.py")
     return 0
@@ -137,7 +140,7 @@ def train_epoch(learner: Learner, dataset: LaneDataset, order: list[int], loss: 
 
         sums += torch.stack(terms).detach() * len(images)
         step += 1
-        if step % CHECK_EVERY == 0 or step * size >= len(order):
+        if step % CHECK_EVERY == 0 or step * size >= len(order) or interrupt.signal:
             refuse_impossible(terms, progress.epoch, step)
             bar.set_postfix(loss=f"{terms.total.item():.3f}")
         if interrupt.signal:

@@ -10,7 +10,7 @@ from torch import nn
 
 from bezier import canonical, x_at_rows
 from lanes import LaneTarget
-from losses_fixed import TOLERANCE, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
+from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
 from model import column_centres
 
 SHAPE = (3, 6)  # B, L
@@ -60,30 +60,30 @@ def test_a_perfect_prediction_costs_nothing():
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_regression_costs_one_for_an_error_of_the_tolerance(axis):
+def test_regression_costs_one_for_an_error_of_a_tenth_of_the_image(axis):
     moved = STRAIGHT.clone()
-    moved[:, axis] += 20 / 1280
+    moved[:, axis] += 0.1
     assert regression_loss(moved[None, None], one_lane(STRAIGHT)).item() == pytest.approx(1, rel=1e-4)
-    moved[:, axis] += 40 / 1280
+    moved[:, axis] += 0.2
     assert regression_loss(moved[None, None], one_lane(STRAIGHT)).item() == pytest.approx(3, rel=1e-4)
     assert curvature_loss(moved[None, None], one_lane(STRAIGHT)).item() == pytest.approx(0, abs=1e-4)
 
 
 def test_regression_adds_x_and_y_and_is_a_mean_along_the_curve():
-    moved = STRAIGHT + torch.tensor([3 * TOLERANCE, -2 * TOLERANCE])
+    moved = STRAIGHT + torch.tensor([3 * UNIT, -2 * UNIT])
     assert regression_loss(moved[None, None], one_lane(STRAIGHT)).item() == pytest.approx(5, rel=1e-4)
     wedge = STRAIGHT.clone()
-    wedge[:, 0] += torch.linspace(0, 2 * TOLERANCE, 6)  # from 0 at the far end to 2 at the near one
+    wedge[:, 0] += torch.linspace(0, 2 * UNIT, 6)  # from 0 at the far end to 2 at the near one
     assert regression_loss(wedge[None, None], one_lane(STRAIGHT)).item() == pytest.approx(1, rel=1e-4)
 
 
 def test_curvature_of_one_control_point_out_of_place():
     """Moving P2 by d changes three of the four second differences, by d, -2d and d: 4d / 4 = d."""
     bent = STRAIGHT.clone()
-    bent[2, 0] += 3 * TOLERANCE
+    bent[2, 0] += 3 * UNIT
     assert curvature_loss(bent[None, None], one_lane(STRAIGHT)).item() == pytest.approx(3, rel=1e-4)
     ended = STRAIGHT.clone()
-    ended[5, 0] += 4 * TOLERANCE  # an end is in one second difference only
+    ended[5, 0] += 4 * UNIT  # an end is in one second difference only
     assert curvature_loss(ended[None, None], one_lane(STRAIGHT)).item() == pytest.approx(1, rel=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_perfect_columns_have_the_lane_as_their_mean():
 
 def test_a_straight_lane_is_not_cheapest_on_a_curved_road():
     straight = curvature_loss(STRAIGHT[None, None], one_lane(CURVED))
-    assert straight > 1
+    assert straight * UNIT > 20 / 1280
     assert curvature_loss(CURVED[None, None], one_lane(CURVED)) == 0
     half = (STRAIGHT + CURVED) / 2
     assert 0 < curvature_loss(half[None, None], one_lane(CURVED)) < straight

@@ -15,7 +15,6 @@ from config import AugmentConfig
 from dataset import preprocess
 from lanes import LaneTarget, nearer_count, to_slots
 from losses_fixed import LaneLoss
-from metrics import mean_x_error
 from model import LaneNet, column_centres
 from scene import render_scene
 
@@ -268,7 +267,7 @@ def test_four_scenes_can_be_learned_by_heart():
     assert target.exists.sum() >= 8
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
-    model, loss, steps, began = LaneNet().train(), LaneLoss(), 360, time.perf_counter()
+    model, loss, steps, began = LaneNet().train(), LaneLoss(), 450, time.perf_counter()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     for _ in range(steps):
@@ -280,7 +279,8 @@ def test_four_scenes_can_be_learned_by_heart():
         schedule.step()
     with torch.inference_mode():
         points, logits = model(batch)  # batch norm as in training: its running averages are those of a whole run
-    error_px = mean_x_error(points.numpy(), target.points.numpy(), target.exists.numpy())
-    print(f"{error_px:.2f} px in {time.perf_counter() - began:.0f} s")
-    assert error_px < 2
+    apart = (sample(points, 24) - sample(target.points, 24)).abs().mean(2)[target.exists]  # (lanes, 2), as in the loss
+    error_px, height_px = (apart.mean(0) * torch.tensor([1280, 720])).tolist()
+    print(f"{error_px:.2f} px across, {height_px:.2f} px along, in {time.perf_counter() - began:.0f} s")
+    assert error_px < 2 and height_px < 4
     assert torch.equal(logits > 0, target.exists)
