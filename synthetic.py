@@ -131,7 +131,7 @@ def _run(tasks, workers):
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
-            raise RuntimeError("a rendering process was killed (memory?); run again to finish") from None
+            raise OSError("a rendering process was killed (memory?); run again to finish") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -213,7 +213,7 @@ def main(argv=None) -> int:
     except ValueError as error:
         print(f"synthetic.py: {error}", file=sys.stderr)
         return 2
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         print(f"synthetic.py: cannot write the data set: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

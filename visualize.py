@@ -74,7 +74,8 @@ def _text(canvas: np.ndarray, text: str, place: np.ndarray, colour: tuple[int, i
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write RGB uint8 to a file; the suffix chooses the format. Raises OSError where it cannot be written."""
-    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     if not done:
         raise OSError(f"{path}: the picture cannot be encoded")
     path.write_bytes(data.tobytes())  # cv2.imwrite fails on non-ASCII names on Windows

@@ -37,6 +37,8 @@ def test_round_trip_through_plain_values():
         ("train.epochs=many", ["train.epochs", "'many'", "expected int"]),
         ("train.epochs=true", ["train.epochs", "expected int"]),
         ("train.epochs=0", ["train.epochs is 0", "expected 1 to"]),
+        ("model.width=330", ["model.width is 330", "multiple of 32"]),
+        ("model.slots=5", ["model.slots is 5", "multiple of 2"]),
         ("train.learning_rate=.nan", ["finite"]),
         ("train.device=tpu", ["'tpu'", "expected one of auto, cuda, mps, cpu"]),
         ("model.pretrained=3", ["expected bool or str"]),
@@ -52,7 +54,10 @@ def test_mistake_is_named(override, words):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "train: 3\n", "train:\n  epochs: 1\n  epochs: 2\n", "a: [" * 2000, "\x00"])
+BROKEN = ["- a\n- b\n", "train: 3\n", "train:\n  epochs: 1\n  epochs: 2\n", "a: [" * 2000, "\x00"]
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_broken_file_is_one_clear_line(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(text)
