@@ -14,8 +14,9 @@ from evaluate_fixed import validation_set
 from formats import IMAGE_SUFFIXES, DataError
 from lanes import keep_lanes
 from model import LaneNet
-from visualize import draw_lanes, write_image
+from visualize import contact_sheet, draw_lanes, write_image
 
+SHEET_IMAGES = 8
 IDENTICAL_PX = 1.0  # predictions that vary by less than this over different images are the same lanes
 
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
     arguments.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
     arguments.add_argument("--save-images", metavar="DIR", type=Path, help="write each image with its lanes drawn")
+    arguments.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
     options, overrides = runtime.parse(arguments, argv)
     settings = runtime.load_settings(options, overrides)
     device = runtime.pick_device(settings.train.device)
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = image_paths(options.words) if options.words else [e.image for e in validation_set(config).entries]
     if options.save_images:
         options.save_images.mkdir(parents=True, exist_ok=True)
-    unreadable, seen = 0, {}
+    on_sheet = {len(paths) * i // SHEET_IMAGES + 1 for i in range(SHEET_IMAGES)} if options.sheet else set()
+    unreadable, seen, sheet = 0, {}, []
     for number, (path, image) in enumerate(images(paths), start=1):
         if image is None:
             unreadable += 1
@@ -46,10 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{path}")
         for line in lane_lines(number, points[0], confidence[0], keep[0]):
             print(line)
-        if options.save_images:
+        if options.save_images or number in on_sheet:
             drawn = draw_lanes(image, points[0], confidence[0], keep[0])
-            write_image(options.save_images / f"{number:05}_{path.stem}.jpg", drawn)
+            if options.save_images:
+                write_image(options.save_images / f"{number:05}_{path.stem}.jpg", drawn)
+            if number in on_sheet:
+                sheet.append(drawn)
         seen[hash(image.tobytes())] = (points[0], confidence[0])  # the same image twice says nothing
+    if sheet:
+        write_image(options.sheet, contact_sheet(sheet, columns=4))
     return report_spread(list(seen.values())) or int(unreadable > 0)
 
 
