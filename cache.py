@@ -5,6 +5,7 @@ change of every image and label. Changed files or settings therefore never meet 
 temporary name and renamed when complete; deleting the folder is always safe.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from dataset import read_item
 from formats import DataError, Entry
 
-VERSION = 1  # raise when preprocessing, fitting or slots change what is stored
+VERSION = 2  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes")
 
 
@@ -94,6 +95,9 @@ def _stamp(path: Path) -> str:
 
 def _build(entries: Sequence[Entry], width: int, height: int, slots: int, folder: Path) -> None:
     count = len(entries)
+    needed, free = count * width * height * 3, shutil.disk_usage(folder).free
+    if needed > free:  # a mapped file that outgrows its disk ends in a bus error, not in an exception
+        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, height, width, 3))
     points, exists = np.empty((count, slots, 6, 2), np.float32), np.empty((count, slots), bool)
     sizes, left_out, too_short = np.empty((count, 2), np.int32), 0, 0

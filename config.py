@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import os
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +137,7 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
             raise ConfigError(f"{override!r}: an override reads section.key=value, such as train.epochs=5")
         if not isinstance(values.setdefault(section, {}), dict):
             raise ConfigError(f"{path}: section '{section}' is not a list of keys")
-        values[section][key] = _parse_yaml(text, override)
+        values[section][key] = _as_written(section, key, text, _parse_yaml(text, override))
     return config_from_dict(values, str(path) if path else "settings")
 
 
@@ -172,6 +173,14 @@ def _parse_yaml(text: str, source: str) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
+
+
+def _as_written(section: str, key: str, text: str, value: Any) -> Any:
+    """The value, or, for a setting that is text, the text itself where YAML made a number or a date of it."""
+    spec = {f.name: f for f in dataclasses.fields(Config)}.get(section)
+    kinds = {f.name: f.type for f in dataclasses.fields(spec.type)} if spec else {}
+    is_text = kinds.get(key) in (str, tuple[str, ...])
+    return text if is_text and not isinstance(value, (str, list, dict)) else value
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -235,6 +244,6 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
     elif kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # data.split=0.1 without quotes
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return value
+        return os.path.expanduser(value) if kind is str else value  # a folder called ~ is nobody's wish
     names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__
     raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {names}")

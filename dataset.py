@@ -54,12 +54,28 @@ def preprocess(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
+def inside_image(points: np.ndarray) -> np.ndarray:
+    """The part of a polyline (N, 2) in [0, 1], cut where it crosses the border (Liang and Barsky 1984)."""
+    start, step = points[:-1], np.diff(points, axis=0)  # of each segment
+    with np.errstate(divide="ignore", invalid="ignore"):
+        enters, leaves = np.sort(np.stack((-start / step, (1 - start) / step)), axis=0)  # (segments, 2) each
+    level = step == 0  # runs along an axis: inside all the way or not at all
+    outside = (level & ((start < 0) | (start > 1))).any(1)
+    enters = np.where(level, 0, enters).max(1, initial=0)
+    leaves = np.where(level, 1, leaves).min(1, initial=1)
+    shown = (enters < leaves) & ~outside
+    ends = np.stack((start + enters[:, None] * step, start + leaves[:, None] * step), axis=1)[shown].reshape(-1, 2)
+    fresh = np.ones(len(ends), bool)
+    fresh[1:] = (np.abs(np.diff(ends, axis=0)) > 1e-6).any(1)  # a segment begins where the one before it ended
+    return ends[fresh].clip(0, 1).astype(np.float32)
+
+
 def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
     """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
     curves = []
     for lane in found.lanes:
         points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
-        points = points[(points >= 0).all(1) & (points <= 1).all(1)]
+        points = inside_image(points)
         if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
             curves.append(fit(torch.from_numpy(points)))
     if not curves:
@@ -104,10 +120,12 @@ class LaneDataset(Dataset):
 def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers: int, pin: bool) -> DataLoader:
     """Batches of the data set in the given order; the last one may be smaller.
 
-    workers -1 takes a process a core to decode images, and none where a cache makes a batch a plain copy.
+    workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none.
     """
-    if workers < 0:
-        workers = 0 if dataset.pixels is not None else os.cpu_count() or 1
+    if dataset.pixels is not None:
+        workers = 0
+    elif workers < 0:
+        workers = os.cpu_count() or 1
     batches = [list(order[i:i + batch_size]) for i in range(0, len(order), batch_size)]
     return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
                       multiprocessing_context="spawn" if workers else None)

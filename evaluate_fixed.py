@@ -102,7 +102,7 @@ def figures(prediction: LanePrediction, truth: Reference, loss: LaneLoss, thresh
 
 def validation_entries(config: Config) -> list[Entry]:
     """The validation images that a configuration names. Raises ValueError where there are none."""
-    entries = sources.find(config).val
+    entries = sources.find(config, training=False).val
     if not entries:
         raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
                          "set it to all, or to a rule that holds some back")

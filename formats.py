@@ -94,10 +94,11 @@ def label(entry: Entry) -> Label:
     return Label(lanes_of_text(entry.label))
 
 
-def split(found: list[Entry], rule: str) -> tuple[list[Entry], list[Entry]]:
+def split(found: list[Entry], rule: str, training: bool = True) -> tuple[list[Entry], list[Entry]]:
     """Entries for training and for validation.
 
-    rule: `auto` (the data set's own validation list, or else the last tenth), `all` (everything validates),
+    rule: `auto` (the data set's own validation list, or else the last tenth; where there are test lists alone and
+    nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
     a fraction such as 0.1 (the last tenth; neighbours in a drive stay together), `clip>=N` (images whose folder
     has a number of at least N validate), or the name of the list that validates. Raises DataError for another
     rule.
@@ -105,8 +106,10 @@ def split(found: list[Entry], rule: str) -> tuple[list[Entry], list[Entry]]:
     clip = re.fullmatch(r"clip\s*>=\s*(\d+)", rule)
     if rule == "all":
         return [], list(found)
+    if rule == "none":
+        return list(found), []
     if rule == "auto":
-        return _auto_split(found)
+        return _auto_split(found, training)
     if clip:
         return _partition(found, lambda e: _clip_number(e) >= int(clip[1]))
     if re.fullmatch(r"0?\.\d*[1-9]\d*", rule):
@@ -115,14 +118,16 @@ def split(found: list[Entry], rule: str) -> tuple[list[Entry], list[Entry]]:
     named = {name for name in lists if rule in (name, PurePosixPath(name).name)}
     if named:
         return _partition(found, lambda e: not named.isdisjoint(e.lists))
-    raise DataError(f"data.split is '{rule}'; expected auto, all, a fraction such as 0.1, clip>=N, "
+    raise DataError(f"data.split is '{rule}'; expected auto, all, none, a fraction such as 0.1, clip>=N, "
                     f"or one of the lists {', '.join(lists)}")
 
 
-def _auto_split(found: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+def _auto_split(found: list[Entry], training: bool) -> tuple[list[Entry], list[Entry]]:
     def is_test(entry: Entry) -> bool:
         return all(name in TEST_LISTS or name.startswith("test_split/") for name in entry.lists)
 
+    if not training and all(map(is_test, found)):
+        return [], found
     found = [e for e in found if not is_test(e)] or found  # tests are trained on only where there is nothing else
     for name in VALIDATION_LISTS:
         train, val = _partition(found, lambda e, name=name: name in e.lists)
@@ -167,7 +172,11 @@ def _tusimple_lists(root: Path) -> list[Path]:
 
 
 def read_tusimple(root: Path, images: bool) -> Iterator[Entry | DataError]:
-    """TuSimple as unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them."""
+    """TuSimple as unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them.
+
+    An image comes once, with its first label, however many files name it.
+    """
+    found: dict[str, Entry] = {}
     for path in _tusimple_lists(root):
         empty = True
         for line, offset, text in text_lines(path):
@@ -181,11 +190,13 @@ def read_tusimple(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 folders = (path.parent, root, root / "train_set", root / "test_set")
                 image = image_path(folders, name, where, images)
                 _tusimple_label(record, where)  # so that a broken label is named before training starts
-                yield Entry(image, path, name, (path.name,), offset, line)
+                first = found.setdefault(name, Entry(image, path, name, (), offset, line))
+                found[name] = first._replace(lists=(*first.lists, path.name))
             except DataError as error:
                 yield error
         if empty:
             yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
+    yield from found.values()
 
 
 def _tusimple_label(record: dict, where: str) -> Label:

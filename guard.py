@@ -1,4 +1,4 @@
-"""Is the model looking at the image? One verdict, the same in training, evaluation and inference."""
+"""Is the model looking at the image? One verdict, the same in training and evaluation."""
 
 import math
 from typing import NamedTuple

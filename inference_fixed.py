@@ -10,7 +10,7 @@ from torch import Tensor
 
 import runtime
 from dataset import preprocess, read_image
-from evaluate_fixed import validation_set
+from evaluate_fixed import validation_entries
 from formats import IMAGE_SUFFIXES, DataError
 from lanes import keep_lanes
 from model import LaneNet
@@ -29,13 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--save-images", metavar="DIR", type=Path, help="write each image with its lanes drawn")
     arguments.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
     options, overrides = runtime.parse(arguments, argv)
+    if options.threshold is not None:
+        overrides.append(f"inference.threshold={options.threshold}")
     settings = runtime.load_settings(options, overrides)
     device = runtime.pick_device(settings.train.device)
     model, trained, _ = runtime.load_model(options.checkpoint, device)
     config = runtime.with_model(settings, trained)
-    threshold = config.inference.threshold if options.threshold is None else options.threshold
-
-    paths = image_paths(options.words) if options.words else [e.image for e in validation_set(config).entries]
+    paths = image_paths(options.words) if options.words else [e.image for e in validation_entries(config)]
     if options.save_images:
         options.save_images.mkdir(parents=True, exist_ok=True)
     on_sheet = {len(paths) * i // SHEET_IMAGES + 1 for i in range(SHEET_IMAGES)} if options.sheet else set()
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             unreadable += 1
             continue
         points, confidence = lanes(model, [image], config.model.width, config.model.height, device)
-        keep = keep_lanes(points, confidence, threshold)
+        keep = keep_lanes(points, confidence, config.inference.threshold)
         print(f"{path}")
         for line in lane_lines(number, points[0], confidence[0], keep[0]):
             print(line)

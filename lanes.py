@@ -86,7 +86,7 @@ def nearer_count(points: Tensor, logits: Tensor, target: LaneTarget) -> LaneTarg
     other = shifted(target, shift)
 
     def distance(candidate: LaneTarget) -> Tensor:
-        error = (points.detach() - candidate.points).abs().mean((2, 3)) * candidate.exists
+        error = (points.detach() - candidate.points)[..., 0].abs().mean(2) * candidate.exists
         wrong = torch.nn.functional.softplus(torch.where(candidate.exists, -logits, logits).detach())
         return (64 * error + wrong).sum(1)  # 64: 20 px of 1280 count as much as one nat of existence
 

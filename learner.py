@@ -1,7 +1,6 @@
 """What training changes, how it steps, and how it is saved and taken up again."""
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,9 +33,10 @@ class Progress(NamedTuple):
     epoch: int = 1
     step: int = 0
     sums: Tensor | None = None  # (terms) of LossTerms, each times its images
-    best: tuple[float, float] = (-1.0, -math.inf)  # rank of the best model so far
+    best: tuple[float, float, float] = (-1.0, -math.inf, -1.0)  # rank of the best model so far
     collapsed_epochs: int = 0
     seconds: float = 0.0
+    data: str = ""  # fingerprint of the training images
 
 
 def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
@@ -81,13 +81,6 @@ def save(path: Path, config: Config, learner: Learner, progress: Progress) -> No
     runtime.save_checkpoint(path, config, **states, progress=progress._asdict())
 
 
-def save_best(path: Path, config: Config, model: LaneNet, record: dict[str, Any], keep_earlier: bool) -> None:
-    """Write best_model.pth; that of an earlier run is kept beside it as best_model.previous.pth."""
-    if keep_earlier and path.is_file():
-        os.replace(path, path.with_name("best_model.previous.pth"))
-    runtime.save_checkpoint(path, config, model=model.state_dict(), scores=record)
-
-
 def load_last(path: Path, config: Config) -> dict[str, Any]:
     """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
     payload = runtime.load_checkpoint(path, "resumed")
@@ -109,7 +102,8 @@ def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
     runtime.load_weights(learner.model, payload["model"], path)
     try:
         for name, part in learner._asdict().items():
-            part.load_state_dict(payload[name])
+            if name != "scaler" or payload[name]:  # empty where the run was not in float16
+                part.load_state_dict(payload[name])
         return Progress(**payload["progress"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise runtime.CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None

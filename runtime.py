@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -31,7 +32,7 @@ class CheckpointError(ValueError):
 def parser(description: str) -> argparse.ArgumentParser:
     """A parser with what every script takes: --config and section.key=value overrides."""
     result = argparse.ArgumentParser(description=description)
-    result.add_argument("--config", default="config.yaml", metavar="FILE", help="settings (default: config.yaml)")
+    result.add_argument("--config", metavar="FILE", help="settings (default: config.yaml, if there is one)")
     return result
 
 
@@ -58,12 +59,21 @@ def run(main: Callable[[], int | None]) -> None:
         status = 1
     except KeyboardInterrupt:
         status = 130
+    except torch.OutOfMemoryError:
+        print("error: the device has no memory left; lower train.batch_size or the model's size", file=sys.stderr)
+        status = 1
     except (ValueError, OSError) as error:
-        text = str(error) if not isinstance(error, OSError) or error.errno is None else (
-            f"{error.filename}: {error.strerror}")
-        print(f"error: {text}", file=sys.stderr)
+        print(f"error: {_one_line(error)}", file=sys.stderr)
         status = 1
     sys.exit(status)
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    text = str(error).rstrip()
+    # A data loader's process sends its whole traceback as the message; what was said is its last line.
+    return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
 
 
 def pick_device(name: str) -> torch.device:
@@ -90,8 +100,8 @@ def precision(name: str, device: torch.device) -> torch.dtype:
         if device.type == "cpu" and _cpu_multiplies_bf16():
             return torch.bfloat16
         return torch.float32
-    if name == "fp16" and device.type == "cpu":
-        raise ConfigError("train.precision is 'fp16', which a CPU does not compute; set it to auto, bf16 or fp32")
+    if name == "fp16" and device.type != "cuda":
+        raise ConfigError(f"train.precision is 'fp16', which needs CUDA, not {device.type}; set it to auto or fp32")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
@@ -196,8 +206,9 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a damaged or hostile file can fail in any way
-        raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely "
-                              f"({' '.join(str(error).split())[:120]})") from None
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:120]
+        raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
+                              "or other software, train afresh with: python train_fixed.py") from None
     collapsed = signs_of_uncertainty_weighting(payload)
     if collapsed:
         raise CheckpointError(f"{path}: {collapsed}: this comes from the uncertainty-weighted loss whose model "
@@ -221,11 +232,14 @@ def signs_of_uncertainty_weighting(payload: Any) -> str:
     for name, value in payload.items():
         if any(part.startswith(("log_var", "log_sigma")) for part in str(name).split(".")):
             return f"it holds '{name}'"
+        if isinstance(value, torch.Tensor) and value.ndim == 0:
+            value = value.item()
         if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
             return f"its {name} is {value:.4g}, below zero"
-        found = signs_of_uncertainty_weighting(value)
-        if found:
-            return found
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            found = signs_of_uncertainty_weighting(part)
+            if found:
+                return found
     return ""
 
 
@@ -253,8 +267,8 @@ def with_model(settings: Config, trained: Config) -> Config:
 
 
 def load_settings(options: argparse.Namespace, overrides: Sequence[str]) -> Config:
-    """The Config of --config and the overrides; a missing default file means the defaults."""
+    """The Config of --config, or else of config.yaml in this folder if there is one, and the overrides."""
     path = options.config
-    if path == "config.yaml" and not Path(path).is_file():
-        path = None
+    if path is None and Path("config.yaml").is_file():
+        path = "config.yaml"
     return load_config(path, overrides)

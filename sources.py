@@ -20,9 +20,10 @@ class Sources(NamedTuple):
     val: list[Entry]
 
 
-def find(config: Config) -> Sources:
+def find(config: Config, training: bool = True) -> Sources:
     """What data.root, data.format and data.split name; the default root is rendered first where it is missing.
 
+    Training renders it again when `synthetic` asks for other scenes than are there; looking at a model never does.
     With several roots the last one validates: own images go last, and best_model.pth is chosen on them.
     Raises ConfigError or DataError.
     """
@@ -37,11 +38,14 @@ def find(config: Config) -> Sources:
                           "give one number of at least 0 for each, not all 0")
     train, val = [], []
     for root, rule in zip(settings.root, rules, strict=True):
-        if Path(root) == Path(DEFAULT_ROOT):
+        if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
             scenes = config.synthetic
             synthetic.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
-        part, val = formats.split(formats.entries(root, settings.format), rule)
+        part, val = formats.split(formats.entries(root, settings.format), rule, training)
         train.append(part)
+    if training and not all(train):
+        empty = settings.root[[bool(part) for part in train].index(False)]
+        raise ConfigError(f"data.split leaves no image of {empty} to train on; try data.split=auto, or leave it out")
     return Sources(train, val)
 
 

@@ -1,8 +1,11 @@
 """Trains the lane-regression network from scratch: python train_fixed.py [section.key=value ...] [--resume]"""
 
+import hashlib
+import itertools
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -21,10 +24,11 @@ from dataset import LaneDataset, epoch_order, loader
 from evaluate_fixed import Reference, predict, reference, score
 from guard import COLLAPSING, Verdict, verdict
 from lanes import nearer_count
-from learner import Learner, Progress, build_learner, load_last, restore, save, save_best
+from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet
 
+DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 
@@ -59,42 +63,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     val_set = sources.open_dataset(found.val, config)
     truth = reference(val_set)
 
-    model = runtime.build_model(config).to(device, memory_format=torch.channels_last)
+    fresh = not (resumed or config.train.init_from)
+    model = runtime.build_model(config, load_pretrained=fresh).to(device, memory_format=torch.channels_last)
     if config.train.init_from and not resumed:
         start = runtime.load_checkpoint(config.train.init_from, "started from")
         runtime.load_weights(model, start["model"], config.train.init_from)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
-    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress()
-    save(folder / "last.pth", config, learner, progress)  # so that --resume never takes up an older run
+    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=fingerprint(train_set))
+    if progress.data != fingerprint(train_set):
+        raise TrainingError("the training images are not those of the interrupted run; restore them, or start anew")
+    if not resumed:
+        put_aside(folder)
+        save(folder / "last.pth", config, learner, progress)  # so that --resume finds this run from its first step
     print(opening_line(model, train_set, val_set, device, dtype), flush=True)
 
     with runtime.Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
-            epoch, began = progress.epoch, time.perf_counter()
+            epoch, done, began = progress.epoch, progress.step, time.perf_counter()
             order = epoch_order([len(part) for part in found.train], config.data.weights, config.train.seed, epoch)
             progress = train_epoch(learner, train_set, order, loss, config, device, dtype, progress, interrupt)
             if interrupt.signal:
-                save(folder / "last.pth", config, learner, progress)
+                save(folder / "last.pth", config, learner,
+                     progress._replace(seconds=progress.seconds + time.perf_counter() - began))
+                words = [*(["--config", options.config] if options.config else []), *overrides, "--resume"]
                 print(f"interrupted in epoch {epoch} after step {progress.step}; continue with: "
-                      f"python train_fixed.py --resume", file=sys.stderr)
+                      f"python train_fixed.py {shlex.join(words)}", file=sys.stderr)
                 return interrupt.status
 
             trained = LossTerms(*(progress.sums / len(order)).tolist())
             record, judged = validate(learner.average.module, val_set, truth, loss, config, device, dtype)
             seconds = time.perf_counter() - began
+            rate = (len(order) - done * config.train.batch_size) / seconds
             record = {"epoch": epoch, "train_loss": trained.total, **{n: getattr(trained, n) for n in loss.weights},
-                      **record, "verdict": judged.state, "images_per_second": len(order) / seconds,
+                      **record, "verdict": judged.state, "images_per_second": rate,
                       "seconds": progress.seconds + seconds}
             collapsed = progress.collapsed_epochs + 1 if judged.state == COLLAPSING else 0
             # The community's F1 gives 67 % to a model that finds nothing (no false positive): accuracy does not.
-            rank = (min(record["f1"], record["accuracy"]), -record["error_px"])
+            rank = (min(record["f1"], record["accuracy"]), -record["error_px"], record["f1"])
             is_best = rank > progress.best and judged.state != COLLAPSING
-            first_best = progress.best == Progress().best
             progress = Progress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
-                                seconds=record["seconds"])
+                                seconds=record["seconds"], data=progress.data)
             if is_best:
-                save_best(folder / "best_model.pth", config, learner.average.module, record, keep_earlier=first_best)
+                runtime.save_checkpoint(folder / "best_model.pth", config, model=learner.average.module.state_dict(),
+                                        scores=record)
             write_log(folder / "log.jsonl", record)
             save(folder / "last.pth", config, learner, progress)
             print(epoch_line(record, judged, config.train.epochs), flush=True)
@@ -102,8 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
     if progress.best == Progress().best:
         raise TrainingError(f"no epoch gave a model worth keeping; the last was {judged}")
-    print(f"best F1 {100 * progress.best[0]:.1f} % on validation: {folder / 'best_model.pth'}; "
-          "see its lanes with: python inference_fixed.py")
+    best = folder / "best_model.pth"
+    print(f"the best model has F1 {100 * progress.best[2]:.1f} % on validation; see its lanes with: "
+          f"python inference_fixed.py{'' if str(best) == DEFAULT_MODEL else f' --checkpoint {shlex.quote(str(best))}'}")
     return 0
 
 
@@ -142,6 +155,7 @@ def train_epoch(learner: Learner, dataset: LaneDataset, order: list[int], loss: 
         step += 1
         if step % CHECK_EVERY == 0 or step * size >= len(order) or interrupt.signal:
             refuse_impossible(terms, progress.epoch, step)
+            refuse_impossible(LossTerms(*(sums / (step * size))), progress.epoch, step)  # nor any step before
             bar.set_postfix(loss=f"{terms.total.item():.3f}")
         if interrupt.signal:
             break
@@ -178,6 +192,8 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, d
     weights = sum(p.numel() for p in model.parameters())
     line = (f"{len(train_set)} images to train on, {len(val_set)} to validate on; {weights / 1e6:.1f} M weights on "
             f"{device} in {str(dtype).removeprefix('torch.')}")
+    if train_set.pixels is None:
+        line += "\nwithout a cache, lanes that do not fit the slots are counted by: python dataset.py --check ROOT"
     for pixels in (train_set.pixels, val_set.pixels):
         if pixels is not None and pixels.left_out + pixels.too_short:
             lanes = int(pixels.exists.sum()) + pixels.left_out
@@ -210,6 +226,24 @@ def writable_folder(name: str) -> Path:
         raise TrainingError(f"{folder}: checkpoints cannot be written here ({error.strerror}); "
                             "set train.checkpoint_dir to a folder that can") from None
     return folder
+
+
+def put_aside(folder: Path) -> None:
+    """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
+    files = [folder / name for name in ("best_model.pth", "last.pth", "log.jsonl") if (folder / name).is_file()]
+    if not files:
+        return
+    number = next(n for n in itertools.count(1) if not (folder / f"earlier-{n}").exists())
+    aside = folder / f"earlier-{number}"
+    aside.mkdir()
+    for file in files:
+        file.replace(aside / file.name)
+    print(f"the earlier run's files are now in {aside}")
+
+
+def fingerprint(dataset: LaneDataset) -> str:
+    """A hash of the names of a data set's images, in their order."""
+    return hashlib.sha256("\n".join(entry.name for entry in dataset.entries).encode()).hexdigest()[:16]
 
 
 def write_log(path: Path, record: dict[str, Any]) -> None:

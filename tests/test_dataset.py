@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import formats
-from dataset import LaneDataset, epoch_order, lanes_in_slots, loader, preprocess, read_image
+from dataset import LaneDataset, epoch_order, inside_image, lanes_in_slots, loader, preprocess, read_image
 from formats import DataError, Label
 
 
@@ -72,7 +72,7 @@ def test_labels_in_either_direction_give_the_same_curves():
 
 def test_lanes_that_cannot_be_learned_are_counted():
     good = lane((500, 300), (300, 500))
-    short = [lane(), lane((5, 5)), lane((5, 300), (900, 300)), lane((-50, 300), (-20, 400), (10, 500))]
+    short = [lane(), lane((5, 5)), lane((5, 300), (900, 300)), lane((-50, 300), (-20, 400), (-10, 500))]
     target, left_out, too_short = lanes_in_slots(Label([good, *short]), (1280, 720), 6)
     assert (int(target.exists.sum()), left_out, too_short) == (1, 0, 4)
     many = [lane((640, 300), (x, 700)) for x in (100, 200, 300, 400, 700)]
@@ -82,10 +82,28 @@ def test_lanes_that_cannot_be_learned_are_counted():
     assert target.points.shape == (4, 6, 2) and not target.exists.any() and (left_out, too_short) == (0, 0)
 
 
-def test_points_outside_the_image_are_no_part_of_a_curve():
+def test_a_lane_that_leaves_the_image_ends_at_its_border():
     target, _, _ = lanes_in_slots(Label([lane((500, 300), (200, 500), (-100, 700))]), (1280, 720), 6)
     curve = target.points[target.exists][0]
-    assert curve[-1].tolist() == pytest.approx([200 / 1280, 500 / 720])
+    assert curve[-1].tolist() == pytest.approx([0, (500 + 200 * 2 / 3) / 720], abs=1e-5)
+    target, _, too_short = lanes_in_slots(Label([lane((700, 400), (1500, 720))]), (1280, 720), 6)
+    assert too_short == 0
+    curve = target.points[target.exists][0]
+    assert curve[[0, -1]].flatten().tolist() == pytest.approx([700 / 1280, 400 / 720, 1, 632 / 720], abs=1e-5)
+
+
+INSIDE = [[(0.2, 0.3), (0.4, 0.5), (0.7, 0.9)], [(0.5, 0.2), (0.5, 0.8)], [(0.1, 0.4), (0.9, 0.4)]]
+OUTSIDE = [[], [(0.5, 0.5)], [(-0.5, 0.2), (-0.1, 0.8)], [(-0.6, 0.5), (0.2, 1.6)], [(1.2, 0.1), (1.2, 0.9)]]
+
+
+@pytest.mark.parametrize("points", INSIDE)
+def test_a_polyline_inside_the_image_is_left_as_it_is(points):
+    np.testing.assert_allclose(inside_image(np.float32(points)), np.float32(points), atol=1e-6)
+
+
+@pytest.mark.parametrize("points", OUTSIDE)
+def test_nothing_is_left_of_a_polyline_outside(points):
+    assert inside_image(np.float32(points).reshape(-1, 2)).shape == (0, 2)
 
 
 def test_batches_come_in_the_order_asked_for_and_the_last_may_be_smaller(folder):
