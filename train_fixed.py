@@ -55,8 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     resumed = load_last(folder / "last.pth", config) if options.resume else None
 
     found = sources.find(config)
-    if not any(found.train):
-        raise ConfigError(f"data.split={config.data.split[0]} leaves no image to train on")
     if not found.val:
         raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
     train_set = sources.open_dataset([entry for part in found.train for entry in part], config)
@@ -113,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
     if progress.best == Progress().best:
-        raise TrainingError(f"no epoch gave a model worth keeping; the last was {judged}")
+        raise TrainingError(f"no epoch gave a model worth keeping; {folder / 'log.jsonl'} has their verdicts")
     best = folder / "best_model.pth"
     print(f"the best model has F1 {100 * progress.best[2]:.1f} % on validation; see its lanes with: "
           f"python inference_fixed.py{'' if str(best) == DEFAULT_MODEL else f' --checkpoint {shlex.quote(str(best))}'}")

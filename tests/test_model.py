@@ -258,7 +258,7 @@ def test_four_scenes_can_be_learned_by_heart():
     images, curves = [], []
     for seed in range(4):
         scene = render_scene([seed, 9], 320, 192)
-        images.append(preprocess(scene.image, WIDTH, HEIGHT))
+        images.append(preprocess(scene.image, 320, 192))
         lanes = [lane[(lane[:, 0] >= 0) & (lane[:, 0] <= 320)] / (320, 192) for lane in scene.lanes]
         curves.append([fit(torch.from_numpy(np.asarray(lane, np.float32))) for lane in lanes if len(lane) > 5])
     most = max(map(len, curves))
@@ -267,7 +267,8 @@ def test_four_scenes_can_be_learned_by_heart():
     assert target.exists.sum() >= 8
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
-    model, loss, steps, began = LaneNet().train(), LaneLoss(), 450, time.perf_counter()
+    # Four scenes leave existence nothing to learn, so regression may have most of the weight.
+    model, loss, steps, began = LaneNet().train(), LaneLoss(regression=6.0), 400, time.perf_counter()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     for _ in range(steps):
