@@ -37,8 +37,8 @@ def tables(runs: Sequence, answers: Sequence[dict[str, Any]], options: argparse.
         f"seed {options.seed}, {seconds / 60:.1f} minutes in all.",
         f"{options.scenes} rendered scenes to train on, {options.val_scenes} to validate on, "
         f"{options.width}x{options.height}, {options.epochs} epochs in batches of {options.batch_size}, AdamW at "
-        f"{options.learning_rate:g} with a cosine, float32, no augmentation. All figures but the column `trained` are "
-        "of the validation scenes; px are of an image 1280 wide.",
+        f"{options.learning_rate:g} with a cosine, float32, no augmentation. All figures but the column `total, "
+        "trained` are of the validation scenes; px are of an image 1280 wide.",
     ]
     parts = {
         "Where each run ended": outcome(runs),
@@ -50,15 +50,17 @@ def tables(runs: Sequence, answers: Sequence[dict[str, Any]], options: argparse.
 
 
 def outcome(runs: Sequence) -> str:
-    """Last epoch of each run; a total of ours is another sum than one of old, and not to be compared with it."""
+    """The last epoch of each run."""
     rows = []
     for run in runs:
         v, last = run.variant, run.history[-1]
         rows.append([v.name, v.loss, v.head, v.slots, f"{last['total']:.2f}", f"{last['val_total']:.2f}",
                      f"{last['error_px']:.0f} ({last['constant_error_px']:.0f})", f"{last['diversity']:.2f}",
                      f"{100 * last['f1']:.0f}", f"{100 * last['accuracy']:.0f}", last["verdict"]])
-    return table(["variant", "loss", "head", "slots", "total, trained", "total", "error px (constant)", "diversity",
-                  "F1 %", "accuracy %", "verdict"], rows)
+    note = ("Old: the loss learns its weights, the head pools, lanes are shuffled. Held: the old terms, every s at 0. "
+            "The total of our loss is another sum than that of the old, and not to be compared with it.\n\n")
+    return note + table(["variant", "loss", "head", "slots", "total, trained", "total", "error px (constant)",
+                         "diversity", "F1 %", "accuracy %", "verdict"], rows)
 
 
 def course(runs: Sequence) -> str:

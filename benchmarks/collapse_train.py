@@ -36,7 +36,8 @@ class Variant(NamedTuple):
     """What one run trains; the defaults are ours."""
 
     name: str
-    loss: str = "ours"  # ours | old: weights learned | held: the old terms with every s held at 0
+    loss: str = "ours"  # ours | no columns: ours less that term | old: weights learned | held: old, every s held at 0
+    # | no curvature: old, less that term
     head: str = "ours"  # ours | old: globally pooled
     slots: str = "ours"  # ours: by position | old: in a shuffled file's order | left to right
     alike: bool = False  # only scenes with the commonest set of lanes
@@ -92,9 +93,10 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     runtime.seed_everything(options.seed)
     model = PooledNet(SLOTS) if variant.head == "old" else LaneNet("compact", slots=SLOTS)
     model = model.to(memory_format=torch.channels_last)
-    loss = LaneLoss() if variant.loss == "ours" else UncertaintyLoss(learned=variant.loss == "old")
+    loss = {"ours": LaneLoss(), "no columns": LaneLoss(columns=0), "old": UncertaintyLoss(),
+            "held": UncertaintyLoss(learned=False), "no curvature": UncertaintyLoss(curvature=False)}[variant.loss]
     groups = [{"params": list(model.parameters()), "rate": options.learning_rate}]
-    if variant.loss == "old":
+    if isinstance(loss, UncertaintyLoss) and variant.loss != "held":
         groups.append({"params": [loss.log_vars], "rate": options.learning_rate * variant.s_rate, "weight_decay": 0.0})
     optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=0.02, fused=True)
     steps, step, history = math.ceil(len(train_set) / options.batch_size) * options.epochs, 0, []
@@ -145,7 +147,7 @@ def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | Uncert
     terms = loss(points, logits, target)
     record = {f"val_{name}": value.item() for name, value in terms._asdict().items() if name != "columns"}
     if isinstance(loss, UncertaintyLoss):
-        weights = torch.exp(-loss.log_vars.detach())
+        weights = loss.counted * torch.exp(-loss.log_vars.detach())
         for name, s, weight in zip(WEIGHED, loss.log_vars.tolist(), weights, strict=True):
             record |= {f"s_{name}": s, f"weight_{name}": weight.item()}
         for i, name in ((0, "regression"), (2, "curvature")):  # how hard each term pulls at the control points

@@ -18,18 +18,20 @@ WEIGHED = ("regression", "existence", "curvature")  # the order of log_vars
 class UncertaintyLoss(nn.Module):
     """total = sum of 1/2 (exp(-s) term + s), with one log-variance s for each term (Kendall, Gal and Cipolla 2018).
 
-    With learned=False every s stays 0, and only the terms themselves are those of old.
+    With learned=False every s stays 0, and only the terms themselves are those of old. With curvature=False that term
+    is measured and no part of the total.
     """
 
-    def __init__(self, learned: bool = True):
+    def __init__(self, learned: bool = True, curvature: bool = True):
         super().__init__()
+        self.counted = torch.tensor([1.0, 1.0, float(curvature)])
         self.log_vars = nn.Parameter(torch.zeros(len(WEIGHED)), requires_grad=learned)
 
     def forward(self, points: Tensor, logits: Tensor, target: LaneTarget, columns: Tensor | None = None) -> LossTerms:
         """Terms as LaneLoss gives them, for points (B, L, P, 2) and logits (B, L); columns are not looked at."""
         terms = torch.stack((control_point_loss(points, target), existence_loss(logits, target),
                              bend_loss(points, target)))
-        total = 0.5 * (torch.exp(-self.log_vars) * terms + self.log_vars).sum()
+        total = 0.5 * (self.counted * (torch.exp(-self.log_vars) * terms + self.log_vars)).sum()
         return LossTerms(total, *terms, columns=logits.new_zeros(()))
 
 
@@ -55,7 +57,7 @@ def blind_terms(points: Tensor, exists: Tensor, constant: Tensor) -> Tensor:
     """
     target = LaneTarget(points, exists)
     frequency = exists.float().mean(0)
-    entropy = -(torch.xlogy(frequency, frequency) + torch.xlogy(1 - frequency, 1 - frequency)).mean()
+    entropy = (torch.special.entr(frequency) + torch.special.entr(1 - frequency)).mean()
     lanes = constant.expand_as(points)
     return torch.stack((control_point_loss(lanes, target), entropy, bend_loss(lanes, target)))
 

@@ -77,6 +77,15 @@ def test_the_blind_answer_to_roads_all_alike_has_a_total_of_minus_infinity():
     assert mixed[1].item() == pytest.approx(math.log(2)) and mixed[2] < 1e-6
 
 
+def test_without_curvature_the_bend_is_measured_and_not_paid_for():
+    loss = old_way.UncertaintyLoss(curvature=False)
+    with torch.no_grad():
+        loss.log_vars[2] = -3.0
+    terms = loss(BENT, torch.zeros(1, 1), LaneTarget(BENT, THERE))
+    assert terms.curvature > 0
+    assert terms.total.item() == pytest.approx(math.log(2) / 2)
+
+
 def test_held_log_variances_are_not_trained():
     assert old_way.UncertaintyLoss().log_vars.requires_grad
     assert not old_way.UncertaintyLoss(learned=False).log_vars.requires_grad
