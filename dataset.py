@@ -117,8 +117,14 @@ class LaneDataset(Dataset):
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 
 
-def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers: int, pin: bool) -> DataLoader:
-    """Batches of the data set in the given order; the last one may be smaller.
+def batches(order: Sequence[int], size: int) -> list[list[int]]:
+    """An order cut into batches of at most `size`, as equal as can be: a last one of two would be all noise."""
+    count = -(-len(order) // size)
+    return [list(order[len(order) * i // count:len(order) * (i + 1) // count]) for i in range(count)]
+
+
+def loader(dataset: LaneDataset, plan: Sequence[list[int]], workers: int, pin: bool) -> DataLoader:
+    """The images and lanes of each batch in the plan.
 
     workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none.
     """
@@ -126,8 +132,7 @@ def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers:
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
-    batches = [list(order[i:i + batch_size]) for i in range(0, len(order), batch_size)]
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
+    return DataLoader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
                       multiprocessing_context="spawn" if workers else None)
 
 

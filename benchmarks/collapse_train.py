@@ -20,11 +20,11 @@ import synthetic
 from cache import open_cache
 from config import GuardConfig
 from dataset import LaneDataset, epoch_order
-from evaluate_fixed import Reference, answer_of, benchmark_scores, reference
-from guard import verdict
+from guard import Signs, sensitivity, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
 from losses_fixed import LaneLoss
 from model import LaneNet, LanePrediction
+from validation import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
 
 SLOTS = 6
 THRESHOLD, END_TOLERANCE = 0.5, 0.007  # as config.yaml's inference section
@@ -124,7 +124,8 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
             step += 1
         prediction = predict(model, val_set)
         trained = dict(zip(terms._fields, (sums / len(order)).tolist(), strict=True))
-        history.append({"epoch": epoch, **trained, **judged(prediction, truth, loss, variant)})
+        history.append({"epoch": epoch, **trained,
+                        **judged(prediction, truth, loss, variant, follows(model, val_set))})
     keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), THRESHOLD)
     found = [prediction.points[i][keep[i]].numpy() for i in eight(len(val_set))]
     return Run(variant, history, found, time.perf_counter() - began)
@@ -139,8 +140,18 @@ def predict(model: LaneNet, dataset: LaneDataset) -> LanePrediction:
     return LanePrediction(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant
-           ) -> dict[str, Any]:
+@torch.inference_mode()
+def follows(model: LaneNet, dataset: LaneDataset) -> float:
+    """The guard's sensitivity on a few images."""
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        points, logits = model(images)
+        return points, logits.sigmoid()
+
+    return sensitivity(run, dataset.__getitems__(evenly(range(len(dataset)), PROBES))[0])
+
+
+def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant,
+           sensitive: float) -> dict[str, Any]:
     """The validation half of an epoch's record."""
     points, logits = prediction.points.clone().requires_grad_(), prediction.logits.clone()
     target = nearer_count(points, logits, truth.target) if variant.slots == "ours" else truth.target
@@ -161,8 +172,9 @@ def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | Uncert
         "constant_error_px": metrics.mean_x_error(constant, fixed, there),
         "diversity": metrics.diversity(prediction.points.numpy(), own, exists),
     } | tusimple(prediction, truth)
-    state = verdict(record["diversity"], record["error_px"], record["constant_error_px"], GuardConfig().min_diversity)
-    return record | {"verdict": state.state}
+    seen = Signs(sensitive, record["diversity"], record["error_px"], record["constant_error_px"])
+    state = verdict(seen, GuardConfig().min_diversity, GuardConfig().min_sensitivity)
+    return record | {"sensitivity": sensitive, "verdict": state.state}
 
 
 def tusimple(prediction: LanePrediction, truth: Reference) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from augment import augment
+from augment import augment, random_views
 from bezier import fit, fit_matrix, sample
 from config import AugmentConfig
 from dataset import preprocess
@@ -233,7 +233,7 @@ def test_a_training_step_uses_nothing_that_mps_lacks():
     model, target = LaneNet().train(), some_target(2)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with Recorded() as seen:
-        images, target = augment(pictures(2), target, AugmentConfig(), torch.Generator().manual_seed(0))
+        images, target = augment(pictures(2), target, random_views(2, AugmentConfig(), 1.5, torch.Generator()))
         (points, logits), columns = model(images, with_columns=True)
         LaneLoss()(points, logits, nearer_count(points, logits, target), columns).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)

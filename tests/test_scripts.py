@@ -258,7 +258,8 @@ class Constant(nn.Module):
 def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeypatch, capsys):
     monkeypatch.setattr(runtime, "build_model", lambda *_, **__: Constant())
     with pytest.raises(TrainingError, match="stopped after 2 epochs in a row of collapsing: the same lanes") as caught:
-        train_fixed.main([*settings, "train.epochs=5", "guard.patience=2", "train.checkpoint_dir=run"])
+        train_fixed.main([*settings, "train.epochs=5", "guard.patience=2", "guard.first_steps=0",
+                          "train.checkpoint_dir=run"])
     assert "\n" not in str(caught.value)
     assert not Path("run/best_model.pth").exists()
     assert [r["verdict"] for r in log(Path("run"))] == ["collapsing"] * 2
