@@ -21,10 +21,11 @@ import onnxruntime
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from speed import WARMUP, timed
+
 import export_fixed
 import runtime
 from config import Config
-from speed import WARMUP, timed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
