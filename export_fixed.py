@@ -72,12 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
     arguments.add_argument("--format", default="onnx", choices=tuple(SUFFIX))
-    arguments.add_argument("--output", type=Path, metavar="FILE", help="default: the checkpoint's name with .onnx or "
-                           ".pt2 at its end")
+    arguments.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, .onnx or .pt2")
     arguments.add_argument("--pixels", default="uint8", choices=tuple(PIXELS), help="of the input, 0 to 255 in both")
     arguments.add_argument("--batch", type=batch_size, default=1, metavar="N|dynamic", help="default: 1")
-    arguments.add_argument("--curves", type=sample_count, default=0, metavar="S",
-                           help="one more output: S points along each lane")
+    arguments.add_argument("--curves", type=sample_count, default=0, metavar="S", help="also S points along each lane")
     options, overrides = runtime.parse(arguments, argv)
     if options.words:
         raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
@@ -87,11 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = runtime.load_settings(options, overrides)
     network, trained, _ = runtime.load_model(options.checkpoint, torch.device("cpu"))
     config = runtime.with_model(settings, trained)
+    model = Exported(network, form.curves).eval().requires_grad_(False)
     output = options.output or Path(options.checkpoint).with_suffix(SUFFIX[form.kind])
     if output.suffix != SUFFIX[form.kind] or output.is_dir():
         raise ExportError(f"{output}: --format {form.kind} writes a file whose name ends in {SUFFIX[form.kind]}")
 
-    model = Exported(network, form.curves).eval()
     images, origin = check_images(config)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
@@ -159,8 +157,7 @@ def example_input(model: Exported, form: Form, config: Config) -> Tensor:
     would keep its symbols instead of numbers. A dynamic batch is shown as 2, since 1 would be taken for fixed.
     """
     images = torch.zeros(form.batch or 2, 3, config.model.height, config.model.width, dtype=PIXELS[form.pixels])
-    with torch.no_grad():
-        model(images)
+    model(images)
     return images
 
 
@@ -173,7 +170,7 @@ def write_onnx(path: Path, model: Exported, form: Form, config: Config) -> None:
     import onnx
 
     axes = None if form.batch else {name: {0: "batch"} for name in ["images", *form.outputs]}
-    with torch.no_grad(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is not the default exporter, and what it leaves unfolded
         torch.onnx.export(model, (example_input(model, form, config),), str(path), dynamo=False, opset_version=OPSET,
                           input_names=["images"], output_names=form.outputs, dynamic_axes=axes)
@@ -194,9 +191,8 @@ def read_onnx(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
 def write_program(path: Path, model: Exported, form: Form, config: Config) -> None:
     """Write the network as a torch.export program, with its metadata as metadata.json inside."""
     shapes = None if form.batch else {"images": {0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)}}
-    with torch.no_grad():
-        # strict=False, since torch 2.6 cannot read back what the other way of tracing writes.
-        program = torch.export.export(model, (example_input(model, form, config),), dynamic_shapes=shapes, strict=False)
+    # strict=False, since torch 2.6 cannot read back what the other way of tracing writes.
+    program = torch.export.export(model, (example_input(model, form, config),), dynamic_shapes=shapes, strict=False)
     torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata(config, form))})
 
 
@@ -206,11 +202,7 @@ def read_program(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
         warnings.simplefilter("ignore")  # torch 2.6 wonders about constants that it wrote itself
         module = torch.export.load(path).module()
 
-    @torch.no_grad()
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        return [output.numpy() for output in module(torch.from_numpy(images))]
-
-    return run
+    return lambda images: [output.numpy() for output in module(torch.from_numpy(images))]
 
 
 def check_images(config: Config) -> tuple[np.ndarray, str]:
@@ -227,7 +219,6 @@ def check_images(config: Config) -> tuple[np.ndarray, str]:
     return np.stack([preprocess(image, config.model.width, config.model.height) for image in found]), origin
 
 
-@torch.no_grad()
 def differences(model: Exported, run: Callable[[np.ndarray], list[np.ndarray]], images: np.ndarray, form: Form
                 ) -> tuple[float, float]:
     """How far the file's lanes are off, in px of a 1280 px wide image, and its confidence: the largest of each.
@@ -238,11 +229,9 @@ def differences(model: Exported, run: Callable[[np.ndarray], list[np.ndarray]], 
     images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     single = [model(torch.from_numpy(image)[None]) for image in images]
     expected = [torch.cat(parts).numpy() for parts in zip(*single, strict=True)]
+    batches = [np.arange(1), np.arange(1, len(images))]
     if form.batch:
-        starts = range(0, len(images), form.batch)
-        batches = [np.arange(start, start + form.batch) % len(images) for start in starts]
-    else:
-        batches = [np.arange(1), np.arange(1, len(images))]
+        batches = [np.arange(i, i + form.batch) % len(images) for i in range(0, len(images), form.batch)]
     worst = dict.fromkeys(form.outputs, 0.0)
     for rows in filter(len, batches):
         outputs = run(images[rows].astype(np.float32 if form.pixels == "float" else np.uint8))

@@ -38,7 +38,7 @@ def main(argv=None) -> int:
             print(f"error: {path}: not an image that OpenCV can decode", file=sys.stderr)
             unreadable += 1
             continue
-        points, confidence = lanes(session, image, size)
+        points, confidence = lanes(session, resized(image, size))
         kept = keep_lanes(points, confidence, threshold)
         print(path)
         for slot in kept:
@@ -62,15 +62,17 @@ def read_image(path: Path) -> np.ndarray | None:
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def lanes(session: onnxruntime.InferenceSession, image: np.ndarray, size: tuple[int, int]
-          ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (L, P, 2) from far to near and confidence (L), resized for the network as in its training."""
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image at the network's size (width, height), as in its training."""
     shrinking = image.shape[1] >= size[0] and image.shape[0] >= size[1]
-    pixels = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def lanes(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (L, P, 2) from far to near and confidence (L) of an RGB image at the network's size."""
     taken = np.float32 if session.get_inputs()[0].type == "tensor(float)" else np.uint8
-    points, confidence = session.run(
-        ["points", "confidence"], {"images": pixels.transpose(2, 0, 1)[None].astype(taken)}
-    )
+    images = pixels.transpose(2, 0, 1)[None].astype(taken)  # (1, 3, H, W)
+    points, confidence = session.run(["points", "confidence"], {"images": images})
     return points[0], confidence[0]
 
 
