@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if export_fixed.main(["--checkpoint", str(checkpoint), "--output", str(file)]):
             return 1
         session = open_session(file, options.threads)
-    network, config, _ = runtime.load_model(checkpoint, device)
+        network, config, _ = runtime.load_model(checkpoint, device)
     network = network.to(memory_format=torch.channels_last)
     image = torch.randint(256, (1, 3, config.model.height, config.model.width), dtype=torch.uint8)
 
@@ -84,4 +84,4 @@ def timed_session(session: onnxruntime.InferenceSession, image: np.ndarray) -> C
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    runtime.run(main)
