@@ -4,7 +4,6 @@ Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ SHIFT = 1 / 20  # of the image width: far enough to show, too little to push a l
 LANES_TO_JUDGE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
 FREE = 1.02  # an error this little larger is no larger: what was changed made no difference
 
-Predict = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (N, 3, H, W) to points (N, L, P, 2), confidence (N, L)
+Lanes = tuple[Tensor, Tensor]  # points (N, L, P, 2) and confidence (N, L)
 
 
 class Signs(NamedTuple):
@@ -44,37 +43,37 @@ class Verdict(NamedTuple):
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
-def label_signs(points: np.ndarray, label_points: np.ndarray, exists: np.ndarray, grey: np.ndarray) -> Signs:
-    """The signs that a prediction shows beside labels: points and label_points (N, L, P, 2), exists (N, L).
-
-    grey (L, P, 2) is the prediction for an empty image.
-    """
-    def error(prediction: np.ndarray) -> float:
-        return metrics.mean_x_error(np.broadcast_to(prediction, label_points.shape), label_points, exists)
-
+def label_signs(points: np.ndarray, label_points: np.ndarray, exists: np.ndarray) -> Signs:
+    """The signs that a prediction shows beside labels: points and label_points (N, L, P, 2), exists (N, L)."""
+    others = np.roll(points, len(points) // 2, axis=0)  # neighbours in a list are often neighbours on the road
     return Signs(
         diversity=metrics.diversity(points, label_points, exists),
-        error_px=error(points),
-        # Neighbours in a list are often neighbours on the road, so the other image is half a list away.
-        shuffled_error_px=error(np.roll(points, len(points) // 2, axis=0)) if len(points) > 1 else math.nan,
-        grey_error_px=error(grey),
+        error_px=metrics.mean_x_error(points, label_points, exists),
+        shuffled_error_px=metrics.mean_x_error(others, label_points, exists) if len(points) > 1 else math.nan,
     )
 
 
-def sensitivity(predict: Predict, images: Tensor) -> float:
-    """How far lanes follow when uint8 images (N, 3, H, W) move sideways, as a share of the move.
+def moved(images: Tensor) -> Tensor:
+    """The images (N, 3, H, W) uint8, moved to the right by SHIFT; the left edge is drawn out."""
+    step = _step(images.shape[3])
+    return F.pad(images[..., :-step].float(), (step, 0, 0, 0), mode="replicate").to(images.dtype)
+
+
+def sensitivity(before: Lanes, after: Lanes, width: int) -> float:
+    """How far lanes follow when images of this width are `moved`, as a share of the move.
 
     A blind model leaves them where they are. It needs no labels and no second image, and roads that look alike
     do not lower it. Not a number where no lane is predicted with any confidence.
     """
-    step = max(1, round(images.shape[3] * SHIFT))
-    moved = F.pad(images[..., :-step].float(), (step, 0, 0, 0), mode="replicate").to(images.dtype)
-    (before, sure_before), (after, sure_after) = predict(images), predict(moved)
-    weight = sure_before * sure_after  # (N, L)
+    weight = before[1] * after[1]  # (N, L)
     if weight.sum() < LANES_TO_JUDGE:
         return math.nan
-    follows = (after - before)[..., 0].mean(-1) / (step / images.shape[3])  # (N, L)
+    follows = (after[0] - before[0])[..., 0].mean(-1) / (_step(width) / width)  # (N, L)
     return float((follows * weight).sum() / weight.sum())
+
+
+def _step(width: int) -> int:
+    return max(1, round(width * SHIFT))
 
 
 def grey_image(height: int, width: int) -> Tensor:

@@ -28,12 +28,12 @@ from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet, LanePrediction
+from model import LaneNet
 from validation import Network, Reference
 
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
-TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: below 1 % of an epoch
+TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: under 1 % of an epoch
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 
@@ -71,7 +71,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
         train_set = sources.open_dataset([entry for part in found.train for entry in part], config)
         val_set = sources.open_dataset(found.val, config)
     truth = validation.reference(val_set)
-    sample = validation.evenly(range(len(train_set)), max(8, len(train_set) // TRAIN_SAMPLE))
+    sample = validation.evenly(range(len(train_set)), max(4, len(train_set) // TRAIN_SAMPLE))
     known = validation.reference(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
@@ -202,11 +202,9 @@ def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
 def validate(network: Network, val_set: LaneDataset, truth: Reference, train_set: LaneDataset, known: Reference,
              loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Verdict]:
     """Scores on the validation images, and what the guard says of them and of some training images (known)."""
-    def look(dataset: LaneDataset, at: Reference) -> tuple[LanePrediction, guard.Signs]:
-        prediction = validation.predict(network, dataset, at.order, config.inference.batch_size, config.data.workers)
-        return prediction, validation.signs(network, dataset, at, prediction)
-
-    (prediction, seen), (_, trained) = look(val_set, truth), look(train_set, known)
+    prediction = validation.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
+    seen = validation.signs(network, val_set, truth, prediction)
+    trained = training_signs(network, train_set, known, config)
     judged = guard.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
                            beginning=steps < config.guard.first_steps)
     answer = validation.answer_of(prediction, truth, "tusimple", config.inference.threshold,
@@ -215,6 +213,12 @@ def validate(network: Network, val_set: LaneDataset, truth: Reference, train_set
     record |= validation.benchmark_scores(answer, [])[0]
     record |= seen._asdict() | {f"train_{name}": getattr(trained, name) for name in TRAINED_SIGNS}
     return record, judged
+
+
+def training_signs(network: Network, train_set: LaneDataset, known: Reference, config: Config) -> guard.Signs:
+    """The guard's signs on a few training images, as they are."""
+    prediction = validation.predict(network, train_set, known.order, config.inference.batch_size, config.data.workers)
+    return validation.label_signs(known, prediction)
 
 
 def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, device: torch.device,

@@ -27,7 +27,7 @@ from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet, LanePrediction
 from scores import culane_categories, culane_counts, culane_scores, tusimple_scores
 
-PROBES = 8  # images that are moved to see whether the lanes follow
+PROBES = 4  # images that are moved to see whether the lanes follow
 
 
 class Reference(NamedTuple):
@@ -98,22 +98,25 @@ def predict(network: Network, dataset: LaneDataset, order: Sequence[int], batch_
     return LanePrediction(points, logits)
 
 
+def label_signs(truth: Reference, prediction: LanePrediction) -> Signs:
+    """What the guard sees in the predictions for the images of a reference."""
+    points, exists = (part.numpy() for part in nearer_count(*prediction, truth.target))
+    found = guard.label_signs(prediction.points.numpy(), points, exists)
+    return found._replace(constant_error_px=truth.constant_error_px)
+
+
 @torch.inference_mode()
 def signs(network: Network, dataset: LaneDataset, truth: Reference, prediction: LanePrediction) -> Signs:
-    """What the guard looks at, of the images of a reference and what was predicted for them.
-
-    It costs the forward pass of some twenty images more.
-    """
-    def run(images: Tensor) -> tuple[Tensor, Tensor]:
-        points, logits = network(images)
-        return points.cpu(), logits.sigmoid().cpu()
-
-    target = nearer_count(*prediction, truth.target)
-    grey, _ = run(guard.grey_image(dataset.height, dataset.width))
-    images, _ = dataset.__getitems__(evenly(truth.order, PROBES))
-    return guard.label_signs(
-        prediction.points.numpy(), target.points.numpy(), target.exists.numpy(), grey[0].numpy()
-    )._replace(sensitivity=guard.sensitivity(run, images), constant_error_px=truth.constant_error_px)
+    """All that the guard looks at; it costs the forward pass of a grey image and of PROBES moved ones."""
+    probes = evenly(range(len(truth.order)), PROBES)
+    images, _ = dataset.__getitems__([truth.order[i] for i in probes])
+    after = network(guard.moved(images))
+    follows = guard.sensitivity((prediction.points[probes], prediction.logits[probes].sigmoid()),
+                                (after.points.cpu(), after.logits.cpu().sigmoid()), dataset.width)
+    grey = network(guard.grey_image(dataset.height, dataset.width)).points.cpu().expand_as(prediction.points)
+    points, exists = (part.numpy() for part in nearer_count(*prediction, truth.target))
+    return label_signs(truth, prediction)._replace(
+        sensitivity=follows, grey_error_px=metrics.mean_x_error(grey.numpy(), points, exists))
 
 
 def evenly(order: Sequence[int], count: int) -> list[int]:

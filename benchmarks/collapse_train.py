@@ -14,13 +14,14 @@ from old_way import WEIGHED, PooledNet, UncertaintyLoss, as_listed, best_total, 
 from torch import Tensor, nn
 
 import formats
+import guard
 import metrics
 import runtime
 import synthetic
 from cache import open_cache
 from config import GuardConfig
 from dataset import LaneDataset, epoch_order
-from guard import Signs, sensitivity, verdict
+from guard import Signs, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
 from losses_fixed import LaneLoss
 from model import LaneNet, LanePrediction
@@ -147,7 +148,8 @@ def follows(model: LaneNet, dataset: LaneDataset) -> float:
         points, logits = model(images)
         return points, logits.sigmoid()
 
-    return sensitivity(run, dataset.__getitems__(evenly(range(len(dataset)), PROBES))[0])
+    images, _ = dataset.__getitems__(evenly(range(len(dataset)), PROBES))
+    return guard.sensitivity(run(images), run(guard.moved(images)), dataset.width)
 
 
 def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant,

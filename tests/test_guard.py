@@ -8,7 +8,7 @@ import torch
 
 import guard
 from bezier import canonical
-from guard import COLLAPSING, LEARNING, NOT_YET, UNKNOWN, Signs, label_signs, sensitivity, verdict
+from guard import COLLAPSING, LEARNING, NOT_YET, UNKNOWN, Signs, label_signs, verdict
 
 LIMITS = (0.05, 0.1)  # diversity, sensitivity
 HEALTHY = Signs(0.7, 0.9, 20.0, 100.0, 110.0, 120.0)
@@ -101,26 +101,25 @@ def lanes_at(x):
 
 
 def test_signs_of_known_lanes():
-    """Labels at 0.2, 0.4, 0.6, 0.8 of the width; predictions 0.05 to the right of them, and at 0.5 for grey."""
+    """Labels at 0.2, 0.4, 0.6, 0.8 of the width; predictions 0.05 to the right of them."""
     label, exists = lanes_at([0.2, 0.4, 0.6, 0.8]).numpy(), np.ones((4, 1), bool)
-    seen = label_signs(lanes_at([0.25, 0.45, 0.65, 0.85]).numpy(), label, exists, lanes_at([0.5])[0].numpy())
+    seen = label_signs(lanes_at([0.25, 0.45, 0.65, 0.85]).numpy(), label, exists)
     assert seen.error_px == pytest.approx(0.05 * 1280, abs=0.01)
     assert seen.diversity == pytest.approx(1, abs=1e-4)
     assert seen.shuffled_error_px == pytest.approx((0.45 + 0.45 + 0.35 + 0.35) / 4 * 1280, abs=0.01)
-    assert seen.grey_error_px == pytest.approx(0.2 * 1280, abs=0.01)
 
 
-def test_a_blind_answer_loses_nothing_by_shuffling_or_by_grey():
+def test_a_blind_answer_loses_nothing_by_shuffling():
     label, exists = lanes_at([0.2, 0.4, 0.6, 0.8]).numpy(), np.ones((4, 1), bool)
     constant = lanes_at([0.5] * 4).numpy()
-    seen = label_signs(constant, label, exists, constant[0])
+    seen = label_signs(constant, label, exists)
     assert seen.diversity == pytest.approx(0, abs=1e-6)
-    assert seen.error_px == seen.shuffled_error_px == seen.grey_error_px
+    assert seen.error_px == seen.shuffled_error_px
 
 
 def test_one_image_has_no_other_to_shuffle_with():
-    found, label, grey = (lanes_at([x]).numpy() for x in (0.3, 0.2, 0.5))
-    seen = label_signs(found, label, np.ones((1, 1), bool), grey[0])
+    found, label = (lanes_at([x]).numpy() for x in (0.3, 0.2))
+    seen = label_signs(found, label, np.ones((1, 1), bool))
     assert math.isnan(seen.shuffled_error_px) and math.isnan(seen.diversity)
     assert seen.error_px == pytest.approx(128, abs=0.01)
 
@@ -139,28 +138,27 @@ def striped(columns, width=200):
     return images
 
 
+def follows(model, images):
+    return guard.sensitivity(model(images), model(guard.moved(images)), images.shape[3])
+
+
 def test_a_model_that_looks_follows_the_whole_move_even_where_images_are_all_the_same():
-    assert sensitivity(bright_column, striped([40, 90, 150])) == pytest.approx(1, abs=1e-4)
-    assert sensitivity(bright_column, striped([90])) == pytest.approx(1, abs=1e-4)
-    assert sensitivity(bright_column, striped([90] * 5)) == pytest.approx(1, abs=1e-4)
+    assert follows(bright_column, striped([40, 90, 150])) == pytest.approx(1, abs=1e-4)
+    assert follows(bright_column, striped([90])) == pytest.approx(1, abs=1e-4)
+    assert follows(bright_column, striped([90] * 5)) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_blind_model_does_not_follow():
-    assert sensitivity(lambda images: bright_column(striped([70] * len(images))), striped([40, 90, 150])) == 0
+    assert follows(lambda images: bright_column(striped([70] * len(images))), striped([40, 90, 150])) == 0
 
 
 def test_without_any_lane_nobody_can_tell():
-    assert math.isnan(sensitivity(lambda images: bright_column(images, sure=0.01), striped([40, 90])))
+    assert math.isnan(follows(lambda images: bright_column(images, sure=0.01), striped([40, 90])))
 
 
 def test_the_move_is_a_twentieth_of_the_width_and_leaves_the_images_alone():
-    images, met = striped([40, 90]), []
-
-    def record(batch):
-        met.append(batch.clone())
-        return bright_column(batch)
-
-    sensitivity(record, images)
-    assert torch.equal(met[0], images) and torch.equal(images, striped([40, 90]))
-    assert met[1].dtype == torch.uint8 and torch.equal(met[1], striped([50, 100]))
+    images = striped([40, 90])
+    assert torch.equal(guard.moved(images), striped([50, 100]))
+    assert torch.equal(images, striped([40, 90]))
+    assert guard.moved(images).dtype == torch.uint8
     assert guard.grey_image(4, 6).shape == (1, 3, 4, 6)
