@@ -160,8 +160,8 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
         images, target = images.to(device, non_blocking=True), target.to(device)
         images, target = augment(images, target, Views(*map(distributed.share, views)))
         with runtime.autocast(device, network.dtype):
-            (points, logits), columns = stepped(images, with_columns=True)
-        terms = loss(points, logits, nearer_count(points, logits, target), columns, distributed.mean)
+            (points, logits), rows = stepped(images, with_rows=True)
+        terms = loss(points, logits, nearer_count(points, logits, target), rows, distributed.mean)
 
         learner.optimiser.zero_grad(set_to_none=True)
         learner.scaler.scale(terms.total).backward()

@@ -110,10 +110,10 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
             chosen = order[i:i + options.batch_size]
             images = torch.from_numpy(train_set.pixels.images[chosen]).permute(0, 3, 1, 2)
             target = LaneTarget(labels.points[chosen], labels.exists[chosen])
-            (points, logits), columns = model(images, with_columns=True)
+            (points, logits), rows = model(images, with_rows=True)
             if variant.slots == "ours":
                 target = nearer_count(points, logits, target)
-            terms = loss(points, logits, target, columns)
+            terms = loss(points, logits, target, rows)
             for group in optimiser.param_groups:  # a short warm-up and a cosine
                 group["lr"] = group["rate"] * min(1, 20 * (step + 1) / steps) * (
                     1 + math.cos(math.pi * step / steps)) / 2

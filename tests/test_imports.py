@@ -24,7 +24,7 @@ ALLOWED = {
     "formats": {"formats_json", "label_files"},
     "lanes": {"bezier"},
     "losses_fixed": {"bezier", "lanes"},
-    "model": {"bezier"},
+    "model": {"bezier", "lanes"},
     "augment": {"bezier", "config", "lanes"},
     "dataset": {"bezier", "formats", "label_files", "lanes"},
     "submission": {"bezier", "formats", "label_files", "lanes", "metrics"},

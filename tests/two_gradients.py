@@ -13,8 +13,8 @@ from model import LaneNet
 
 def gradients(model, stepped, images, target, shared):
     """The gradient of each weight and the running statistics, after one step of training mode."""
-    (points, logits), columns = stepped(images, with_columns=True)
-    LaneLoss()(points, logits, target, columns, shared).total.backward()
+    (points, logits), rows = stepped(images, with_rows=True)
+    LaneLoss()(points, logits, target, rows, shared).total.backward()
     found = {name: weight.grad for name, weight in model.named_parameters()}
     return found | {name: value.float() for name, value in model.named_buffers() if "running" in name}
 
