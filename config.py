@@ -85,6 +85,7 @@ class TrainConfig:
     seed: int = setting(0, low=0, high=2**31)
     init_from: str = ""
     checkpoint_dir: str = "checkpoints_fixed"
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 With --score PATH it scores prediction files in place of a checkpoint.
 """
 
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,16 +18,15 @@ import metrics
 import runtime
 import sources
 import submission
-from config import Config
+from config import Config, to_dict
 from dataset import LaneDataset, loader, read_image, read_item
 from formats import Entry, Label, label
 from guard import COLLAPSING, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
 from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet, LanePrediction
-from scores import culane_categories, culane_counts, culane_scores, tusimple_scores
-
-FRACTIONS = ("accuracy", "fp", "fn", "f1", "mf1", "existence_accuracy")
+from report import write_report
+from scores import culane_categories, culane_counts, culane_scores, print_table, tusimple_scores, write_json
 
 
 class Reference(NamedTuple):
@@ -122,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--metric", default="auto", choices=("auto", "tusimple", "culane"),
                            help="auto: that of the data set's own benchmark")
     arguments.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
+    arguments.add_argument("--report", metavar="DIR", help="also write DIR/report.html: figures, diagrams and images")
     files = arguments.add_mutually_exclusive_group()
     files.add_argument("--predictions", metavar="PATH",
                        help="also write the benchmark's submission: a file for TuSimple, a folder for CULane")
@@ -130,11 +128,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.words:
         raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
     settings = runtime.load_settings(options, overrides)
+    if options.score and options.report:
+        raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")
     if options.score:
         entries = validation_entries(settings)
         answer = read_submission(Path(options.score), options.metric, entries)
         scores, categories = benchmark_scores(answer, entries)
-        print_table(scores, categories, len(entries), answer)
+        print_table(scores, categories, answer.sizes_px, answer.metric)
         write_json(options.json, scores | categories)
         return 0
 
@@ -150,11 +150,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_submission(Path(options.predictions), answer, dataset.entries)
     scores, categories = benchmark_scores(answer, dataset.entries)
     scores |= figures(prediction, truth, LaneLoss(**vars(config.loss)), config.inference.threshold)
-    print_table(scores, categories, len(dataset), answer)
+    print_table(scores, categories, answer.sizes_px, answer.metric)
     judged = verdict(scores["diversity"], scores["error_px"], scores["constant_error_px"],
                      config.guard.min_diversity)
     print(judged)
     write_json(options.json, scores | categories | {"verdict": judged.state})
+    if options.report:
+        page = write_report(Path(options.report), dataset.entries, truth.labels, truth.sizes_px, truth.target,
+                            prediction.points, prediction.logits, scores | categories, answer.metric, judged,
+                            {"checkpoint": {"file": options.checkpoint}} | to_dict(config))
+        print(f"the report is {page}")
     return 1 if judged.state == COLLAPSING else 0
 
 
@@ -220,28 +225,6 @@ def benchmark_scores(answer: Answer, entries: Sequence[Entry]) -> tuple[dict[str
     counts = culane_counts(lanes, entries, labels, sizes_px)
     categories = culane_categories(counts, entries)
     return culane_scores(counts), {"categories": categories} if categories else {}
-
-
-def print_table(scores: dict[str, float], categories: dict[str, Any], images: int, answer: Answer) -> None:
-    """The scores as a table on stdout, those of CULane's categories below."""
-    sizes = sorted(set(answer.sizes_px))
-    shown = ", ".join(f"{width}x{height}" for width, height in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
-    print(f"{images} images of {shown}, {'TuSimple' if answer.metric == 'tusimple' else 'CULane'} metric")
-    for name, value in scores.items():
-        if name in FRACTIONS or "@" in name:
-            print(f"  {name:20} {100 * value:8.2f} %")
-        else:
-            print(f"  {name:20} {value:8.2f} px" if name.endswith("_px") else f"  {name:20} {value:8.3f}")
-    for name, row in categories.get("categories", {}).items():
-        figures = "  ".join(f"{key} {100 * value:6.2f} %" for key, value in row.items() if key.endswith(("50", "mf1")))
-        print(f"  {name:20} {row['images']:6} images  {figures or 'fp ' + str(row['fp'])}")
-
-
-def write_json(path: str | None, scores: dict[str, Any]) -> None:
-    """Write the scores to a file, when one is asked for; what is not a number becomes null."""
-    if path:
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in scores.items()}
-        Path(path).write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

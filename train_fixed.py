@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import journal
 import runtime
 import sources
 from augment import augment
@@ -26,7 +27,7 @@ from guard import COLLAPSING, Verdict, verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet
+from model import LaneNet, LanePrediction
 
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     loss = LaneLoss(**vars(config.loss))
     folder = writable_folder(config.train.checkpoint_dir)
     resumed = load_last(folder / "last.pth", config) if options.resume else None
+    summary_writer = journal.require_tensorboard() if config.train.tensorboard else None
 
     found = sources.find(config)
     if not found.val:
@@ -74,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not resumed:
         put_aside(folder)
         save(folder / "last.pth", config, learner, progress)  # so that --resume finds this run from its first step
+    scalars = summary_writer(folder / journal.TENSORBOARD, purge_step=progress.epoch) if summary_writer else None
     print(opening_line(model, train_set, val_set, device, dtype), flush=True)
 
     with runtime.Interrupt().caught() as interrupt:
@@ -90,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return interrupt.status
 
             trained = LossTerms(*(progress.sums / len(order)).tolist())
-            record, judged = validate(learner.average.module, val_set, truth, loss, config, device, dtype)
+            record, judged, prediction = validate(learner.average.module, val_set, truth, loss, config, device, dtype)
             seconds = time.perf_counter() - began
             rate = (len(order) - done * config.train.batch_size) / seconds
             record = {"epoch": epoch, "train_loss": trained.total, **{n: getattr(trained, n) for n in loss.weights},
@@ -107,6 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                                         scores=record)
             write_log(folder / "log.jsonl", record)
             save(folder / "last.pth", config, learner, progress)
+            journal.leave_pictures(folder, val_set, truth.target, *prediction, config.inference.threshold, is_best)
+            if scalars:
+                journal.write_scalars(scalars, record)
             print(epoch_line(record, judged, config.train.epochs), flush=True)
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
@@ -176,12 +182,12 @@ def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
 
 
 def validate(model: LaneNet, dataset: LaneDataset, truth: Reference, loss: LaneLoss, config: Config,
-             device: torch.device, dtype: torch.dtype) -> tuple[dict[str, float], Verdict]:
-    """Scores on the validation images, and what the guard says of them."""
+             device: torch.device, dtype: torch.dtype) -> tuple[dict[str, float], Verdict, LanePrediction]:
+    """Scores on the validation images, what the guard says of them, and the predictions."""
     prediction = predict(model, dataset, config.inference.batch_size, config.data.workers, device, dtype)
     scores = score(prediction, truth, loss, config.inference.threshold, config.inference.end_tolerance)
     return scores, verdict(scores["diversity"], scores["error_px"], scores["constant_error_px"],
-                           config.guard.min_diversity)
+                           config.guard.min_diversity), prediction
 
 
 def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, device: torch.device,
@@ -228,7 +234,8 @@ def writable_folder(name: str) -> Path:
 
 def put_aside(folder: Path) -> None:
     """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
-    files = [folder / name for name in ("best_model.pth", "last.pth", "log.jsonl") if (folder / name).is_file()]
+    names = ("best_model.pth", "last.pth", "log.jsonl", *journal.PICTURES, journal.TENSORBOARD)
+    files = [folder / name for name in names if (folder / name).exists()]
     if not files:
         return
     number = next(n for n in itertools.count(1) if not (folder / f"earlier-{n}").exists())
