@@ -1,6 +1,8 @@
 """What a training leaves beside its checkpoints: pictures that never stop it, and TensorBoard's scalars."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -106,13 +108,25 @@ def test_a_resumed_run_goes_on_without_doubled_steps(tmp_path):
     assert scalars(tmp_path) == {"f1": [(1, 0.25), (2, 0.25), (3, 0.75), (4, 0.75)]}
 
 
-def test_a_training_leaves_pictures_and_scalars(tmp_path, monkeypatch, rendered):
+def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, monkeypatch, rendered):
     pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)
-    settings = [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path / 'pixels'}"]
-    assert train_fixed.main([*settings, "train.checkpoint_dir=run", "train.tensorboard=true"]) == 0
+    words = [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path / 'pixels'}", "train.checkpoint_dir=run",
+             "train.tensorboard=true"]
+    steps, original = [], train_fixed.nearer_count
+
+    def interrupt_in_the_second_epoch(*arguments):
+        steps.append(0)
+        if len(steps) == 5:  # of three an epoch
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*arguments)
+
+    monkeypatch.setattr(train_fixed, "nearer_count", interrupt_in_the_second_epoch)
+    assert train_fixed.main(words) == 130
+    assert train_fixed.main([*words, "--resume"]) == 0
     assert all((Path("run") / name).is_file() for name in journal.PICTURES)
     logged = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
     found = scalars("run/tensorboard")
-    assert found["f1"] == [(record["epoch"], pytest.approx(record["f1"])) for record in logged]
+    assert found["f1"] == [(epoch, pytest.approx(record["f1"])) for epoch, record in enumerate(logged, start=1)]
+    assert len(logged) == 2
     assert {"train_loss", "val_loss", "error_px", "constant_error_px", "diversity"} <= set(found)

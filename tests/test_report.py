@@ -185,6 +185,7 @@ def measure(folder: Path, width: int, page: Path) -> dict:
                      f"<body><iframe src='{page.as_uri()}' style='border: 0' width={width} height=900></iframe></body>")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--disable-component-update", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND",
-               f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()]
+               f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000",
+               "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     return json.loads(html.unescape(re.search(r'data-measured="(.*?)"', shown)[1]))
