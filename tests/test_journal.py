@@ -123,6 +123,8 @@ def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, m
 
     monkeypatch.setattr(train_fixed, "nearer_count", interrupt_in_the_second_epoch)
     assert train_fixed.main(words) == 130
+    with journal.require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
+        journal.write_scalars(stale, {"epoch": 2, "f1": -1.0})
     assert train_fixed.main([*words, "--resume"]) == 0
     assert all((Path("run") / name).is_file() for name in journal.PICTURES)
     logged = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]

@@ -29,14 +29,15 @@ HOSTILE = "<script>alert('\u00fc')</script>&\".jpg"
 
 @pytest.fixture(scope="module")
 def page(rendered, tmp_path_factory):
-    """report.html as evaluate_fixed.py writes it for a network that learned nothing."""
+    """report.html as evaluate_fixed.py writes it for a network that learned nothing, whose name no line can hold."""
+    name = f"{'x' * 150}.pth"
     folder = tmp_path_factory.mktemp("report")
     torch.manual_seed(0)
     config = load_config(None, SMALL)
-    runtime.save_checkpoint(folder / "best_model.pth", config, model=runtime.build_model(config).state_dict())
+    runtime.save_checkpoint(folder / name, config, model=runtime.build_model(config).state_dict())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        evaluate_fixed.main(["--checkpoint", "best_model.pth", "--report", "a/report", "--json", "scores.json",
+        evaluate_fixed.main(["--checkpoint", name, "--report", "a/report", "--json", "scores.json",
                              f"data.root={rendered}", f"data.cache_dir={folder / 'cache'}", "inference.threshold=0.3",
                              *SMALL[2:]])
     return folder / "a" / "report" / "report.html"
