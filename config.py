@@ -85,6 +85,7 @@ class TrainConfig:
     seed: int = setting(0, low=0, high=2**31)
     init_from: str = ""
     checkpoint_dir: str = "checkpoints_fixed"
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class GuardConfig:
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    threshold: float = setting(0.5, low=0, high=1)
+    threshold: float | str = setting("auto", low=0, high=1, choices=("auto",))
     end_tolerance: float = setting(0.007, low=0, high=0.1)
     batch_size: int = setting(16, low=1, high=65_536)
 
@@ -218,7 +219,7 @@ def _checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
             raise ConfigError(f"{where} is {item}; expected {limits['low']} to {limits['high']}")
         if limits and isinstance(item, int) and item % limits["multiple"]:
             raise ConfigError(f"{where} is {item}; expected a multiple of {limits['multiple']}")
-    if limits and limits["choices"] and value not in limits["choices"]:
+    if limits and limits["choices"] and isinstance(value, str) and value not in limits["choices"]:
         raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(limits['choices'])}")
     return value
 
@@ -228,9 +229,11 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
     if origin is tuple:  # a single value stands for a list of one
         items = value if isinstance(value, (list, tuple)) else (value,)
         return tuple(_converted(where, item, arguments[0]) for item in items)
-    if arguments:  # bool | str
+    if arguments:  # bool | str, float | str
         if isinstance(value, arguments):
             return value
+        if float in arguments and isinstance(value, int):
+            return float(value)
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             return float(value)

@@ -4,12 +4,9 @@ With --score PATH it scores prediction files in place of a checkpoint.
 """
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,14 +16,14 @@ import runtime
 import sources
 import submission
 import validation
-from config import Config
+from config import Config, to_dict
 from dataset import LaneDataset, read_image
 from formats import Entry, label
 from guard import COLLAPSING
 from losses_fixed import LaneLoss
+from report import write_report
+from scores import print_table, write_json
 from validation import Answer, Network
-
-FRACTIONS = ("accuracy", "fp", "fn", "f1", "mf1", "existence_accuracy")
 
 
 def validation_entries(config: Config) -> list[Entry]:
@@ -51,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--metric", default="auto", choices=("auto", "tusimple", "culane"),
                            help="auto: that of the data set's own benchmark")
     arguments.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
+    arguments.add_argument("--report", metavar="DIR", help="also write DIR/report.html: figures, diagrams and images")
     files = arguments.add_mutually_exclusive_group()
     files.add_argument("--predictions", metavar="PATH",
                        help="also write the benchmark's submission: a file for TuSimple, a folder for CULane")
@@ -59,11 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.words:
         raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
     settings = runtime.load_settings(options, overrides)
+    if options.score and options.report:
+        raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")
     if options.score:
         entries = validation_entries(settings)
         answer = read_submission(Path(options.score), options.metric, entries)
         scores, categories = validation.benchmark_scores(answer, entries)
-        print_table(scores, categories, len(entries), answer)
+        print_table(scores, categories, answer.sizes_px, answer.metric)
         write_json(options.json, scores | categories)
         return 0
 
@@ -73,27 +73,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
     """Score a checkpoint; exit status 1 when it has collapsed."""
-    model, trained, payload = runtime.load_model(options.checkpoint, device)
-    config = runtime.with_model(settings, trained)
+    model, _, payload = runtime.load_model(options.checkpoint, device)
+    config = runtime.with_model(settings, payload)
     with distributed.one_first():
         dataset = validation_set(config)
     truth = validation.reference(dataset)
     network = Network(model, device, runtime.precision(config.train.precision, device))
     prediction = validation.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
+    threshold = config.inference.threshold
     seen = validation.signs(network, dataset, truth, prediction)
     judged = guard.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity,
                            beginning=runtime.steps_of(payload) < config.guard.first_steps)
     if distributed.rank() == 0:
-        answer = validation.answer_of(prediction, truth, options.metric, config.inference.threshold,
-                           config.inference.end_tolerance)
+        answer = validation.answer_of(prediction, truth, options.metric, threshold, config.inference.end_tolerance)
         if options.predictions:
             write_submission(Path(options.predictions), answer, dataset.entries)
         scores, categories = validation.benchmark_scores(answer, dataset.entries)
-        scores |= validation.figures(prediction, truth, LaneLoss(**vars(config.loss)), config.inference.threshold)
+        scores |= validation.figures(prediction, truth, LaneLoss(**vars(config.loss)), threshold)
         scores |= seen._asdict()
-        print_table(scores, categories, len(dataset), answer)
+        print_table(scores, categories, answer.sizes_px, answer.metric)
         print(judged)
         write_json(options.json, scores | categories | {"verdict": judged.state})
+        if options.report:
+            settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
+            page = write_report(Path(options.report), dataset.entries, truth.labels, truth.sizes_px, truth.target,
+                                prediction.points, prediction.logits, scores | categories, answer.metric, judged,
+                                settings)
+            print(f"the report is {page}")
     return 1 if judged.state == COLLAPSING else 0
 
 
@@ -121,26 +127,6 @@ def write_submission(path: Path, answer: Answer, entries: Sequence[Entry]) -> No
         submission.write_culane(path, entries, answer.lanes)
 
 
-def print_table(scores: dict[str, float], categories: dict[str, Any], images: int, answer: Answer) -> None:
-    """The scores as a table on stdout, those of CULane's categories below."""
-    sizes = sorted(set(answer.sizes_px))
-    shown = ", ".join(f"{width}x{height}" for width, height in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
-    print(f"{images} images of {shown}, {'TuSimple' if answer.metric == 'tusimple' else 'CULane'} metric")
-    for name, value in scores.items():
-        if name in FRACTIONS or "@" in name:
-            print(f"  {name:20} {100 * value:8.2f} %")
-        else:
-            print(f"  {name:20} {value:8.2f} px" if name.endswith("_px") else f"  {name:20} {value:8.3f}")
-    for name, row in categories.get("categories", {}).items():
-        figures = "  ".join(f"{key} {100 * value:6.2f} %" for key, value in row.items() if key.endswith(("50", "mf1")))
-        print(f"  {name:20} {row['images']:6} images  {figures or 'fp ' + str(row['fp'])}")
-
-
-def write_json(path: str | None, scores: dict[str, Any]) -> None:
-    """Write the scores to a file, when one is asked for; what is not a number becomes null."""
-    if path:
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in scores.items()}
-        Path(path).write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

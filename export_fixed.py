@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if form.kind == "onnx":
         require_onnx()
     settings = runtime.load_settings(options, overrides)
-    network, trained, _ = runtime.load_model(options.checkpoint, torch.device("cpu"))
-    config = runtime.with_model(settings, trained)
+    network, _, payload = runtime.load_model(options.checkpoint, torch.device("cpu"))
+    config = runtime.with_model(settings, payload)
     model = Exported(network, form.curves).eval().requires_grad_(False)
     output = options.output or Path(options.checkpoint).with_suffix(SUFFIX[form.kind])
     if output.suffix != SUFFIX[form.kind] or output.is_dir():

@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides.append(f"inference.threshold={options.threshold}")
     settings = runtime.load_settings(options, overrides)
     device = runtime.pick_device(settings.train.device)
-    model, trained, _ = runtime.load_model(options.checkpoint, device)
-    config = runtime.with_model(settings, trained)
+    model, _, payload = runtime.load_model(options.checkpoint, device)
+    config = runtime.with_model(settings, payload)
     paths = image_paths(options.words) if options.words else [e.image for e in validation_entries(config)]
     if options.save_images:
         options.save_images.mkdir(parents=True, exist_ok=True)

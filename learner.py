@@ -14,7 +14,8 @@ from config import Config, to_dict
 from model import LaneNet
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
-              "train.checkpoint_dir", "inference.batch_size", "guard.patience")  # when a run is resumed
+              "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
+              "guard.patience")  # when a run is resumed
 
 
 class Learner(NamedTuple):

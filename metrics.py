@@ -11,6 +11,8 @@ import numpy as np
 
 TUSIMPLE_SIZE = (1280, 720)  # width, height
 TUSIMPLE_ROWS = tuple(range(160, 711, 10))
+TUSIMPLE_NEAR_PX = 20  # a point is right within this distance, measured across the lane
+TUSIMPLE_FOUND = 0.85  # share of rows that makes a lane found
 
 
 class TuSimpleScore(NamedTuple):
@@ -46,12 +48,29 @@ def tusimple_image(pred, gt, h_samples, run_time_ms: float = 0.0) -> TuSimpleSco
 
     Raises ValueError for no rows, a lane whose length differs from `h_samples`, and NaN or infinity.
     """
+    rows_right = tusimple_rows_right(pred, gt, h_samples)
+    count_gt, count_pred = rows_right.shape
+    if run_time_ms > 200 or count_pred > count_gt + 2:
+        return TuSimpleScore(0.0, 0.0, 1.0)
+    best = rows_right.max(1, initial=0)  # (gt,)
+    found = int((best >= TUSIMPLE_FOUND).sum())
+    fn, total = count_gt - found, best.sum()
+    if count_gt > 4:
+        fn, total = max(fn - 1, 0), total - best.min()
+    scored = max(min(count_gt, 4), 1)
+    fp = (count_pred - found) / count_pred if count_pred else 0.0
+    return TuSimpleScore(float(total / scored), fp, fn / scored)
+
+
+def tusimple_rows_right(pred, gt, h_samples) -> np.ndarray:
+    """(gt, pred) share of the rows in which a prediction is right about a label, as `tusimple_image` has it.
+
+    Raises ValueError as `tusimple_image`.
+    """
     rows = np.asarray(h_samples, float)
     if rows.ndim != 1 or len(rows) == 0:
         raise ValueError(f"h_samples has shape {rows.shape}, expected (R,) with R >= 1")
     pred_x, gt_x = _lane_table(pred, len(rows), "pred"), _lane_table(gt, len(rows), "gt")
-    if run_time_ms > 200 or len(pred_x) > len(gt_x) + 2:
-        return TuSimpleScore(0.0, 0.0, 1.0)
 
     has_point = gt_x >= 0  # (gt, R)
     count = np.maximum(has_point.sum(1, keepdims=True), 1)
@@ -59,17 +78,10 @@ def tusimple_image(pred, gt, h_samples, run_time_ms: float = 0.0) -> TuSimpleSco
     dx = np.where(has_point, gt_x - (has_point * gt_x).sum(1, keepdims=True) / count, 0)
     spread = (dy * dy).sum(1)
     slope = (dx * dy).sum(1) / np.where(spread > 0, spread, 1)  # 0 for fewer than two points
-    near_px = 20 / np.cos(np.arctan(slope))  # (gt,)
+    near_px = TUSIMPLE_NEAR_PX / np.cos(np.arctan(slope))  # (gt,)
 
     right = np.abs(gt_x[:, None] - pred_x[None]) < near_px[:, None, None]  # (gt, pred, R)
-    best = (right.sum(2) / len(rows)).max(1, initial=0)  # (gt,)
-    found = int((best >= 0.85).sum())
-    fn, total = len(gt_x) - found, best.sum()
-    if len(gt_x) > 4:
-        fn, total = max(fn - 1, 0), total - best.min()
-    scored = max(min(len(gt_x), 4), 1)
-    fp = (len(pred_x) - found) / len(pred_x) if len(pred_x) else 0.0
-    return TuSimpleScore(float(total / scored), fp, fn / scored)
+    return right.sum(2) / len(rows)
 
 
 def tusimple_f1(fp: float, fn: float) -> float:

@@ -279,9 +279,15 @@ def steps_of(payload: dict[str, Any]) -> float:
     return steps if isinstance(steps, int) else math.inf
 
 
-def with_model(settings: Config, trained: Config) -> Config:
-    """The settings of now with the network of then: what a checkpoint was trained as is not for today's file."""
-    return dataclasses.replace(settings, model=trained.model)
+def with_model(settings: Config, payload: dict[str, Any]) -> Config:
+    """The settings of now with the network of a checkpoint, and for `auto` the threshold that its validation chose."""
+    threshold = settings.inference.threshold
+    if threshold == "auto":
+        scores = payload.get("scores")
+        found = scores.get("threshold") if isinstance(scores, dict) else None
+        threshold = found if isinstance(found, float) and 0 <= found <= 1 else 0.5
+    inference = dataclasses.replace(settings.inference, threshold=threshold)
+    return dataclasses.replace(settings, model=payload["config"].model, inference=inference)
 
 
 def load_settings(options: argparse.Namespace, overrides: Sequence[str]) -> Config:

@@ -31,9 +31,14 @@ def tusimple_lanes(points: Tensor, rows: np.ndarray, size_px: tuple[int, int], t
 
     A lane with fewer than two points is left out: the metric would count it as a false one.
     """
-    x = rows_from_curves(points, torch.from_numpy(rows / size_px[1]).float(), tolerance).double().numpy()
-    x = np.where(x >= 0, (x * size_px[0]).round(2), -2.0)
+    x = x_px_at_rows(points, rows, size_px, tolerance)
     return x[(x >= 0).sum(1) >= 2]
+
+
+def x_px_at_rows(points: Tensor, rows: np.ndarray, size_px: tuple[int, int], tolerance: float) -> np.ndarray:
+    """(K, R) x in pixels, -2 where there is no point, of curves points (K, P, 2), none left out."""
+    x = rows_from_curves(points, torch.from_numpy(rows / size_px[1]).float(), tolerance).double().numpy()
+    return np.where(x >= 0, (x * size_px[0]).round(2), -2.0)
 
 
 def culane_lanes(points: Tensor, size_px: tuple[int, int]) -> list[np.ndarray]:

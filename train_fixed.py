@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import distributed
 import guard
+import journal
 import runtime
 import sources
 import validation
@@ -28,7 +29,8 @@ from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet
+from model import LaneNet, LanePrediction
+from threshold import best_threshold, threshold_curve
 from validation import Network, Reference
 
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
@@ -63,6 +65,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     loss = LaneLoss(**vars(config.loss))
     folder = writable_folder(config.train.checkpoint_dir)
     resumed = load_last(folder / "last.pth", config) if resume else None
+    summary_writer = journal.require_tensorboard() if config.train.tensorboard else None
 
     with distributed.one_first():
         found = sources.find(config)
@@ -90,6 +93,10 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     if not resumed:
         put_aside(folder)
         save(folder / "last.pth", config, learner, progress)  # so that --resume finds this run from its first step
+    first = distributed.rank() == 0
+    scalars = None
+    if config.train.tensorboard and first:
+        scalars = summary_writer(folder / journal.TENSORBOARD, purge_step=progress.epoch)
     print(opening_line(model, train_set, val_set, device, dtype), flush=True)
 
     stepped = distributed.shared(learner.model, device)
@@ -103,14 +110,15 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             if interrupt.signal:
                 save(folder / "last.pth", config, learner,
                      progress._replace(seconds=progress.seconds + time.perf_counter() - began))
-                if distributed.rank() == 0:
+                if first:
                     print(f"interrupted in epoch {epoch} after step {progress.step}; continue with: "
                           f"python train_fixed.py {shlex.join([*words, '--resume'])}", file=sys.stderr)
                 distributed.meet()  # whoever ends early has the others ended, in the middle of their saving
                 return interrupt.status
 
             trained = LossTerms(*(progress.sums / len(order)).tolist())
-            record, judged = validate(network, val_set, truth, train_set, known, loss, config, epoch * steps)
+            record, judged, prediction = validate(network, val_set, truth, train_set, known, loss, config,
+                                                  epoch * steps)
             seconds = time.perf_counter() - began
             record = {"epoch": epoch, "steps": epoch * steps, "train_loss": trained.total,
                       **{name: getattr(trained, name) for name in loss.weights}, **record, "verdict": judged.state,
@@ -126,6 +134,10 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
                                         scores=record)
             write_log(folder / "log.jsonl", record)
             save(folder / "last.pth", config, learner, progress)
+            if first:
+                journal.leave_pictures(folder, val_set, truth.target, *prediction, record["threshold"], is_best)
+            if scalars:
+                journal.write_scalars(scalars, record)
             print(epoch_line(record, judged, config.train.epochs), flush=True)
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
@@ -200,19 +212,25 @@ def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
 
 
 def validate(network: Network, val_set: LaneDataset, truth: Reference, train_set: LaneDataset, known: Reference,
-             loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Verdict]:
-    """Scores on the validation images, and what the guard says of them and of some training images (known)."""
+             loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Verdict, LanePrediction]:
+    """Scores on the validation images, what the guard says of them and of some training images (known), and the
+    predictions.
+    """
     prediction = validation.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
     seen = validation.signs(network, val_set, truth, prediction)
     trained = training_signs(network, train_set, known, config)
     judged = guard.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
                            beginning=steps < config.guard.first_steps)
-    answer = validation.answer_of(prediction, truth, "tusimple", config.inference.threshold,
-                                  config.inference.end_tolerance)
-    record = validation.figures(prediction, truth, loss, config.inference.threshold)
+    threshold = config.inference.threshold
+    if threshold == "auto":
+        curve = threshold_curve(prediction.points, prediction.logits.sigmoid(), truth.labels, truth.sizes_px,
+                                config.inference.end_tolerance)
+        threshold, _ = best_threshold(curve)
+    answer = validation.answer_of(prediction, truth, "tusimple", threshold, config.inference.end_tolerance)
+    record = {"threshold": threshold} | validation.figures(prediction, truth, loss, threshold)
     record |= validation.benchmark_scores(answer, [])[0]
     record |= seen._asdict() | {f"train_{name}": getattr(trained, name) for name in TRAINED_SIGNS}
-    return record, judged
+    return record, judged, prediction
 
 
 def training_signs(network: Network, train_set: LaneDataset, known: Reference, config: Config) -> guard.Signs:
@@ -265,7 +283,8 @@ def writable_folder(name: str) -> Path:
 
 def put_aside(folder: Path) -> None:
     """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
-    files = [folder / name for name in ("best_model.pth", "last.pth", "log.jsonl") if (folder / name).is_file()]
+    names = ("best_model.pth", "last.pth", "log.jsonl", *journal.PICTURES, journal.TENSORBOARD)
+    files = [folder / name for name in names if (folder / name).exists()]
     if not files or distributed.rank() > 0:
         return
     number = next(n for n in itertools.count(1) if not (folder / f"earlier-{n}").exists())

@@ -37,6 +37,12 @@ ALLOWED = {
                    "model", "runtime", "scores", "submission"},
     "visualize": {"bezier", "lanes"},
     "learner": {"config", "model", "runtime"},
+    "breakdown": {"bezier", "lanes", "metrics"},
+    "threshold": {"label_files", "lanes", "metrics", "scores", "submission"},
+    "plots": {"visualize"},
+    "charts": {"plots"},
+    "journal": {"breakdown", "config", "dataset", "lanes", "plots", "visualize"},
+    "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
 }
 ALLOWED |= dict.fromkeys(SCENES, SCENES)
 

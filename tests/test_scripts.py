@@ -98,7 +98,8 @@ def test_training_writes_its_log_and_checkpoints(trained):
     first, second = (record["constant_error_px"] for record in records)
     assert first == second
     assert first > 10
-    assert {p.name for p in trained.iterdir()} == {"log.jsonl", "best_model.pth", "last.pth"}
+    assert {p.name for p in trained.iterdir()} == {"log.jsonl", "best_model.pth", "last.pth", "training_curve.png",
+                                                   "validation.jpg"}
 
 
 def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
