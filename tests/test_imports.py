@@ -34,6 +34,9 @@ ALLOWED = {
     "runtime": {"config", "model"},
     "visualize": {"bezier", "lanes"},
     "learner": {"config", "model", "runtime"},
+    "detector": {"dataset", "lanes", "runtime"},
+    "frames": {"dataset", "formats"},
+    "outputs": {"bezier", "formats", "frames", "submission", "visualize"},
 }
 ALLOWED |= dict.fromkeys(SCENES, SCENES)
 
