@@ -27,7 +27,7 @@ from visualize import contact_sheet, draw_lanes, write_image
 CURVE_POINTS = 32  # sampled points of a lane in JSON
 SHEET_IMAGES = 8
 WINDOW = "lanes"
-WINDOW_PX = 1280  # the widest window that opens by itself
+WINDOW_PX = 1280  # the longest side of what a window shows
 QUIT_KEYS, NO_KEY = (ord("q"), 27), 0xFF  # 27: escape
 OPEN_A_WINDOW = f"import cv2; cv2.namedWindow('{WINDOW}'); cv2.destroyAllWindows()"
 
@@ -199,11 +199,14 @@ class Window:
     def show(self, image: np.ndarray, wait: bool) -> None:
         """Show an image (height, width, 3), with wait until a key is pressed."""
         if not self.opened:
-            cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-            scale = min(1.0, WINDOW_PX / image.shape[1])
-            cv2.resizeWindow(WINDOW, max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+            cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)  # one that can be resized
+        scale = min(1.0, WINDOW_PX / max(image.shape[:2]))
+        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
+        if not self.opened:
+            cv2.resizeWindow(WINDOW, *size)
             self.opened = True
-        cv2.imshow(WINDOW, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        # A window that shrinks a picture itself makes its lines jagged.
+        cv2.imshow(WINDOW, cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR))
         key = NO_KEY
         while not self.closed:
             key = cv2.waitKey(20 if wait else 1) & 0xFF

@@ -58,7 +58,8 @@ def run(main: Callable[[], int | None]) -> None:
         status = main()
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough; Python would complain when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except KeyboardInterrupt:
         status = 130
