@@ -17,6 +17,7 @@ from typing import NamedTuple, TextIO
 import cv2
 import numpy as np
 from torch import Tensor
+from tqdm import tqdm
 
 import submission
 from bezier import sample
@@ -174,8 +175,8 @@ class FilmWriter:
             raise OSError(f"{self.path}: only {max(0, written)} of {self.frames} frames could be written (disk full?)")
         os.replace(self.unfinished, self.path)
         seconds = time.perf_counter() - self.since
-        print(f"{self.path}: {self.frames} frames in {seconds:.1f} s, {self.frames / seconds:.1f} frames/s",
-              file=sys.stderr)
+        tqdm.write(f"{self.path}: {self.frames} frames in {seconds:.1f} s, {self.frames / seconds:.1f} frames/s",
+                   file=sys.stderr)  # above the progress bar
 
     def discard(self) -> None:
         self.writer.release()
