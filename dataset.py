@@ -36,7 +36,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """RGB uint8 (height, width, 3), upright by its EXIF tag. Raises DataError when it cannot be decoded."""
     try:
         data = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII names on Windows
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) and not breaks_off(data.data) else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except (OSError, cv2.error) as error:
@@ -46,6 +46,16 @@ def read_image(path: str | Path) -> np.ndarray:
     if image.shape[0] * image.shape[1] > MAX_IMAGE_PIXELS:
         raise DataError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels is more than this reader takes")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def breaks_off(data: memoryview) -> bool:
+    """Whether a file is a JPEG without its end, which OpenCV before 5 fills up with grey and says nothing of."""
+    if bytes(data[:2]) != b"\xff\xd8":
+        return False
+    at = 2
+    while bytes(data[at:at + 1]) == b"\xff" and bytes(data[at + 1:at + 2]) != b"\xda":  # segments before the scan
+        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
+    return bytes(data[at:]).find(b"\xff\xd9") < 0
 
 
 def preprocess(image: np.ndarray, width: int, height: int) -> np.ndarray:

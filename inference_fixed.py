@@ -1,103 +1,145 @@
-"""Prints the lanes of images: python inference_fixed.py [IMAGE or FOLDER ...] (default: the validation images)"""
+"""Prints the lanes of images: python inference_fixed.py [IMAGE, FOLDER, "PATTERN", VIDEO or CAMERA INDEX ...]
 
+Without any of them it looks at the validation images. Results go to stdout, everything else to stderr.
+"""
+
+import argparse
+import contextlib
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
-import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+import frames
+import guard
+import outputs
 import runtime
-from dataset import preprocess, read_image
+from config import Config
+from detector import LaneDetector
 from evaluate_fixed import validation_entries
-from formats import IMAGE_SUFFIXES, DataError
-from lanes import keep_lanes
-from model import LaneNet
-from visualize import contact_sheet, draw_lanes, write_image
+from formats import Entry
+from frames import Input
+from guard import COLLAPSING
+from outputs import Result
 
-SHEET_IMAGES = 8
-IDENTICAL_PX = 1.0  # predictions that vary by less than this over different images are the same lanes
+DRAWN_BATCH = 4  # images kept for drawing may be large
+JUDGED_IMAGES = 100_000  # different images that the last line is about: a camera must not fill the memory
+IDENTICAL_PX = 1.0  # predictions that vary by less than this over different images are nearly the same lanes
+PROBES = 8  # images that are moved to see whether the lanes follow
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print lanes per image; exit status 1 when an image could not be read or the model has collapsed."""
+    """Print lanes per image; exit status 1 when an input could not be read or the model has collapsed."""
+    options, settings = parsed(argv)
+    runtime.keep_freed_memory()
+    threshold = None if settings.inference.threshold == "auto" else settings.inference.threshold
+    detector = LaneDetector(options.checkpoint, settings.train.device, threshold, settings.train.precision)
+    labelled = {} if options.words else {str(entry.image): entry for entry in validation_entries(settings)}
+    found = frames.inputs(options.words) if options.words else [of_entry(entry) for entry in labelled.values()]
+    total = None if any(one.frames is None for one in found) else sum(one.frames for one in found)
+    has_camera = any(one.kind == "camera" for one in found)
+    window = open_window() if options.show else None
+    draws = bool(options.save_images or options.sheet or window)
+    size = min(settings.inference.batch_size, DRAWN_BATCH) if draws else settings.inference.batch_size
+    text = sys.stderr if options.json == "-" else sys.stdout
+    number, unreadable, seen, probes = 0, 0, {}, []
+
+    with contextlib.ExitStack() as stack:
+        interrupt = stack.enter_context(runtime.Interrupt().caught())
+        if not has_camera:
+            stack.enter_context(half_the_threads())
+        bar = stack.enter_context(tqdm(total=total, unit="img", file=sys.stderr, disable=None))
+        writers = []
+        if options.json != "-":
+            writers.append(lambda result: bar.write("\n".join(lane_lines(result)), file=text))
+        if options.json:
+            writers.append(stack.enter_context(outputs.json_lines(options.json)))
+        if options.tusimple:
+            writers.append(stack.enter_context(
+                outputs.tusimple_lines(options.tusimple, labelled, settings.inference.end_tolerance)))
+        if draws:
+            writers.append(stack.enter_context(
+                outputs.Pictures(options.save_images, options.sheet, total, window)).add)
+        stream = stack.enter_context(contextlib.closing(frames.frames(found, detector.pixels, draws, 2 * size)))
+        for batch in frames.batches(stream, size):
+            readable = [frame.pixels for frame in batch if not frame.error]
+            answers = zip(*detector.answers(readable), strict=True) if readable else iter(())
+            for frame in batch:
+                number += 1
+                if frame.error:
+                    bar.write(f"error: {frame.error}", file=sys.stderr)
+                    unreadable += 1
+                    continue
+                result = Result(number, frame, *next(answers))
+                for write in writers:
+                    write(result)
+                if number & (number - 1) == 0 and len(probes) < PROBES:  # the first, second, fourth, eighth ...
+                    probes.append(frame.pixels)
+                if len(seen) < JUDGED_IMAGES:  # by content: the same image twice says nothing
+                    seen[hash(frame.pixels.tobytes())] = result.points, result.confidence
+            bar.update(len(batch))
+            sys.stdout.flush()
+            if interrupt.signal and not has_camera:
+                raise KeyboardInterrupt  # nothing half written stays behind
+            if interrupt.signal or (window and window.closed):
+                break  # the usual end of a camera
+    sensitivity = detector.sensitivity(probes) if probes else math.nan
+    return judge(list(seen.values()), sensitivity, settings, detector.steps, text) or int(unreadable > 0)
+
+
+def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
+    """What the command line says, and the settings with its overrides."""
     arguments = runtime.parser(__doc__)
-    arguments.add_argument("words", nargs="*", metavar="IMAGE", help="images, folders and section.key=value settings")
+    arguments.add_argument("words", nargs="*", metavar="INPUT",
+                           help="images, folders, patterns, videos, camera indices, and section.key=value settings")
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
     arguments.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
-    arguments.add_argument("--save-images", metavar="DIR", type=Path, help="write each image with its lanes drawn")
+    arguments.add_argument("--save-images", metavar="DIR", type=Path,
+                           help="write each image with its lanes drawn, and each video annotated")
     arguments.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
+    arguments.add_argument("--show", action="store_true", help="open a window; after an image any key goes on, q ends")
+    arguments.add_argument("--json", metavar="FILE", help="write a JSON object for each image, one a line; - writes "
+                                                          "them to stdout in place of the text")
+    arguments.add_argument("--tusimple", metavar="FILE", type=Path, help="write a submission in TuSimple's format")
     options, overrides = runtime.parse(arguments, argv)
     if options.threshold is not None:
         overrides.append(f"inference.threshold={options.threshold}")
-    settings = runtime.load_settings(options, overrides)
-    device = runtime.pick_device(settings.train.device)
-    model, _, payload = runtime.load_model(options.checkpoint, device)
-    config = runtime.with_model(settings, payload)
-    paths = image_paths(options.words) if options.words else [e.image for e in validation_entries(config)]
-    if options.save_images:
-        options.save_images.mkdir(parents=True, exist_ok=True)
-    on_sheet = {len(paths) * i // SHEET_IMAGES + 1 for i in range(SHEET_IMAGES)} if options.sheet else set()
-    unreadable, seen, sheet = 0, {}, []
-    for number, (path, image) in enumerate(images(paths), start=1):
-        if image is None:
-            unreadable += 1
-            continue
-        points, confidence = lanes(model, [image], config.model.width, config.model.height, device)
-        keep = keep_lanes(points, confidence, config.inference.threshold)
-        print(f"{path}")
-        for line in lane_lines(number, points[0], confidence[0], keep[0]):
-            print(line)
-        if options.save_images or number in on_sheet:
-            drawn = draw_lanes(image, points[0], confidence[0], keep[0])
-            if options.save_images:
-                write_image(options.save_images / f"{number:05}_{path.stem}.jpg", drawn)
-            if number in on_sheet:
-                sheet.append(drawn)
-        seen[hash(image.tobytes())] = (points[0], confidence[0])  # the same image twice says nothing
-    if sheet:
-        write_image(options.sheet, contact_sheet(sheet, columns=4))
-    return report_spread(list(seen.values())) or int(unreadable > 0)
+    return options, runtime.load_settings(options, overrides)
 
 
-@torch.inference_mode()
-def lanes(model: LaneNet, batch: Sequence[np.ndarray], width: int, height: int, device: torch.device
-          ) -> tuple[Tensor, Tensor]:
-    """Points (B, L, 6, 2) in [0, 1] and confidence (B, L) for RGB uint8 images of any sizes."""
-    pixels = np.stack([preprocess(image, width, height) for image in batch])  # (B, H, W, 3)
-    points, logits = model(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device))
-    return points.float().cpu(), logits.float().sigmoid().cpu()
+@contextlib.contextmanager
+def half_the_threads() -> Iterator[None]:
+    """Leaves half of the cores to decoding, which costs about as much as the network does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
-def image_paths(words: Sequence[str]) -> list[Path]:
-    """Images named on the command line, folders searched for images. Raises DataError for what is not there."""
-    found = []
-    for word in map(Path, words):
-        if word.is_dir():
-            inside = sorted(p for p in word.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
-                raise DataError(f"{word}: no image in this folder ({', '.join(IMAGE_SUFFIXES)})")
-            found += inside
-        elif word.exists():
-            found.append(word)
-        else:
-            raise DataError(f"{word}: no such image or folder")
-    return found
+def of_entry(entry: Entry) -> Input:
+    """An image of a data set as an input, under the name that the data set has for it."""
+    return Input(str(entry.image), entry.image, below=entry.name)
 
 
-def images(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | None]]:
-    """Each path with its image, or with None where it cannot be read, which is said on stderr."""
-    for path in paths:
-        try:
-            yield path, read_image(path)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            yield path, None
+def open_window() -> outputs.Window | None:
+    """A window, or None where there is no display, which is said on stderr."""
+    if outputs.can_show():
+        return outputs.Window()
+    print("--show: no display here on which OpenCV can open a window; going on without one", file=sys.stderr)
+    return None
 
 
-def lane_lines(number: int, points: Tensor, confidence: Tensor, keep: Tensor) -> Iterator[str]:
-    """One line per lane of one image, numbered by slot from the left: points (L, 6, 2), the others (L)."""
+def lane_lines(result: Result) -> Iterator[str]:
+    """The name of a frame, then a line per lane, numbered by slot from the left."""
+    number, frame, points, confidence, keep = result
+    yield frame.name
     for slot in keep.nonzero()[:, 0].tolist():
         controls = " ".join(f"P{i}=({x:.3f}, {y:.3f})" for i, (x, y) in enumerate(points[slot].tolist()))
         yield f"Sample {number}: Lane {slot + 1} ({confidence[slot]:.2f}): {controls}"
@@ -105,22 +147,22 @@ def lane_lines(number: int, points: Tensor, confidence: Tensor, keep: Tensor) ->
         yield f"Sample {number}: no lane"
 
 
-def report_spread(seen: list[tuple[Tensor, Tensor]]) -> int:
-    """Say on stdout whether the predictions differ between images; 1 when they are the same, else 0."""
-    if len(seen) < 2:
-        print(f"{len(seen)} different image(s): whether predictions differ shows from two on")
-        return 0
-    points = torch.stack([p for p, _ in seen])[..., 0]  # (N, L, P) x
-    weight = torch.stack([c for _, c in seen]).mean(0)  # (L)
-    spread = points.std(0, correction=0).mean(-1)  # (L)
-    spread_px = float((spread * weight).sum() / weight.sum().clamp(min=1e-6) * 1280)
-    if spread_px < IDENTICAL_PX:
-        print(f"COLLAPSED: the same lanes for all {len(seen)} images (spread {spread_px:.2f} px of a 1280 px wide "
-              "image); see QUICK_FIX.md")
-        return 1
-    print(f"The predictions differ between the {len(seen)} images: lanes spread by {spread_px:.1f} px "
-          "of a 1280 px wide image (standard deviation)")
-    return 0
+def judge(seen: list[tuple[Tensor, Tensor]], sensitivity: float, settings: Config, steps: float, file: TextIO) -> int:
+    """Say whether the predictions (L, P, 2), (L) differ between images, and the guard's verdict; 1 for a collapse."""
+    said = f"{len(seen)} different image(s): whether predictions differ shows from two on"
+    if len(seen) > 1:
+        points = torch.stack([p for p, _ in seen])[..., 0]  # (N, L, P) x
+        weight = torch.stack([c for _, c in seen]).mean(0)  # (L)
+        spread = points.std(0, correction=0).mean(-1)  # (L)
+        spread_px = float((spread * weight).sum() / weight.sum().clamp(min=1e-6) * 1280)
+        said = (f"The predictions {'differ' if spread_px >= IDENTICAL_PX else 'hardly differ'} between the {len(seen)} "
+                f"images: lanes spread by {spread_px:.1f} px of a 1280 px wide image (standard deviation)")
+    if not math.isnan(sensitivity):
+        said += f", and follow {100 * sensitivity:.0f} % of the way when an image moves"
+    judged = guard.verdict(guard.Signs(sensitivity=sensitivity), settings.guard.min_diversity,
+                           settings.guard.min_sensitivity, beginning=steps < settings.guard.first_steps)
+    print(f"{said}; verdict: {judged}", file=file)
+    return int(judged.state == COLLAPSING)
 
 
 if __name__ == "__main__":

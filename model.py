@@ -87,7 +87,8 @@ class LaneHead(nn.Module):
         columns = columns.unflatten(1, (-1, FINER)).permute(0, 1, 3, 4, 2).flatten(3)  # (B, L, h, K)
         centres = column_centres(columns.shape[-1], columns.device)  # (K)
         where = columns.softmax(-1)
-        x = where @ centres  # (B, L, h)
+        # Coordinates are sums of products, not matrix products: autocast rounds those to bfloat16, 5 px of 1280.
+        x = (where * centres).sum(-1)  # (B, L, h)
 
         # What the network sees along each lane decides whether it is there and where it begins and ends.
         inner = where.unflatten(-1, (-1, FINER)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
@@ -101,8 +102,8 @@ class LaneHead(nn.Module):
         logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
         rows = x.shape[2]
         y = torch.linspace(0, 1, rows, device=x.device, dtype=x.dtype)  # (h); an end may be the image's own edge
-        y_far = top @ y  # (B, L)
-        y_near = torch.maximum(bottom @ y, y_far + 0.5 / rows)
+        y_far = (top * y).sum(-1)  # (B, L)
+        y_near = torch.maximum((bottom * y).sum(-1), y_far + 0.5 / rows)
 
         # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres, and on
         # beyond the first and the last centre, which are half a row away from the edges.
@@ -111,8 +112,9 @@ class LaneHead(nn.Module):
         at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction) * rows - 0.5  # (B, L, S)
         index = torch.arange(-1, rows + 1, device=x.device, dtype=x.dtype)
         hat = (1 - (at.unsqueeze(-1) - index).abs()).clamp(min=0)  # (B, L, S, h + 2)
-        sampled = (hat @ x.unsqueeze(-1)).squeeze(-1)  # (B, L, S)
-        points = canonical(sampled @ fit_matrix(SAMPLES, x.device).T, y_far, y_near)  # (B, L, P, 2)
+        sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
+        control_x = (sampled.unsqueeze(-2) * fit_matrix(SAMPLES, x.device)).sum(-1)  # (B, L, P)
+        points = canonical(control_x, y_far, y_near)  # (B, L, P, 2)
         return LanePrediction(points, logits), RowWise(columns, present, centres)
 
 

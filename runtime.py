@@ -56,8 +56,12 @@ def is_override(word: str) -> bool:
 def run(main: Callable[[], int | None]) -> None:
     """Exit with main's status; user errors become one line on stderr and status 1, without a traceback."""
     try:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends nothing
         status = main()
-    except BrokenPipeError:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough; Python would complain when it flushes
+        with contextlib.suppress(OSError):  # no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except KeyboardInterrupt:
         status = 130

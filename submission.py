@@ -57,16 +57,20 @@ def culane_lanes(points: Tensor, size_px: tuple[int, int]) -> list[np.ndarray]:
 
 def write_tusimple(path: Path, entries: Sequence[Entry], rows: Iterable[np.ndarray],
                    predictions: Iterable[np.ndarray]) -> None:
-    """Write one JSON object a line: raw_file, lanes, h_samples, run_time.
-
-    run_time is 0, that is not measured here: the evaluator only looks whether it is over 200 ms.
-    """
+    """Write one `tusimple_line` an entry."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for entry, h_samples, lanes in zip(entries, rows, predictions, strict=True):
-            record = {"raw_file": entry.name, "lanes": [_plain(lane) for lane in lanes],
-                      "h_samples": _plain(h_samples), "run_time": 0}
-            file.write(json.dumps(record) + "\n")
+            file.write(tusimple_line(entry.name, h_samples, lanes) + "\n")
+
+
+def tusimple_line(name: str, rows: np.ndarray, lanes: np.ndarray) -> str:
+    """One JSON object: raw_file, lanes, h_samples, run_time.
+
+    run_time is 0, that is not measured here: the evaluator only looks whether it is over 200 ms.
+    """
+    return json.dumps({"raw_file": name, "lanes": [_plain(lane) for lane in lanes], "h_samples": _plain(rows),
+                       "run_time": 0})
 
 
 def _plain(values: np.ndarray) -> list[int | float]:

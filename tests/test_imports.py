@@ -43,6 +43,9 @@ ALLOWED = {
     "charts": {"plots"},
     "journal": {"breakdown", "config", "dataset", "lanes", "plots", "visualize"},
     "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
+    "detector": {"dataset", "guard", "lanes", "runtime"},
+    "frames": {"dataset", "formats"},
+    "outputs": {"bezier", "formats", "frames", "submission", "visualize"},
 }
 ALLOWED |= dict.fromkeys(SCENES, SCENES)
 

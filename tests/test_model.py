@@ -76,6 +76,17 @@ def test_curves_are_canonical_and_in_the_image_at_any_size(net, size):
     assert sample(points, 24)[..., 0].min() > -0.2 and sample(points, 24)[..., 0].max() < 1.2
 
 
+def test_mixed_precision_does_not_round_coordinates(net):
+    """bfloat16 has 8 bits: a coordinate in it is off by up to 2.5 px of 1280, and curves are no longer canonical."""
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        points = net(pictures(2)).points
+    steps = points[..., 1].diff(dim=-1)
+    assert points.dtype == torch.float32
+    assert (steps - steps.mean(-1, keepdim=True)).abs().max() < 1e-6
+    x = points[..., 0].flatten()
+    assert (x.to(torch.bfloat16).float() == x).float().mean() < 0.1
+
+
 def test_curves_are_canonical_however_wild_the_features(net):
     """Random weights ten times too large: P0 stays above P5 and the curve near the image."""
     torch.manual_seed(1)
