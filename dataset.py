@@ -4,17 +4,20 @@ Shapes: B batch, L lane slots, N lanes, P = 6 control points, H x W the network'
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from bezier import fit
+from entries import Entries
 from formats import DataError, Entry, Label, label
 from lanes import LaneTarget, to_slots
 
@@ -94,14 +97,30 @@ def read_item(entry: Entry, width: int, height: int, slots: int) -> Item:
                 left_out, too_short)
 
 
+def in_threads(read: Callable[[Entry], Any], entries: Iterable[Entry]) -> Iterator[Any]:
+    """read(entry) of all entries, in order and at most a few ahead; decoding an image releases the interpreter lock."""
+    threads, ahead = os.cpu_count() or 1, deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for entry in entries:
+                ahead.append(pool.submit(read, entry))
+                if len(ahead) > 4 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
 class LaneDataset(Dataset):
     """Entries as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
 
     `pixels`, when given, is a cache of items opened by cache.py; without one every image is decoded each time.
     """
 
-    def __init__(self, entries: Sequence[Entry], width: int, height: int, slots: int, pixels=None):
-        self.entries, self.width, self.height, self.slots = list(entries), width, height, slots
+    def __init__(self, entries: Entries, width: int, height: int, slots: int, pixels=None):
+        self.entries, self.width, self.height, self.slots = entries, width, height, slots
         self.pixels = pixels
 
     def __len__(self) -> int:
@@ -126,17 +145,16 @@ def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers:
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
-    batches = [list(order[i:i + batch_size]) for i in range(0, len(order), batch_size)]
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
-                      multiprocessing_context="spawn" if workers else None)
+    return DataLoader(dataset, batch_sampler=BatchSampler(order, batch_size, drop_last=False), collate_fn=_as_is,
+                      num_workers=workers, pin_memory=pin, multiprocessing_context="spawn" if workers else None)
 
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
     return batch
 
 
-def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> list[int]:
-    """Order of an epoch over data sets of `parts` images laid end to end, the same for the same seed and epoch.
+def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> np.ndarray:
+    """(N) int32: order of an epoch over data sets of `parts` images end to end, the same for the same seed and epoch.
 
     Without weights every image comes once. With weights the epoch keeps its length, and each data set fills
     its share: a small one by repeating its images evenly, a large one by a new choice each epoch.
@@ -144,21 +162,19 @@ def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     total = sum(parts)
     if not weights:
-        return torch.randperm(total, generator=generator).tolist()
-    order, start = [], 0
+        return _shuffled(total, generator).numpy()
+    order, start = [torch.empty(0, dtype=torch.int32)], 0
     whole = sum(weight for size, weight in zip(parts, weights, strict=True) if size)
     for size, weight in zip(parts, weights, strict=True):
         share = round(total * weight / whole) if size and whole else 0
-        order += [start + i for i in _cycled(size, share, generator)]
+        order += [start + _shuffled(size, generator)[:share - done] for done in range(0, share, size or 1)]
         start += size
-    return [order[i] for i in torch.randperm(len(order), generator=generator)]
+    order = torch.cat(order)
+    return order[_shuffled(len(order), generator)].numpy()
 
 
-def _cycled(size: int, count: int, generator: torch.Generator) -> Iterator[int]:
-    while count > 0:
-        chunk = torch.randperm(size, generator=generator)[:count].tolist()
-        yield from chunk
-        count -= len(chunk)
+def _shuffled(count: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(count, generator=generator, dtype=torch.int32)
 
 
 if __name__ == "__main__":  # python dataset.py --check ROOT

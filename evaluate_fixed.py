@@ -5,10 +5,8 @@ With --score PATH it scores prediction files in place of a checkpoint.
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +19,8 @@ import runtime
 import sources
 import submission
 from config import Config
-from dataset import LaneDataset, loader, read_image, read_item
+from dataset import LaneDataset, in_threads, loader, read_image, read_item
+from entries import Entries
 from formats import Entry, Label, label
 from guard import COLLAPSING, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
@@ -51,17 +50,17 @@ def reference(dataset: LaneDataset) -> Reference:
         def fitted(entry: Entry) -> tuple:
             return read_item(entry, dataset.width, dataset.height, dataset.slots)[1:4]  # no more pixels than needed
 
-        points, exists, sizes = map(list, zip(*in_threads(fitted, dataset.entries, "Reading labels"), strict=True))
+        points, exists, sizes = map(list, zip(*read_all(fitted, dataset.entries, "Reading labels"), strict=True))
         points, exists = np.stack(points), np.stack(exists)
     constant = np.broadcast_to(metrics.constant_prediction(points, exists), points.shape)
     constant_error = metrics.mean_x_error(constant, points, exists)
     return Reference(labels, sizes, LaneTarget(torch.from_numpy(points), torch.from_numpy(exists)), constant_error)
 
 
-def in_threads(read: Callable[[Entry], Any], entries: Sequence[Entry], what: str) -> list:
-    """read(entry) of all entries, in order; decoding an image releases the interpreter lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(read, entries), what, len(entries), unit="img", file=sys.stderr, disable=None))
+def read_all(read: Callable[[Entry], Any], entries: Sequence[Entry], what: str) -> list:
+    """read(entry) of all entries, in order, with a progress bar."""
+    found = in_threads(read, entries)
+    return list(tqdm(found, what, len(entries), unit="img", file=sys.stderr, disable=None))
 
 
 @torch.inference_mode()
@@ -100,7 +99,7 @@ def figures(prediction: LanePrediction, truth: Reference, loss: LaneLoss, thresh
     }
 
 
-def validation_entries(config: Config) -> list[Entry]:
+def validation_entries(config: Config) -> Entries:
     """The validation images that a configuration names. Raises ValueError where there are none."""
     entries = sources.find(config, training=False).val
     if not entries:
@@ -192,7 +191,7 @@ def read_submission(path: Path, metric: str, entries: Sequence[Entry]) -> Answer
     """Predictions in the benchmark's files. Raises DataError."""
     labels = [label(entry) for entry in entries]
     metric = own_metric(labels) if metric == "auto" else metric
-    sizes_px = in_threads(lambda entry: read_image(entry.image).shape[1::-1], entries, "Reading image sizes")
+    sizes_px = read_all(lambda entry: read_image(entry.image).shape[1::-1], entries, "Reading image sizes")
     if metric == "tusimple":
         rows = [submission.rows_of(found, size_px) for found, size_px in zip(labels, sizes_px, strict=True)]
         lanes, run_times = submission.read_tusimple(path, entries, rows)

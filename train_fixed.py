@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = sources.find(config)
     if not found.val:
         raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
-    train_set = sources.open_dataset([entry for part in found.train for entry in part], config)
+    train_set = sources.open_dataset(found.all_train(), config)
     val_set = sources.open_dataset(found.val, config)
     truth = reference(val_set)
 
@@ -68,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         runtime.load_weights(model, start["model"], config.train.init_from)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
-    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=fingerprint(train_set))
-    if progress.data != fingerprint(train_set):
+    data = fingerprint(train_set)
+    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=data)
+    if progress.data != data:
         raise TrainingError("the training images are not those of the interrupted run; restore them, or start anew")
     if not resumed:
         put_aside(folder)
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train_epoch(learner: Learner, dataset: LaneDataset, order: list[int], loss: LaneLoss, config: Config,
+def train_epoch(learner: Learner, dataset: LaneDataset, order: Sequence[int], loss: LaneLoss, config: Config,
                 device: torch.device, dtype: torch.dtype, progress: Progress, interrupt: runtime.Interrupt
                 ) -> Progress:
     """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
@@ -241,7 +242,10 @@ def put_aside(folder: Path) -> None:
 
 def fingerprint(dataset: LaneDataset) -> str:
     """A hash of the names of a data set's images, in their order."""
-    return hashlib.sha256("\n".join(entry.name for entry in dataset.entries).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for i, name in enumerate(dataset.entries.names()):
+        digest.update(f"\n{name}".encode() if i else name.encode())
+    return digest.hexdigest()[:16]
 
 
 def write_log(path: Path, record: dict[str, Any]) -> None:

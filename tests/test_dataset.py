@@ -116,15 +116,15 @@ def test_batches_come_in_the_order_asked_for_and_the_last_may_be_smaller(folder)
 
 
 def test_an_epoch_shows_every_image_once_in_another_order():
-    first, second = (epoch_order([5, 3], [], seed=0, epoch=e) for e in (1, 2))
+    first, second = (epoch_order([5, 3], [], seed=0, epoch=e).tolist() for e in (1, 2))
     assert sorted(first) == sorted(second) == list(range(8))
     assert first != second
-    assert epoch_order([5, 3], [], 0, 1) == first
-    assert epoch_order([5, 3], [], 1, 1) != first
+    assert epoch_order([5, 3], [], 0, 1).tolist() == first
+    assert epoch_order([5, 3], [], 1, 1).tolist() != first
 
 
 def test_weights_share_an_epoch_between_data_sets():
-    order = epoch_order([90, 10], [0.5, 0.5], seed=0, epoch=1)
+    order = epoch_order([90, 10], [0.5, 0.5], seed=0, epoch=1).tolist()
     assert len(order) == 100
     counts = [order.count(i) for i in range(90, 100)]
     assert counts == [5] * 10, "a small data set repeats its images evenly"
@@ -151,4 +151,4 @@ def test_a_weight_on_a_data_set_without_training_images_does_not_hang():
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    assert set(order) <= set(range(4)) and order
+    assert set(order) <= set(range(4)) and len(order)
