@@ -4,6 +4,7 @@ Shapes: B batch, L lane slots, P = 6 control points, S samples, 2 = (x, y) in [0
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,17 +17,28 @@ from lanes import LaneTarget, to_slots
 SAMPLES = 64  # a lane that leaves the image is cut at its last sample inside
 
 
-def augment(images: Tensor, target: LaneTarget, settings: AugmentConfig, generator: torch.Generator
-            ) -> tuple[Tensor, LaneTarget]:
-    """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target.
+class Views(NamedTuple):
+    """How B images are to be looked at: matrix (B, 2, 3), and gain and offset (B, 3, 1, 1) of the colours."""
+
+    matrix: Tensor
+    gain: Tensor
+    offset: Tensor
+
+
+def random_views(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Views:
+    """Views of `count` images, width / height = aspect.
 
     Random numbers come from a CPU generator whatever the device, so that a seed means the same everywhere.
     """
-    height, width = images.shape[2:]
-    matrix = random_affine(len(images), settings, width / height, generator).to(images.device)
+    matrix = random_affine(count, settings, aspect, generator)
+    return Views(matrix, *random_colour(count, settings, generator))
+
+
+def augment(images: Tensor, target: LaneTarget, views: Views) -> tuple[Tensor, LaneTarget]:
+    """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target."""
+    matrix, gain, offset = (v.to(images.device) for v in views)
     grid = F.affine_grid(_sampling_matrix(matrix), list(images.shape), align_corners=False)
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
-    gain, offset = (v.to(images.device) for v in random_colour(len(images), settings, generator))
     return torch.addcmul(offset, images, gain).clamp_(0, 255), warp_lanes(target, matrix)
 
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dataset import in_threads, read_item
+from dataset import read_ahead, read_item
 from formats import DataError, Entry
 
 VERSION = 2  # raise when preprocessing, fitting or slots change what is stored
@@ -103,7 +103,7 @@ def _build(entries: Sequence[Entry], width: int, height: int, slots: int, folder
               for name, (dtype, shape) in zip(FILES, kinds, strict=True)]
     left_out = too_short = 0
     # Threads, not processes: decoding and resizing release the interpreter lock, and nothing has to be started.
-    items = in_threads(lambda entry: read_item(entry, width, height, slots), entries)
+    items = read_ahead(lambda entry: read_item(entry, width, height, slots), entries)
     for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
         for array, value in zip(arrays, item[:len(FILES)], strict=True):
             array[i] = value

@@ -24,7 +24,7 @@ import submission
 import visualize
 from config import Config
 from culane import CULANE_SIZE
-from dataset import in_threads, lanes_in_slots, read_image
+from dataset import lanes_in_slots, read_ahead, read_image
 from entries import Entries
 from formats import DataError, Entry, Label
 from formats_json import LLAMAS_SIZE
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read_all(entries: Sequence[Entry], slots: int, assumed_px: tuple[int, int] | None) -> Iterable[Seen | str]:
     """What is in each entry, or why it cannot be read; in order, with a progress bar on stderr."""
-    results = in_threads(partial(read, slots=slots, assumed_px=assumed_px), entries)
+    results = read_ahead(partial(read, slots=slots, assumed_px=assumed_px), entries)
     yield from tqdm(results, "Checking", len(entries), unit="img", file=sys.stderr)
 
 

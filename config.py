@@ -90,6 +90,8 @@ class TrainConfig:
 @dataclass(frozen=True)
 class GuardConfig:
     min_diversity: float = setting(0.05, low=0, high=1)
+    min_sensitivity: float = setting(0.1, low=0, high=1)
+    first_steps: int = setting(300, low=0)
     patience: int = setting(3, low=1)
 
 

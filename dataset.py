@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from bezier import fit
 from entries import Entries
@@ -97,8 +97,8 @@ def read_item(entry: Entry, width: int, height: int, slots: int) -> Item:
                 left_out, too_short)
 
 
-def in_threads(read: Callable[[Entry], Any], entries: Iterable[Entry]) -> Iterator[Any]:
-    """read(entry) of all entries, in order and at most a few ahead; decoding an image releases the interpreter lock."""
+def read_ahead(read: Callable[[Entry], Any], entries: Iterable[Entry]) -> Iterator[Any]:
+    """read(entry) of all entries, in order, by threads that are a few ahead; decoding releases the interpreter lock."""
     threads, ahead = os.cpu_count() or 1, deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -126,7 +126,7 @@ class LaneDataset(Dataset):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, LaneTarget]:
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
         if self.pixels is not None:
             images, points, exists = (a[indices] for a in self.pixels.arrays)
         else:
@@ -136,8 +136,14 @@ class LaneDataset(Dataset):
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 
 
-def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers: int, pin: bool) -> DataLoader:
-    """Batches of the data set in the given order; the last one may be smaller.
+def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    """An order cut into batches of at most `size`, as equal as can be: a last one of two would be all noise."""
+    count = -(-len(order) // size)
+    return [order[len(order) * i // count:len(order) * (i + 1) // count] for i in range(count)]
+
+
+def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pin: bool) -> DataLoader:
+    """The images and lanes of each batch in the plan.
 
     workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none.
     """
@@ -145,8 +151,8 @@ def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers:
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
-    return DataLoader(dataset, batch_sampler=BatchSampler(order, batch_size, drop_last=False), collate_fn=_as_is,
-                      num_workers=workers, pin_memory=pin, multiprocessing_context="spawn" if workers else None)
+    return DataLoader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
+                      multiprocessing_context="spawn" if workers else None)
 
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:

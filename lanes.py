@@ -29,6 +29,14 @@ class LaneTarget(NamedTuple):
         return LaneTarget(self.points.to(device, non_blocking=True), self.exists.to(device, non_blocking=True))
 
 
+class RowWise(NamedTuple):
+    """What a network finds row by row, for training to teach: logits of which column, and of whether at all."""
+
+    columns: Tensor  # (B, L, h, K)
+    present: Tensor  # (B, L, h)
+    centres: Tensor  # (K) x of the columns' middles, equally spaced
+
+
 def bottom_x(points: Tensor) -> Tensor:
     """x (...) where curves points (..., P, 2) reach y = 1, along the chord of their near half."""
     middle, near = sample(points, 3)[..., 1:, :].unbind(-2)

@@ -7,6 +7,7 @@ a weight, no term that a prediction without regard to the image brings to zero.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,10 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bezier import sample, x_at_rows
-from lanes import LaneTarget
+from lanes import LaneTarget, RowWise
 
 UNIT = 0.1  # of the image: an error of that size costs 1; in a smaller unit regression drowns the other terms
 SAMPLES = 24  # points at which two curves are compared
+
+
+Shared = Callable[[Tensor], Tensor]
+
+
+def alone(count: Tensor) -> Tensor:
+    """The count itself: what a term divides by where one process has the whole batch."""
+    return count
 
 
 class LossTerms(NamedTuple):
@@ -27,7 +36,7 @@ class LossTerms(NamedTuple):
     regression: Tensor
     existence: Tensor
     curvature: Tensor
-    columns: Tensor  # 0 where no columns were given
+    columns: Tensor  # 0 where no rows were given
 
 
 class LaneLoss:
@@ -45,22 +54,25 @@ class LaneLoss:
         if not any(self.weights.values()):
             raise ValueError("loss: all weights are 0, so there is nothing to learn; set one above 0")
 
-    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, columns: Tensor | None = None) -> LossTerms:
+    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowWise | None = None,
+                 shared: Shared = alone) -> LossTerms:
         """Terms for predicted points (B, L, P, 2) and logits (B, L) against a target of the same shapes.
 
-        columns (B, L, h, K) are the head's column logits, which exist in training only; without them the term is 0.
+        rows is what the head found row by row, which exists in training only; without it the `columns` term is 0.
+        Where several processes have a part of the batch each, `shared` gives the mean of a count over them: the
+        mean of their terms is then the term of the whole batch.
         """
         terms = {
-            "regression": regression_loss(points, target),
-            "existence": existence_loss(logits, target),
-            "curvature": curvature_loss(points, target),
-            "columns": logits.new_zeros(()) if columns is None else columns_loss(columns, target),
+            "regression": regression_loss(points, target, shared),
+            "existence": existence_loss(logits, target, shared),
+            "curvature": curvature_loss(points, target, shared),
+            "columns": logits.new_zeros(()) if rows is None else columns_loss(rows, target, shared),
         }
         total = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name] > 0)
         return LossTerms(total, **terms)
 
 
-def regression_loss(points: Tensor, target: LaneTarget) -> Tensor:
+def regression_loss(points: Tensor, target: LaneTarget, shared: Shared = alone) -> Tensor:
     """Mean distance |dx| + |dy| along the curves of real lanes, in tenths of the image; 0 if none.
 
     The curves are compared, not only their control points: a control point may be far off where the curve
@@ -68,49 +80,53 @@ def regression_loss(points: Tensor, target: LaneTarget) -> Tensor:
     modeling", where the same change is worth 5 F1 on CULane).
     """
     difference = sample(points, SAMPLES) - sample(target.points, SAMPLES)  # (B, L, S, 2)
-    return _mean_over_lanes(difference.abs().sum(-1).mean(-1) / UNIT, target.exists)
+    return _mean_where(difference.abs().sum(-1).mean(-1) / UNIT, target.exists, shared)
 
 
-def existence_loss(logits: Tensor, target: LaneTarget) -> Tensor:
+def existence_loss(logits: Tensor, target: LaneTarget, shared: Shared = alone) -> Tensor:
     """Mean binary cross-entropy over all slots, in nats."""
-    return F.binary_cross_entropy_with_logits(logits, target.exists.to(logits.dtype))
+    entropy = F.binary_cross_entropy_with_logits(logits, target.exists.to(logits.dtype), reduction="none")
+    return _mean_where(entropy, torch.ones_like(target.exists), shared)
 
 
-def curvature_loss(points: Tensor, target: LaneTarget) -> Tensor:
+def curvature_loss(points: Tensor, target: LaneTarget, shared: Shared = alone) -> Tensor:
     """Mean difference of the bends of real lanes, in tenths of the image; 0 if there are none.
 
     The bend at a control point is its second difference P[i-1] - 2 P[i] + P[i+1]. It is compared with the
     label's: a penalty on the bend itself is cheapest for straight lanes, whatever the image shows.
     """
     difference = _second_difference(points) - _second_difference(target.points)  # (B, L, P - 2, 2)
-    return _mean_over_lanes(difference.abs().sum(-1).mean(-1) / UNIT, target.exists)
+    return _mean_where(difference.abs().sum(-1).mean(-1) / UNIT, target.exists, shared)
 
 
-def columns_loss(columns: Tensor, target: LaneTarget) -> Tensor:
-    """Divergence (nats) of the column chosen in each row from the label's, over the rows of real lanes; 0 if none.
+def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> Tensor:
+    """Row by row (nats): divergence of the column chosen from the label's, over the rows of real lanes, plus the
+    cross-entropy of "is there a lane in this row", over all rows.
 
-    columns (B, L, h, K) are logits; the first and last column lie outside the image. It teaches the head where to look
-    long before the mean over all columns comes near the lane (Qin et al. 2020, "Ultra fast structure-aware deep lane
-    detection", choose columns by classification). The label's x falls between
-    two columns, which share its weight, so that their mean is x. The divergence from that (cross-entropy less the
-    entropy of the label) is 0 for a perfect answer.
+    The first teaches the head where to look long before the mean over all columns comes near the lane (Qin et al.
+    2020, "Ultra fast structure-aware deep lane detection", choose columns by classification), the second what a
+    lane looks like where there is one. The label's x falls between two columns, which share its weight, so that
+    their mean is x. The divergence from that (cross-entropy less the entropy of the label) is 0 for a perfect answer.
     """
+    columns, present, centres = found
     rows, count = columns.shape[2:]
     y = (torch.arange(rows, device=columns.device, dtype=torch.float32) + 0.5) / rows
     x, t = x_at_rows(target.points, y)  # (B, L, h)
-    centre = torch.arange(count, device=columns.device, dtype=torch.float32)
-    place = (x * (count - 2) + 0.5).clamp(0, count - 1)
-    wanted = (1 - (place.unsqueeze(-1) - centre).abs()).clamp(min=0)  # (B, L, h, K)
-    divergence = F.kl_div(columns.log_softmax(-1), wanted, reduction="none").sum(-1).clamp(min=0)  # not -1e-9
     on_lane = target.exists.unsqueeze(-1) & (t >= 0) & (t <= 1)
-    return _mean_over_lanes(divergence, on_lane)
+    place = ((x - centres[0]) / (centres[1] - centres[0])).clamp(0, count - 1)
+    number = torch.arange(count, device=columns.device, dtype=torch.float32)
+    wanted = (1 - (place.unsqueeze(-1) - number).abs()).clamp(min=0)  # (B, L, h, K)
+    divergence = F.kl_div(columns.log_softmax(-1), wanted, reduction="none").sum(-1).clamp(min=0)  # not -1e-9
+    entropy = F.binary_cross_entropy_with_logits(present, on_lane.to(present.dtype), reduction="none")
+    return _mean_where(divergence, on_lane, shared) + _mean_where(entropy, torch.ones_like(on_lane), shared)
 
 
 def _second_difference(points: Tensor) -> Tensor:
     return points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]
 
 
-def _mean_over_lanes(values: Tensor, exists: Tensor) -> Tensor:
-    """Mean of values (B, L, ...) where exists (B, L, ...); 0 with a gradient of 0 where nothing exists."""
-    mask = exists.to(values.dtype)
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+def _mean_where(values: Tensor, there: Tensor, shared: Shared) -> Tensor:
+    """Mean of values (B, L, ...) where there (B, L, ...); 0 with a gradient of 0 where nothing is."""
+    mask = there.to(values.dtype)
+    count = shared(mask.sum())
+    return (values * mask).sum() / torch.where(count > 0, count, 1)

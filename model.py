@@ -1,7 +1,7 @@
 """The lane-regression network: an RGB image in, a curve and a logit for each lane slot out.
 
 Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8,
-K = w + 2 columns, S samples, 2 = (x, y) in [0, 1].
+K = 2 (w + 2) columns, S samples, 2 = (x, y) in [0, 1].
 
 The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
 a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
@@ -17,8 +17,10 @@ import torchvision
 from torch import Tensor, nn
 
 from bezier import canonical, fit_matrix
+from lanes import RowWise
 
 STRIDE = 8  # of the map in which columns are chosen
+FINER = 2  # columns a cell of that map
 SAMPLES = 24  # rows along a curve from which its control points are fitted
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
 
@@ -45,8 +47,8 @@ class LaneNet(nn.Module):
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
-    def forward(self, images: Tensor, with_columns: bool = False) -> LanePrediction | tuple[LanePrediction, Tensor]:
-        """A LanePrediction; with_columns adds the column logits (B, L, h, K) that training also teaches."""
+    def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowWise]:
+        """A LanePrediction; with_rows adds what training also teaches."""
         x = torch.addcmul(self.offset, images.float(), self.scale)  # (B, 3, H, W)
         x = x.contiguous(memory_format=torch.channels_last)
         maps = []
@@ -55,43 +57,46 @@ class LaneNet(nn.Module):
             maps.append(x)  # strides 8, 16, 32
         features = self.neck(maps)  # (B, C, h, w)
         context = maps[-1].mean((2, 3))  # (B, C')
-        prediction, columns = self.head(features, context)
-        return (prediction, columns) if with_columns else prediction
+        prediction, rows = self.head(features, context)
+        return (prediction, rows) if with_rows else prediction
 
 
 class LaneHead(nn.Module):
-    """Features (B, C, h, w) and context (B, C') to a LanePrediction and column logits (B, L, h, K)."""
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row."""
 
     def __init__(self, channels: int, context: int, slots: int):
         super().__init__()
         self.modulation = nn.Linear(context, 2 * channels)
         self.mix = ConvNormAct(channels, channels, kernel=3)
-        self.columns = nn.Conv2d(channels, slots, 3, bias=False)  # a softmax does not see a bias
+        self.columns = nn.Conv2d(channels, slots * FINER, 3, bias=False)  # a softmax does not see a bias
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.context_embedding = nn.Linear(context, channels)
         self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
             nn.Conv1d(channels + 1, channels, 9, padding=4), nn.SiLU()
         )
-        self.ends = nn.Conv1d(channels, 3, 9, padding=4)  # where the lane begins, ends, and what speaks for it
+        self.ends = nn.Conv1d(channels, 4, 9, padding=4)  # where it begins, ends, what speaks for it, is it there
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
         )
 
-    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, Tensor]:
+    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, RowWise]:
         scale, offset = self.modulation(context)[:, :, None, None].chunk(2, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
-        # One column more on each side, so that a lane at the very edge is still between two columns.
-        columns = self.columns(F.pad(features, (2, 2, 1, 1))).float()  # (B, L, h, K)
+        # One cell more on each side, so that a lane at the very edge is still between two columns.
+        columns = self.columns(F.pad(features, (2, 2, 1, 1))).float()  # (B, L * 2, h, w + 2)
+        columns = columns.unflatten(1, (-1, FINER)).permute(0, 1, 3, 4, 2).flatten(3)  # (B, L, h, K)
+        centres = column_centres(columns.shape[-1], columns.device)  # (K)
         where = columns.softmax(-1)
-        x = where @ column_centres(columns.shape[-1], columns.device)  # (B, L, h)
+        x = where @ centres  # (B, L, h)
 
         # What the network sees along each lane decides whether it is there and where it begins and ends.
-        inner = where[..., 1:-1].to(features.dtype)  # (B, L, h, w)
+        inner = where.unflatten(-1, (-1, FINER)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
         seen = torch.einsum("blhw,bchw->blch", inner, features)  # (B, L, C, h)
         seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
         seen = torch.cat((seen, x.unsqueeze(2).to(seen.dtype) * 2 - 1), dim=2)  # (B, L, C + 1, h)
         along = self.along(seen.flatten(0, 1))  # (B * L, C, h)
-        top, bottom, matters = self.ends(along).float().softmax(-1).unflatten(0, x.shape[:2]).unbind(2)  # (B, L, h)
+        *ends, present = self.ends(along).float().unflatten(0, x.shape[:2]).unbind(2)  # (B, L, h)
+        top, bottom, matters = (logits.softmax(-1) for logits in ends)
         evidence = torch.einsum("blch,blh->blc", along.unflatten(0, x.shape[:2]), matters.to(along.dtype))
         logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
         rows = x.shape[2]
@@ -108,12 +113,13 @@ class LaneHead(nn.Module):
         hat = (1 - (at.unsqueeze(-1) - index).abs()).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat @ x.unsqueeze(-1)).squeeze(-1)  # (B, L, S)
         points = canonical(sampled @ fit_matrix(SAMPLES, x.device).T, y_far, y_near)  # (B, L, P, 2)
-        return LanePrediction(points, logits), columns
+        return LanePrediction(points, logits), RowWise(columns, present, centres)
 
 
 def column_centres(columns: int, device: torch.device) -> Tensor:
-    """x (K) of the middle of each column; the first and the last lie just outside the image."""
-    return (torch.arange(columns, device=device, dtype=torch.float32) - 0.5) / (columns - 2)
+    """x (K) of the middle of each column; those of the first and the last cell lie outside the image."""
+    inside = columns - 2 * FINER
+    return (torch.arange(columns, device=device, dtype=torch.float32) + 0.5 - FINER) / inside
 
 
 class Neck(nn.Module):
@@ -182,8 +188,8 @@ def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[i
 
 
 def _compact() -> tuple[nn.ModuleList, list[int]]:
-    """ResNet's plan at a sixteenth of ResNet-18's cost: one wide-stepping stem, two blocks a stage."""
-    stem = nn.Sequential(ConvNormAct(3, 32, 7, stride=4), Residual(32, 32))
+    """ResNet's plan at a sixteenth of ResNet-18's cost: two blocks a stage. Thin lines need the stem's small steps."""
+    stem = nn.Sequential(ConvNormAct(3, 16, 3, stride=2), ConvNormAct(16, 32, 3, stride=2), Residual(32, 32))
     stages = nn.ModuleList([
         nn.Sequential(stem, Residual(32, 64, stride=2), Residual(64, 64)),
         nn.Sequential(Residual(64, 128, stride=2), Residual(128, 128)),

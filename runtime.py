@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import ctypes
 import dataclasses
+import math
 import os
 import random
 import re
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import distributed
 from config import Config, ConfigError, config_from_dict, load_config, to_dict
 from model import LaneNet
 
@@ -63,9 +65,14 @@ def run(main: Callable[[], int | None]) -> None:
         print("error: the device has no memory left; lower train.batch_size or the model's size", file=sys.stderr)
         status = 1
     except (ValueError, OSError) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error{_who()}: {_one_line(error)}", file=sys.stderr)
         status = 1
     sys.exit(status)
+
+
+def _who() -> str:
+    """Which of several processes that torchrun started this is; empty for a single one."""
+    return f" in process {os.environ['RANK']}" if os.environ.get("WORLD_SIZE", "1") != "1" else ""
 
 
 def _one_line(error: ValueError | OSError) -> str:
@@ -173,8 +180,12 @@ def build_model(config: Config, load_pretrained: bool = True) -> LaneNet:
 def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
     """Write a checkpoint atomically: an interrupted or failed write leaves the earlier file as it was.
 
+    Of several processes rank 0 alone writes.
+
     contents are plain values, tensors and state dicts. Raises CheckpointError where it cannot be written.
     """
+    if distributed.rank() > 0:
+        return
     payload = {"format": FORMAT, "version": VERSION, "config": to_dict(config), **contents}
     temporary = None
     try:
@@ -259,6 +270,13 @@ def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config,
     model = build_model(config, load_pretrained=False)
     load_weights(model, payload.get("model"), path)
     return model.to(device).eval(), config, payload
+
+
+def steps_of(payload: dict[str, Any]) -> float:
+    """After how many steps of training a checkpoint was written; infinite where it does not say."""
+    scores = payload.get("scores")
+    steps = scores.get("steps") if isinstance(scores, dict) else None
+    return steps if isinstance(steps, int) else math.inf
 
 
 def with_model(settings: Config, trained: Config) -> Config:

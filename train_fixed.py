@@ -16,19 +16,25 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import distributed
+import guard
 import runtime
 import sources
-from augment import augment
+import validation
+from augment import Views, augment, random_views
 from config import Config, ConfigError
-from dataset import LaneDataset, epoch_order, loader
-from evaluate_fixed import Reference, predict, reference, score
-from guard import COLLAPSING, Verdict, verdict
+from dataset import LaneDataset, batches, epoch_order, loader
+from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet
+from validation import Network, Reference
 
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
+TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
+TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: under 1 % of an epoch
+TRAIN_SAMPLE_MOST = 2000  # and no more than these, since their labels stay in memory
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 
@@ -45,62 +51,76 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.words:
         raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
     config = runtime.load_settings(options, overrides)
+    with distributed.joined(runtime.pick_device(config.train.device)) as device:
+        words = [*(["--config", options.config] if options.config else []), *overrides]
+        return train(config, device, options.resume, words)
 
+
+def train(config: Config, device: torch.device, resume: bool, words: list[str]) -> int:
+    """Train as configured on this device; words are what the command line set. Returns the exit status."""
     runtime.keep_freed_memory()
     runtime.seed_everything(config.train.seed)
-    device = runtime.pick_device(config.train.device)
     dtype = runtime.precision(config.train.precision, device)
     loss = LaneLoss(**vars(config.loss))
     folder = writable_folder(config.train.checkpoint_dir)
-    resumed = load_last(folder / "last.pth", config) if options.resume else None
+    resumed = load_last(folder / "last.pth", config) if resume else None
 
-    found = sources.find(config)
-    if not found.val:
-        raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
-    train_set = sources.open_dataset(found.all_train(), config)
-    val_set = sources.open_dataset(found.val, config)
-    truth = reference(val_set)
+    with distributed.one_first():
+        found = sources.find(config)
+        if not found.val:
+            raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
+        train_set = sources.open_dataset(found.all_train(), config)
+        val_set = sources.open_dataset(found.val, config)
+    truth = validation.reference(val_set)
+    sample = validation.evenly(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
+    known = validation.reference(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
-    model = runtime.build_model(config, load_pretrained=fresh).to(device, memory_format=torch.channels_last)
+    model = runtime.build_model(config, load_pretrained=fresh)
     if config.train.init_from and not resumed:
         start = runtime.load_checkpoint(config.train.init_from, "started from")
         runtime.load_weights(model, start["model"], config.train.init_from)
+    model = distributed.with_shared_statistics(model, device).to(device, memory_format=torch.channels_last)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
+    network = Network(learner.average.module, device, dtype)
     data = fingerprint(train_set)
     progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=data)
     if progress.data != data:
         raise TrainingError("the training images are not those of the interrupted run; restore them, or start anew")
+    distributed.meet()  # all have read what the next lines move
     if not resumed:
         put_aside(folder)
         save(folder / "last.pth", config, learner, progress)  # so that --resume finds this run from its first step
     print(opening_line(model, train_set, val_set, device, dtype), flush=True)
 
+    stepped = distributed.shared(learner.model, device)
     with runtime.Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
-            epoch, done, began = progress.epoch, progress.step, time.perf_counter()
+            epoch, began = progress.epoch, time.perf_counter()
             order = epoch_order([len(part) for part in found.train], config.data.weights, config.train.seed, epoch)
-            progress = train_epoch(learner, train_set, order, loss, config, device, dtype, progress, interrupt)
+            plan = batches(order, config.train.batch_size)
+            to_do = sum(map(len, plan[progress.step:]))
+            progress = train_epoch(learner, stepped, train_set, plan, loss, config, network, progress, interrupt)
             if interrupt.signal:
                 save(folder / "last.pth", config, learner,
                      progress._replace(seconds=progress.seconds + time.perf_counter() - began))
-                words = [*(["--config", options.config] if options.config else []), *overrides, "--resume"]
-                print(f"interrupted in epoch {epoch} after step {progress.step}; continue with: "
-                      f"python train_fixed.py {shlex.join(words)}", file=sys.stderr)
+                if distributed.rank() == 0:
+                    print(f"interrupted in epoch {epoch} after step {progress.step}; continue with: "
+                          f"python train_fixed.py {shlex.join([*words, '--resume'])}", file=sys.stderr)
+                distributed.meet()  # whoever ends early has the others ended, in the middle of their saving
                 return interrupt.status
 
             trained = LossTerms(*(progress.sums / len(order)).tolist())
-            record, judged = validate(learner.average.module, val_set, truth, loss, config, device, dtype)
+            record, judged = validate(network, val_set, truth, train_set, known, loss, config, epoch * steps)
             seconds = time.perf_counter() - began
-            rate = (len(order) - done * config.train.batch_size) / seconds
-            record = {"epoch": epoch, "train_loss": trained.total, **{n: getattr(trained, n) for n in loss.weights},
-                      **record, "verdict": judged.state, "images_per_second": rate,
-                      "seconds": progress.seconds + seconds}
+            record = {"epoch": epoch, "steps": epoch * steps, "train_loss": trained.total,
+                      **{name: getattr(trained, name) for name in loss.weights}, **record, "verdict": judged.state,
+                      "images_per_second": to_do / seconds, "seconds": progress.seconds + seconds}
             collapsed = progress.collapsed_epochs + 1 if judged.state == COLLAPSING else 0
             # The community's F1 gives 67 % to a model that finds nothing (no false positive): accuracy does not.
             rank = (min(record["f1"], record["accuracy"]), -record["error_px"], record["f1"])
-            is_best = rank > progress.best and judged.state != COLLAPSING
+            is_best = rank > progress.best and judged.looks
             progress = Progress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
                                 seconds=record["seconds"], data=progress.data)
             if is_best:
@@ -119,27 +139,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train_epoch(learner: Learner, dataset: LaneDataset, order: Sequence[int], loss: LaneLoss, config: Config,
-                device: torch.device, dtype: torch.dtype, progress: Progress, interrupt: runtime.Interrupt
-                ) -> Progress:
+def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan: list[Sequence[int]], loss: LaneLoss,
+                config: Config, network: Network, progress: Progress, interrupt: runtime.Interrupt) -> Progress:
     """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
 
-    The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one.
+    The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one, and
+    several processes see what one would. Each takes its share of every batch of the plan.
     """
-    size, step = config.train.batch_size, progress.step
+    device, step = network.device, progress.step
     sums = torch.zeros(len(LossTerms._fields), device=device) if progress.sums is None else progress.sums.to(device)
+    seen = sum(map(len, plan[:step]))
     generator = torch.Generator()
     learner.model.train()
-    batches = loader(dataset, order[step * size:], size, config.data.workers, device.type == "cuda")
-    bar = tqdm(batches, f"Epoch {progress.epoch}/{config.train.epochs}", file=sys.stderr, leave=False,
-               disable=None, unit="step")
+    shares = loader(dataset, [distributed.share(batch) for batch in plan[step:]], config.data.workers,
+                    device.type == "cuda")
+    bar = tqdm(shares, f"Epoch {progress.epoch}/{config.train.epochs}", file=sys.stderr, leave=False,
+               disable=distributed.silent(), unit="step")
     for images, target in bar:
+        size = len(plan[step])
         generator.manual_seed(step_seed(config.train.seed, progress.epoch, step))
+        views = random_views(size, config.augment, dataset.width / dataset.height, generator)
         images, target = images.to(device, non_blocking=True), target.to(device)
-        images, target = augment(images, target, config.augment, generator)
-        with runtime.autocast(device, dtype):
-            (points, logits), columns = learner.model(images, with_columns=True)
-        terms = loss(points, logits, nearer_count(points, logits, target), columns)
+        images, target = augment(images, target, Views(*map(distributed.share, views)))
+        with runtime.autocast(device, network.dtype):
+            (points, logits), rows = stepped(images, with_rows=True)
+        terms = loss(points, logits, nearer_count(points, logits, target), rows, distributed.mean)
 
         learner.optimiser.zero_grad(set_to_none=True)
         learner.scaler.scale(terms.total).backward()
@@ -150,15 +174,16 @@ def train_epoch(learner: Learner, dataset: LaneDataset, order: Sequence[int], lo
         learner.schedule.step()
         learner.average.update_parameters(learner.model)
 
-        sums += torch.stack(terms).detach() * len(images)
-        step += 1
-        if step % CHECK_EVERY == 0 or step * size >= len(order) or interrupt.signal:
+        sums += torch.stack(terms).detach() * size
+        step, seen = step + 1, seen + size
+        interrupt.signal = distributed.largest(interrupt.signal)
+        if step % CHECK_EVERY == 0 or step == len(plan) or interrupt.signal:
             refuse_impossible(terms, progress.epoch, step)
-            refuse_impossible(LossTerms(*(sums / (step * size))), progress.epoch, step)  # nor any step before
+            refuse_impossible(LossTerms(*(sums / seen)), progress.epoch, step)  # nor any step before
             bar.set_postfix(loss=f"{terms.total.item():.3f}")
         if interrupt.signal:
             break
-    return progress._replace(step=step, sums=sums)
+    return progress._replace(step=step, sums=distributed.mean(sums))
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -176,13 +201,26 @@ def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
                         "labels (python dataset.py --check ROOT) and lower train.learning_rate")
 
 
-def validate(model: LaneNet, dataset: LaneDataset, truth: Reference, loss: LaneLoss, config: Config,
-             device: torch.device, dtype: torch.dtype) -> tuple[dict[str, float], Verdict]:
-    """Scores on the validation images, and what the guard says of them."""
-    prediction = predict(model, dataset, config.inference.batch_size, config.data.workers, device, dtype)
-    scores = score(prediction, truth, loss, config.inference.threshold, config.inference.end_tolerance)
-    return scores, verdict(scores["diversity"], scores["error_px"], scores["constant_error_px"],
-                           config.guard.min_diversity)
+def validate(network: Network, val_set: LaneDataset, truth: Reference, train_set: LaneDataset, known: Reference,
+             loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Verdict]:
+    """Scores on the validation images, and what the guard says of them and of some training images (known)."""
+    prediction = validation.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
+    seen = validation.signs(network, val_set, truth, prediction)
+    trained = training_signs(network, train_set, known, config)
+    judged = guard.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
+                           beginning=steps < config.guard.first_steps)
+    answer = validation.answer_of(prediction, truth, "tusimple", config.inference.threshold,
+                                  config.inference.end_tolerance)
+    record = validation.figures(prediction, truth, loss, config.inference.threshold)
+    record |= validation.benchmark_scores(answer, [])[0]
+    record |= seen._asdict() | {f"train_{name}": getattr(trained, name) for name in TRAINED_SIGNS}
+    return record, judged
+
+
+def training_signs(network: Network, train_set: LaneDataset, known: Reference, config: Config) -> guard.Signs:
+    """The guard's signs on a few training images, as they are."""
+    prediction = validation.predict(network, train_set, known.order, config.inference.batch_size, config.data.workers)
+    return validation.label_signs(known, prediction)
 
 
 def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, device: torch.device,
@@ -230,7 +268,7 @@ def writable_folder(name: str) -> Path:
 def put_aside(folder: Path) -> None:
     """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
     files = [folder / name for name in ("best_model.pth", "last.pth", "log.jsonl") if (folder / name).is_file()]
-    if not files:
+    if not files or distributed.rank() > 0:
         return
     number = next(n for n in itertools.count(1) if not (folder / f"earlier-{n}").exists())
     aside = folder / f"earlier-{number}"
@@ -250,6 +288,8 @@ def fingerprint(dataset: LaneDataset) -> str:
 
 def write_log(path: Path, record: dict[str, Any]) -> None:
     """Append a record as one JSON line, after those of the epochs before it; the first epoch begins a new file."""
+    if distributed.rank() > 0:
+        return
     kept = []
     if record["epoch"] > 1 and path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()

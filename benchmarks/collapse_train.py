@@ -14,17 +14,18 @@ from old_way import WEIGHED, PooledNet, UncertaintyLoss, as_listed, best_total, 
 from torch import Tensor, nn
 
 import formats
+import guard
 import metrics
 import runtime
 import synthetic
 from cache import open_cache
 from config import GuardConfig
 from dataset import LaneDataset, epoch_order
-from evaluate_fixed import Reference, answer_of, benchmark_scores, reference
-from guard import verdict
+from guard import Signs, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
 from losses_fixed import LaneLoss
 from model import LaneNet, LanePrediction
+from validation import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
 
 SLOTS = 6
 THRESHOLD, END_TOLERANCE = 0.5, 0.007  # as config.yaml's inference section
@@ -109,10 +110,10 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
             chosen = order[i:i + options.batch_size]
             images = torch.from_numpy(train_set.pixels.images[chosen]).permute(0, 3, 1, 2)
             target = LaneTarget(labels.points[chosen], labels.exists[chosen])
-            (points, logits), columns = model(images, with_columns=True)
+            (points, logits), rows = model(images, with_rows=True)
             if variant.slots == "ours":
                 target = nearer_count(points, logits, target)
-            terms = loss(points, logits, target, columns)
+            terms = loss(points, logits, target, rows)
             for group in optimiser.param_groups:  # a short warm-up and a cosine
                 group["lr"] = group["rate"] * min(1, 20 * (step + 1) / steps) * (
                     1 + math.cos(math.pi * step / steps)) / 2
@@ -124,7 +125,8 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
             step += 1
         prediction = predict(model, val_set)
         trained = dict(zip(terms._fields, (sums / len(order)).tolist(), strict=True))
-        history.append({"epoch": epoch, **trained, **judged(prediction, truth, loss, variant)})
+        history.append({"epoch": epoch, **trained,
+                        **judged(prediction, truth, loss, variant, follows(model, val_set))})
     keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), THRESHOLD)
     found = [prediction.points[i][keep[i]].numpy() for i in eight(len(val_set))]
     return Run(variant, history, found, time.perf_counter() - began)
@@ -139,8 +141,19 @@ def predict(model: LaneNet, dataset: LaneDataset) -> LanePrediction:
     return LanePrediction(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant
-           ) -> dict[str, Any]:
+@torch.inference_mode()
+def follows(model: LaneNet, dataset: LaneDataset) -> float:
+    """The guard's sensitivity on a few images."""
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        points, logits = model(images)
+        return points, logits.sigmoid()
+
+    images, _ = dataset.__getitems__(evenly(range(len(dataset)), PROBES))
+    return guard.sensitivity(run(images), run(guard.moved(images)), dataset.width)
+
+
+def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant,
+           sensitive: float) -> dict[str, Any]:
     """The validation half of an epoch's record."""
     points, logits = prediction.points.clone().requires_grad_(), prediction.logits.clone()
     target = nearer_count(points, logits, truth.target) if variant.slots == "ours" else truth.target
@@ -161,8 +174,9 @@ def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | Uncert
         "constant_error_px": metrics.mean_x_error(constant, fixed, there),
         "diversity": metrics.diversity(prediction.points.numpy(), own, exists),
     } | tusimple(prediction, truth)
-    state = verdict(record["diversity"], record["error_px"], record["constant_error_px"], GuardConfig().min_diversity)
-    return record | {"verdict": state.state}
+    seen = Signs(sensitive, record["diversity"], record["error_px"], record["constant_error_px"])
+    state = verdict(seen, GuardConfig().min_diversity, GuardConfig().min_sensitivity)
+    return record | {"sensitivity": sensitive, "verdict": state.state}
 
 
 def tusimple(prediction: LanePrediction, truth: Reference) -> dict[str, float]:

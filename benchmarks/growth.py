@@ -37,12 +37,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import formats
 from config import Config, DataConfig
-from dataset import epoch_order, loader
-from evaluate_fixed import reference, score
+from dataset import batches, epoch_order, loader
 from losses_fixed import LaneLoss
 from model import LanePrediction
 from sources import open_dataset
 from train_fixed import fingerprint
+from validation import answer_of, benchmark_scores, figures, reference
 
 LINKS = 1000  # images that share a file; file systems allow some ten thousands
 BATCH, BATCHES = 16, 30
@@ -181,7 +181,9 @@ def traced(root: Path) -> dict[str, float]:
     truth = reference(few)
     labels = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.reset_peak()
-    score(LanePrediction(truth.target.points, truth.target.exists * 10.0 - 5.0), truth, LaneLoss(), 0.5, 0.007)
+    prediction = LanePrediction(truth.target.points, truth.target.exists * 10.0 - 5.0)
+    benchmark_scores(answer_of(prediction, truth, "tusimple", 0.5, 0.007), val)
+    figures(prediction, truth, LaneLoss(), 0.5)
     scoring = tracemalloc.get_traced_memory()[1] - before
     return {
         "index, bytes an image": listed / count,
@@ -217,8 +219,8 @@ class Stopwatch:
 def batch_ms(dataset, order: Sequence[int]) -> float:
     """Mean milliseconds of a batch that this process reads."""
     watch = Stopwatch()
-    batches = sum(1 for _ in loader(dataset, order, BATCH, 0, False))
-    return 1e3 * watch.lap() / batches
+    count = sum(1 for _ in loader(dataset, batches(order, BATCH), 0, False))
+    return 1e3 * watch.lap() / count
 
 
 def resident() -> float:

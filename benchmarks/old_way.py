@@ -8,7 +8,7 @@ For benchmarks/collapse.py alone: nothing that trains a model for use imports th
 import torch
 from torch import Tensor, nn
 
-from lanes import LaneTarget
+from lanes import LaneTarget, RowWise
 from losses_fixed import LossTerms, existence_loss
 from model import LaneNet, LanePrediction
 
@@ -27,8 +27,8 @@ class UncertaintyLoss(nn.Module):
         self.counted = torch.tensor([1.0, 1.0, float(curvature)])
         self.log_vars = nn.Parameter(torch.zeros(len(WEIGHED)), requires_grad=learned)
 
-    def forward(self, points: Tensor, logits: Tensor, target: LaneTarget, columns: Tensor | None = None) -> LossTerms:
-        """Terms as LaneLoss gives them, for points (B, L, P, 2) and logits (B, L); columns are not looked at."""
+    def forward(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowWise | None = None) -> LossTerms:
+        """Terms as LaneLoss gives them, for points (B, L, P, 2) and logits (B, L); rows are not looked at."""
         terms = torch.stack((control_point_loss(points, target), existence_loss(logits, target),
                              bend_loss(points, target)))
         total = 0.5 * (self.counted * (torch.exp(-self.log_vars) * terms + self.log_vars)).sum()
@@ -75,14 +75,14 @@ class PooledNet(LaneNet):
         del self.neck, self.head
         self.answer = nn.Sequential(nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, slots * 13))
 
-    def forward(self, images: Tensor, with_columns: bool = False) -> LanePrediction | tuple[LanePrediction, None]:
+    def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, None]:
         """A LanePrediction from images (B, 3, H, W); its control points are free, each a sigmoid."""
         x = torch.addcmul(self.offset, images.float(), self.scale).contiguous(memory_format=torch.channels_last)
         for stage in self.trunk:
             x = stage(x)
         answer = self.answer(x.mean((2, 3))).unflatten(1, (self.slots, 13))  # (B, L, 6 x 2 + 1)
         prediction = LanePrediction(answer[..., :12].sigmoid().unflatten(2, (6, 2)), answer[..., 12])
-        return (prediction, None) if with_columns else prediction
+        return (prediction, None) if with_rows else prediction
 
 
 def as_listed(target: LaneTarget, generator: torch.Generator | None = None) -> LaneTarget:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from augment import augment, random_affine, random_colour, warp_lanes
+from augment import augment, random_affine, random_colour, random_views, warp_lanes
 from bezier import canonical, x_at_rows
 from config import AugmentConfig
 from lanes import LaneTarget, to_slots
@@ -20,6 +20,12 @@ ROAD = [  # control x of three lanes from row 0.35 to row 0.95
     [0.52, 0.53, 0.55, 0.55, 0.60, 0.66],
     [0.58, 0.66, 0.72, 0.80, 0.86, 0.88],
 ]
+
+
+def seen(images, target, settings, seed):
+    """The images and lanes in the random views of a seed."""
+    views = random_views(len(images), settings, WIDTH / HEIGHT, torch.Generator().manual_seed(seed))
+    return augment(images, target, views)
 
 
 def road(count):
@@ -72,7 +78,7 @@ def test_the_lines_of_a_view_are_under_its_labels(option):
     if option == "all":
         settings = dataclasses.replace(settings, brightness=0, contrast=0, colour=0)
     images, target = road(24)
-    views, moved = augment(images, target, settings, torch.Generator().manual_seed(5))
+    views, moved = seen(images, target, settings, 5)
     assert not torch.equal(views, images.float())
     errors = [line_errors_px(view[0], LaneTarget(*one)) for view, *one in zip(views, *moved, strict=True)]
     assert sum(len(e) > 100 for e in errors) >= 20
@@ -96,7 +102,7 @@ def test_lanes_keep_their_visible_ends():
     settings = dataclasses.replace(NOTHING, shift=0.1, scale=0.2)
     matrix = random_affine(24, settings, WIDTH / HEIGHT, torch.Generator().manual_seed(2))
     moved = warp_lanes(target, matrix)
-    views, _ = augment(images, target, settings, torch.Generator().manual_seed(2))
+    views, _ = seen(images, target, settings, 2)
     for view, points, exists in zip(views, *moved, strict=True):
         bright = (view[0] > 128).any(1).nonzero()[:, 0]
         near_px = points[exists][:, -1, 1].max() * HEIGHT
@@ -107,14 +113,14 @@ def test_lanes_keep_their_visible_ends():
 
 def test_no_settings_change_nothing():
     images, target = road(3)
-    views, moved = augment(images, target, NOTHING, torch.Generator().manual_seed(0))
+    views, moved = seen(images, target, NOTHING, 0)
     torch.testing.assert_close(views, images.float(), atol=0.02, rtol=0)
     same(moved, target, atol=1e-4)
 
 
 def test_a_flip_mirrors_image_lanes_and_slots():
     images, target = road(2)
-    views, moved = augment(images, target, dataclasses.replace(NOTHING, flip=1.0), torch.Generator().manual_seed(0))
+    views, moved = seen(images, target, dataclasses.replace(NOTHING, flip=1.0), 0)
     torch.testing.assert_close(views, images.flip(3).float(), atol=0.02, rtol=0)
     mirrored = torch.stack((1 - target.points[..., 0], target.points[..., 1]), dim=-1)
     mirrored = (mirrored * target.exists[..., None, None]).flip(1)
@@ -132,7 +138,7 @@ def test_colours_change_the_image_and_no_label(option):
     images, target = road(6)
     images = images // 2 + 64
     settings = dataclasses.replace(NOTHING, **{option: COLOUR[option]})
-    views, moved = augment(images, target, settings, torch.Generator().manual_seed(3))
+    views, moved = seen(images, target, settings, 3)
     same(moved, target, atol=1e-4)
     difference = (views - images).abs().amax((1, 2, 3))
     assert (difference > 1).sum() >= 5
@@ -162,21 +168,21 @@ def test_geometry_stays_within_its_settings():
 
 def test_the_same_seed_gives_the_same_views():
     images, target = road(4)
-    a, b, c = (augment(images, target, ALL, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    a, b, c = (seen(images, target, ALL, s) for s in (1, 1, 2))
     assert torch.equal(a[0], b[0]) and torch.equal(a[1].points, b[1].points)
     assert not torch.equal(a[0], c[0])
 
 
 def test_images_of_a_batch_have_views_of_their_own():
     images, target = road(4)
-    views, _ = augment(images, target, ALL, torch.Generator().manual_seed(1))
+    views, _ = seen(images, target, ALL, 1)
     assert all(not torch.equal(views[0], views[i]) for i in (1, 2, 3))
 
 
 def test_arguments_are_left_as_they_were():
     images, target = road(2)
     copies = [v.clone() for v in (images, *target)]
-    augment(images, target, ALL, torch.Generator().manual_seed(1))
+    seen(images, target, ALL, 1)
     assert all(torch.equal(a, b) for a, b in zip((images, *target), copies, strict=True))
 
 
@@ -204,6 +210,6 @@ def test_a_lane_that_comes_to_the_other_side_of_the_camera_changes_its_slot():
 def test_a_batch_without_lanes_stays_without():
     images, target = road(2)
     empty = LaneTarget(torch.zeros_like(target.points), torch.zeros_like(target.exists))
-    views, moved = augment(images, empty, ALL, torch.Generator().manual_seed(1))
+    views, moved = seen(images, empty, ALL, 1)
     assert views.isfinite().all()
     assert not moved.exists.any() and not moved.points.any()

@@ -113,8 +113,8 @@ def test_the_pooled_head_answers_in_the_same_form_and_does_not_know_where():
     model = old_way.PooledNet().eval()
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     with torch.no_grad():
-        prediction, columns = model(images, with_columns=True)
-        assert columns is None
+        prediction, rows = model(images, with_rows=True)
+        assert rows is None
         assert prediction.points.shape == (2, 6, 6, 2) and prediction.logits.shape == (2, 6)
         assert (prediction.points > 0).all() and (prediction.points < 1).all()
         model.trunk = torch.nn.ModuleList([torch.nn.Conv2d(3, 192, 1)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import formats
-from dataset import LaneDataset, epoch_order, inside_image, lanes_in_slots, loader, preprocess, read_image
+from dataset import LaneDataset, batches, epoch_order, inside_image, lanes_in_slots, loader, preprocess, read_image
 from formats import DataError, Label
 
 
@@ -106,13 +106,24 @@ def test_nothing_is_left_of_a_polyline_outside(points):
     assert inside_image(np.float32(points).reshape(-1, 2)).shape == (0, 2)
 
 
-def test_batches_come_in_the_order_asked_for_and_the_last_may_be_smaller(folder):
+def test_batches_come_as_planned(folder):
     dataset = LaneDataset(formats.entries(folder), 32, 32, 6)
-    order = [6, 0, 3, 3, 1]
-    batches = list(loader(dataset, order, 2, 0, False))
-    assert [images.shape for images, _ in batches] == [(2, 3, 32, 32), (2, 3, 32, 32), (1, 3, 32, 32)]
-    assert [int(v) for images, _ in batches for v in images[:, 0, 0, 0]] == [10 * (i + 1) for i in order]
-    assert all(images.dtype == torch.uint8 and target.exists.shape == (len(images), 6) for images, target in batches)
+    plan = [[6], [0, 3], [3, 1]]
+    found = list(loader(dataset, plan, 0, False))
+    assert [images.shape for images, _ in found] == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]
+    assert [int(v) for images, _ in found for v in images[:, 0, 0, 0]] == [10 * (i + 1) for part in plan for i in part]
+    assert all(images.dtype == torch.uint8 and target.exists.shape == (len(images), 6) for images, target in found)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (3000, 16), (138, 16), (5, 2), (7, 1)])
+def test_an_epoch_is_cut_into_as_few_batches_as_can_be_of_nearly_one_size(count, size):
+    order = list(range(count, 0, -1))
+    plan = batches(order, size)
+    assert [i for batch in plan for i in batch] == order
+    assert len(plan) == -(-count // size)
+    lengths = [len(batch) for batch in plan]
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
 
 
 def test_an_epoch_shows_every_image_once_in_another_order():

@@ -13,7 +13,7 @@ from test_formats import culane, curvelanes, llamas, tusimple, write_image
 
 import entries as entries_module
 import formats
-from dataset import LaneDataset, epoch_order, in_threads, loader
+from dataset import LaneDataset, batches, epoch_order, loader, read_ahead
 from entries import Entries, joined
 from formats import Entry
 
@@ -208,9 +208,9 @@ def test_worker_processes_read_from_an_index(tmp_path):
         write_image(tmp_path / f"{i}.png", 64, 36)
         (tmp_path / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n" * (i > 0))
     dataset = LaneDataset(formats.entries(tmp_path), 32, 32, 6)
-    batches = list(loader(dataset, epoch_order([3], [], 0, 1), 2, 1, False))
-    assert [len(images) for images, _ in batches] == [2, 1]
-    assert sum(target.exists.any(1).sum().item() for _, target in batches) == 2
+    read = list(loader(dataset, batches(epoch_order([3], [], 0, 1), 2), 1, False))
+    assert sorted(len(images) for images, _ in read) == [1, 2]
+    assert sum(target.exists.any(1).sum().item() for _, target in read) == 2
 
 
 def test_threads_read_in_order_and_only_a_few_ahead():
@@ -222,7 +222,7 @@ def test_threads_read_in_order_and_only_a_few_ahead():
         time.sleep(0.001 * (i % 3))
         return i
 
-    for done, i in enumerate(in_threads(read, range(400))):
+    for done, i in enumerate(read_ahead(read, range(400))):
         assert i == done
         most.append(len(begun) - done)
     assert max(most) < 200, "results would pile up where reading is faster than what takes them"
@@ -238,5 +238,5 @@ def test_threads_stop_at_the_first_that_cannot_be_read():
         return i
 
     with pytest.raises(formats.DataError, match="5: broken"):
-        list(in_threads(read, range(10_000)))
+        list(read_ahead(read, range(10_000)))
     assert len(begun) < 1000

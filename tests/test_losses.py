@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bezier import canonical, x_at_rows
-from lanes import LaneTarget
+from lanes import LaneTarget, RowWise
 from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
-from model import column_centres
 
 SHAPE = (3, 6)  # B, L
 
@@ -35,16 +34,33 @@ def one_lane(points):
     return LaneTarget(points[None, None], torch.ones(1, 1, dtype=torch.bool))
 
 
-def columns(seed=0):
-    """Random column logits (3, 6, h, K) of 12 rows and 20 columns with one more on each side."""
-    return torch.randn(*SHAPE, 12, 22, generator=torch.Generator().manual_seed(seed))
+CENTRES = (torch.arange(22) - 0.5) / 20  # 20 columns in the image, one more on each side
+ROWS = (torch.arange(12) + 0.5) / 12
 
 
-def perfect_columns(target):
-    """Column logits (3, 6, 12, 22) whose softmax is split between the two columns beside the label's x."""
-    x, _ = x_at_rows(target.points, (torch.arange(12) + 0.5) / 12)
-    distance = (x.unsqueeze(-1) - column_centres(22, torch.device("cpu"))).abs() * 20
-    return (1 - distance).clamp(min=1e-9).log()
+def rows(seed=0):
+    """Random logits (3, 6, 12, 22) of columns and (3, 6, 12) of whether there is a lane."""
+    generator = torch.Generator().manual_seed(seed)
+    columns, present = (torch.randn(*SHAPE, *more, generator=generator) for more in ((12, 22), (12,)))
+    return RowWise(columns, present, CENTRES)
+
+
+def on_lane(target):
+    """(B, L, 12) where a row has a lane."""
+    _, t = x_at_rows(target.points, ROWS)
+    return target.exists[..., None] & (t >= 0) & (t <= 1)
+
+
+def with_certainty(columns, target):
+    """Columns, and no doubt about which rows have a lane: what is left is the divergence of the columns."""
+    return RowWise(columns, torch.where(on_lane(target), 200.0, -200.0), CENTRES)
+
+
+def perfect_rows(target):
+    """Logits whose softmax is split between the two columns beside the label's x."""
+    x, _ = x_at_rows(target.points, ROWS)
+    distance = (x.unsqueeze(-1) - CENTRES).abs() * 20
+    return with_certainty((1 - distance).clamp(min=1e-9).log(), target)
 
 
 STRAIGHT = canonical(torch.linspace(0.5, 0.2, 6), torch.tensor(0.4), torch.tensor(0.9))
@@ -55,7 +71,7 @@ def test_a_perfect_prediction_costs_nothing():
     _, _, target = scene()
     terms = LaneLoss()(target.points, torch.where(target.exists, 200.0, -200.0), target)
     assert terms._asdict() == dict.fromkeys(terms._fields, 0)
-    terms = LaneLoss()(target.points, torch.where(target.exists, 200.0, -200.0), target, perfect_columns(target))
+    terms = LaneLoss()(target.points, torch.where(target.exists, 200.0, -200.0), target, perfect_rows(target))
     assert all(abs(term) < 1e-5 for term in terms)
 
 
@@ -97,33 +113,45 @@ def test_existence_is_cross_entropy_over_all_slots():
 
 def test_columns_cost_their_divergence_from_the_label():
     """In the middle of a column the label is that column, and saying nothing costs ln K; in between, ln K - ln 2."""
+    def cost(columns):
+        target = one_lane(lane)
+        return columns_loss(with_certainty(columns, target), target).item()
+
     lane = canonical(torch.full((6,), 4.5 / 20), torch.tensor(0.1), torch.tensor(0.9))  # the middle of column 5
     even = torch.zeros(1, 1, 12, 22)
-    assert columns_loss(even, one_lane(lane)).item() == pytest.approx(math.log(22), rel=1e-4)
+    assert cost(even) == pytest.approx(math.log(22), rel=1e-4)
     lane[:, 0] = 5 / 20
-    assert columns_loss(even, one_lane(lane)).item() == pytest.approx(math.log(22) - math.log(2), rel=1e-4)
+    assert cost(even) == pytest.approx(math.log(22) - math.log(2), rel=1e-4)
     sure = even.clone()
     sure[..., 5:7] = 3.0
-    right = columns_loss(sure, one_lane(lane)).item()
-    assert right == pytest.approx(math.log(2 * math.exp(3) + 20) - 3 - math.log(2), rel=1e-4)
-    assert columns_loss(sure.flip(-1), one_lane(lane)) > right + 2
+    assert cost(sure) == pytest.approx(math.log(2 * math.exp(3) + 20) - 3 - math.log(2), rel=1e-4)
+    assert cost(sure.flip(-1)) > cost(sure) + 2
 
 
 def test_columns_count_only_where_the_lane_is():
-    lane = canonical(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9))  # rows 6 to 10 of 12
+    target = one_lane(canonical(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))  # rows 6 to 10 of 12
     wild = torch.zeros(1, 1, 12, 22)
     wild[:, :, :6] = 50 * torch.randn(6, 22)
     wild[:, :, 11:] = 50 * torch.randn(1, 22)
-    assert columns_loss(wild, one_lane(lane)) == columns_loss(torch.zeros_like(wild), one_lane(lane))
+    assert (columns_loss(with_certainty(wild, target), target)
+            == columns_loss(with_certainty(torch.zeros_like(wild), target), target))
+
+
+def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
+    """Five rows of twelve have the lane; saying 80 % everywhere costs -ln 0.8 in those and -ln 0.2 in the others."""
+    target = one_lane(canonical(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))
+    found = perfect_rows(target)._replace(present=torch.full((1, 1, 12), math.log(0.8 / 0.2)))
+    expected = -(5 * math.log(0.8) + 7 * math.log(0.2)) / 12
+    assert columns_loss(found, target).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_perfect_columns_have_the_lane_as_their_mean():
     """What the loss asks of the columns is what the head reads from them."""
     _, _, target = scene()
-    mean = perfect_columns(target).softmax(-1) @ column_centres(22, torch.device("cpu"))
-    x, t = x_at_rows(target.points, (torch.arange(12) + 0.5) / 12)
-    on_lane = target.exists[..., None] & (t >= 0) & (t <= 1)
-    torch.testing.assert_close(mean[on_lane], x[on_lane], atol=1e-4, rtol=0)
+    mean = perfect_rows(target).columns.softmax(-1) @ CENTRES
+    x, _ = x_at_rows(target.points, ROWS)
+    there = on_lane(target)
+    torch.testing.assert_close(mean[there], x[there], atol=1e-4, rtol=0)
 
 
 def test_a_straight_lane_is_not_cheapest_on_a_curved_road():
@@ -139,7 +167,7 @@ def test_a_straight_lane_is_not_cheapest_on_a_curved_road():
 def test_no_term_is_ever_negative_and_the_total_is_the_weighted_sum(seed, size, regression, existence, curvature):
     points, logits, target = scene(seed)
     loss = LaneLoss(regression, existence, curvature, columns=0.7)
-    terms = loss(points * size, logits * size, target, size * columns(seed))
+    terms = loss(points * size, logits * size, target, rows(seed)._replace(columns=size * rows(seed).columns))
     assert all(term >= 0 and term.isfinite() for term in terms)
     weighted = regression * terms.regression + existence * terms.existence + curvature * terms.curvature
     torch.testing.assert_close(terms.total, weighted + 0.7 * terms.columns)
@@ -147,7 +175,7 @@ def test_no_term_is_ever_negative_and_the_total_is_the_weighted_sum(seed, size, 
 
 def test_a_weight_of_zero_takes_a_term_out_of_the_total_only():
     points, logits, target = scene()
-    terms = LaneLoss(0, 2, 0, 0)(points, logits, target, columns())
+    terms = LaneLoss(0, 2, 0, 0)(points, logits, target, rows())
     assert terms.regression > 0 and terms.curvature > 0 and terms.columns > 0
     torch.testing.assert_close(terms.total, 2 * terms.existence)
 
@@ -157,7 +185,7 @@ def test_a_batch_costs_what_its_lanes_cost_on_average():
     together = LaneLoss()(points, logits, target)
     singles = [LaneLoss()(points[i:i + 1], logits[i:i + 1], LaneTarget(*(v[i:i + 1] for v in target)))
                for i in range(len(points))]
-    assert together.columns == 0, "without columns there is no such term"
+    assert together.columns == 0, "without rows there is no such term"
     lanes = target.exists.sum(1)
     assert len(set(lanes.tolist())) > 1, "images with the same number of lanes would not tell the means apart"
     for name in ("regression", "curvature"):
@@ -169,9 +197,9 @@ def test_a_batch_costs_what_its_lanes_cost_on_average():
 def test_what_is_predicted_where_no_lane_is_changes_no_geometry():
     points, logits, target = scene()
     other = torch.where(target.exists[..., None, None], points, 1e3 * torch.randn_like(points))
-    others = torch.where(target.exists[..., None, None], columns(), columns(1))
-    assert not torch.equal(points, other) and not torch.equal(columns(), others)
-    before = LaneLoss()(points, logits, target, columns())
+    others = rows()._replace(columns=torch.where(target.exists[..., None, None], rows().columns, rows(1).columns))
+    assert not torch.equal(points, other) and not torch.equal(rows().columns, others.columns)
+    before = LaneLoss()(points, logits, target, rows())
     after = LaneLoss()(other, logits, target, others)
     assert before == after
     other.requires_grad_()
@@ -184,20 +212,23 @@ def test_images_without_lanes_give_zero_and_finite_gradients():
     points, logits, target = scene(exists=torch.zeros(SHAPE, dtype=torch.bool))
     points.requires_grad_()
     logits.requires_grad_()
-    chosen = columns().requires_grad_()
-    terms = LaneLoss()(points, logits, target, chosen)
-    assert terms.regression == terms.curvature == terms.columns == 0
+    found = rows()
+    chosen, present = found.columns.requires_grad_(), found.present.requires_grad_()
+    terms = LaneLoss()(points, logits, target, found)
+    assert terms.regression == terms.curvature == 0
     terms.total.backward()
     assert torch.equal(points.grad, torch.zeros_like(points))
     assert torch.equal(chosen.grad, torch.zeros_like(chosen))
+    assert present.grad.isfinite().all() and (present.grad > 0).all()
     assert logits.grad.isfinite().all() and (logits.grad > 0).all()
 
 
 def test_arguments_are_left_as_they_were():
     points, logits, target = scene()
-    arguments = (points, logits, *target, columns())
+    found = rows()
+    arguments = (points, logits, *target, *found)
     copies = [v.clone() for v in arguments]
-    LaneLoss()(points, logits, target, arguments[-1])
+    LaneLoss()(points, logits, target, found)
     assert all(torch.equal(a, b) for a, b in zip(arguments, copies, strict=True))
 
 

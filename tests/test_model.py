@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from augment import augment
+from augment import augment, random_views
 from bezier import fit, fit_matrix, sample
 from config import AugmentConfig
 from dataset import preprocess
@@ -109,41 +109,39 @@ def test_bytes_and_floats_and_either_memory_layout_are_the_same_image(net):
             torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
 
 
-def test_columns_are_shown_on_request_and_change_no_answer(net):
+def test_rows_are_shown_on_request_and_change_no_answer(net):
     with torch.inference_mode():
-        prediction, columns = net(pictures(2), with_columns=True)
+        prediction, rows = net(pictures(2), with_rows=True)
         assert torch.equal(prediction.points, net(pictures(2)).points)
-    assert columns.shape == (2, 6, HEIGHT // 8, WIDTH // 8 + 2) and columns.dtype == torch.float32
+    assert rows.columns.shape == (2, 6, HEIGHT // 8, 2 * (WIDTH // 8 + 2)) and rows.columns.dtype == torch.float32
+    assert rows.present.shape == (2, 6, HEIGHT // 8) and rows.centres.shape == (2 * (WIDTH // 8 + 2),)
 
 
-def test_a_lane_is_where_its_columns_are():
+def test_a_lane_is_where_its_columns_are(net, monkeypatch):
     """Column logits that choose one column in every row give a straight upright lane there."""
-    centres = column_centres(22, torch.device("cpu"))
-    assert centres[0].item() == pytest.approx(-0.025) and centres[-1].item() == pytest.approx(1.025)
-    torch.testing.assert_close(centres.diff(), torch.full((21,), 0.05))
-    torch.manual_seed(0)
-    model = LaneNet().eval()
-    place = torch.full((22,), -30.0)
-    place[7] = 30.0
-    model.head.columns.register_forward_hook(lambda _m, _i, out: place.expand_as(out))
+    centres = column_centres(44, torch.device("cpu"))  # two a cell, and a cell more on each side
+    assert centres[0].item() == pytest.approx(-0.0375) and centres[-1].item() == pytest.approx(1.0375)
+    torch.testing.assert_close(centres.diff(), torch.full((43,), 0.025))
+    sure_of(net, monkeypatch, 0, -1, lambda _row: 15)
     with torch.inference_mode():
-        points, _ = model(pictures(1))
-    torch.testing.assert_close(points[..., 0], torch.full_like(points[..., 0], 0.325), atol=1e-4, rtol=0)
+        points, _ = net(pictures(1))
+    torch.testing.assert_close(points[..., 0], torch.full_like(points[..., 0], 0.3375), atol=1e-4, rtol=0)
 
 
 def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
     """Make the head certain of the rows where every lane begins and ends, and of its column in each row."""
     def ends(features):
         rows = features.shape[-1]
-        said = torch.full((len(features), 3, rows), -30.0)
+        said = torch.full((len(features), 4, rows), -30.0)
         said[:, 0, far_row] = said[:, 1, near_row] = 30.0
         return said
 
     def columns(features):
-        said = torch.full((len(features), net.slots, features.shape[2] - 2, features.shape[3] - 2), -30.0)
-        for row in range(said.shape[2]):
-            said[:, :, row, column_of_row(row)] = 30.0
-        return said
+        said = torch.full((len(features), net.slots, 2, features.shape[2] - 2, features.shape[3] - 2), -30.0)
+        for row in range(said.shape[3]):
+            cell, part = divmod(column_of_row(row), 2)
+            said[:, :, part, row, cell] = 30.0
+        return said.flatten(1, 2)
 
     monkeypatch.setattr(net.head.ends, "forward", ends)
     if column_of_row:
@@ -151,13 +149,13 @@ def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
 
 
 def test_a_slanted_lane_is_where_its_columns_are(net, monkeypatch):
-    """One column further in each row: a straight line through the centres of those cells of 20 columns and 12 rows."""
+    """One column further in each row: a straight line through the centres of those of 40 columns and 12 rows."""
     sure_of(net, monkeypatch, 2, 9, lambda row: 4 + row)
     with torch.inference_mode():
         points, _ = net(pictures(1))
     y = points[..., 1]
     assert y[..., 0].max() < 0.25 and y[..., -1].min() > 0.75
-    x = (4 + 12 * y - 0.5 - 0.5) / 20  # the centre of column k is at (k - 0.5) / 20, that of row r at (r + 0.5) / 12
+    x = (4 + 12 * y - 0.5 - 1.5) / 40  # the centre of column k is at (k - 1.5) / 40, that of row r at (r + 0.5) / 12
     torch.testing.assert_close(points[..., 0], x, atol=1e-3, rtol=0)
 
 
@@ -181,8 +179,8 @@ def test_the_answer_depends_on_the_image(net):
 def test_every_parameter_is_reached_by_the_gradient(backbone):
     torch.manual_seed(0)
     model = LaneNet(backbone).train()
-    (points, logits), columns = model(pictures(2), with_columns=True)
-    LaneLoss()(points, logits, some_target(2), columns).total.backward()
+    (points, logits), rows = model(pictures(2), with_rows=True)
+    LaneLoss()(points, logits, some_target(2), rows).total.backward()
     unreached = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert unreached == []
     assert all(p.grad.isfinite().all() for p in model.parameters())
@@ -227,15 +225,15 @@ class Recorded(TorchDispatchMode):
 
 def test_a_training_step_uses_nothing_that_mps_lacks():
     """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
-    for samples in (24, 32):
+    for samples in (24, 64):
         fit_matrix(samples, torch.device("cpu"))
     torch.manual_seed(0)
     model, target = LaneNet().train(), some_target(2)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with Recorded() as seen:
-        images, target = augment(pictures(2), target, AugmentConfig(), torch.Generator().manual_seed(0))
-        (points, logits), columns = model(images, with_columns=True)
-        LaneLoss()(points, logits, nearer_count(points, logits, target), columns).total.backward()
+        images, target = augment(pictures(2), target, random_views(2, AugmentConfig(), 1.5, torch.Generator()))
+        (points, logits), rows = model(images, with_rows=True)
+        LaneLoss()(points, logits, nearer_count(points, logits, target), rows).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
     assert len(seen.names) > 30
@@ -268,13 +266,13 @@ def test_four_scenes_can_be_learned_by_heart():
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     # Four scenes leave existence nothing to learn, so regression may have most of the weight.
-    model, loss, steps, began = LaneNet().train(), LaneLoss(regression=6.0), 400, time.perf_counter()
+    model, loss, steps, began = LaneNet().train(), LaneLoss(regression=6.0), 500, time.perf_counter()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     for _ in range(steps):
-        prediction, columns = model(batch, with_columns=True)
+        prediction, rows = model(batch, with_rows=True)
         optimiser.zero_grad()
-        loss(*prediction, target, columns).total.backward()
+        loss(*prediction, target, rows).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         schedule.step()

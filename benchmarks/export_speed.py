@@ -1,0 +1,87 @@
+"""Time of one image through an exported ONNX file, against PyTorch on the same CPU.
+
+    python benchmarks/export_speed.py [--checkpoint FILE] [--threads 2] [--rounds 100]
+
+The checkpoint (without one: the default network with random weights, which takes as long) is exported and checked by
+export_fixed.py. The network in PyTorch and the file in onnxruntime then run in turn, so that both meet the same
+moods of the machine; the figures are medians over the rounds, batch 1, milliseconds, and how many of the rounds each
+won. The idle threads of onnxruntime sleep here; by its default they go on turning and take PyTorch's time.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from speed import WARMUP, timed
+
+import export_fixed
+import runtime
+from config import Config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a table; exit status 0."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--checkpoint", type=Path, metavar="FILE")
+    arguments.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
+    arguments.add_argument("--rounds", type=int, default=100)
+    options = arguments.parse_args(argv)
+    runtime.keep_freed_memory()
+    runtime.seed_everything(0)
+    torch.set_num_threads(options.threads)
+    device = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, file = options.checkpoint or Path(folder) / "random.pth", Path(folder) / "lanes.onnx"
+        if not options.checkpoint:
+            runtime.save_checkpoint(checkpoint, Config(), model=runtime.build_model(Config()).state_dict())
+        if export_fixed.main(["--checkpoint", str(checkpoint), "--output", str(file)]):
+            return 1
+        session = open_session(file, options.threads)
+        network, config, _ = runtime.load_model(checkpoint, device)
+    network = network.to(memory_format=torch.channels_last)
+    image = torch.randint(256, (1, 3, config.model.height, config.model.width), dtype=torch.uint8)
+
+    runs = {"PyTorch float32": timed(network, image, device, torch.float32)}
+    if runtime.precision("auto", device) == torch.bfloat16:
+        runs["PyTorch bfloat16"] = timed(network, image, device, torch.bfloat16)
+    runs["onnxruntime float32"] = timed_session(session, image.numpy())
+    times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + options.rounds)][WARMUP:]
+    print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {options.threads} thread(s), "
+          f"{options.rounds} rounds, {config.model.backbone} at {config.model.width}x{config.model.height}")
+    print("| | ms | images a second | rounds in which it was the fastest |\n|---|---|---|---|")
+    for name in runs:
+        median = statistics.median(row[name] for row in times)
+        won = sum(min(row, key=row.get) == name for row in times)
+        print(f"| {name} | {median:.1f} | {1e3 / median:.0f} | {won} of {len(times)} |")
+    return 0
+
+
+def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The file on the CPU, with a number of threads that sleep when there is nothing to do."""
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(file.read_bytes(), settings, providers=["CPUExecutionProvider"])
+
+
+def timed_session(session: onnxruntime.InferenceSession, image: np.ndarray) -> Callable[[], float]:
+    """A function that runs the session once and returns the milliseconds it took."""
+    def run() -> float:
+        began = time.perf_counter()
+        session.run(None, {"images": image})
+        return 1e3 * (time.perf_counter() - began)
+
+    return run
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,94 @@
+"""Where the time of a training epoch goes: the real training code, with a stopwatch around its parts."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+import torch
+from speed_forward import synchronise
+
+import dataset
+import train_fixed
+import validation
+from losses_fixed import LaneLoss
+from model import LaneNet
+
+
+class Stopwatch:
+    """Seconds spent in each part, without those of the parts inside it; the device's work is waited for."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.running: list[str] = []
+        self.inside: list[float] = []  # seconds of inner parts, for each part that is running
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was measured."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.whole: dict[str, float] = defaultdict(float)  # with the parts inside
+        self.began = time.perf_counter()
+
+    def timed(self, part: str, function: Callable) -> Callable:
+        """The function, its time booked on a part."""
+        def run(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            self.inside.append(0.0)
+            self.running.append(part)
+            try:
+                return function(*arguments, **options)
+            finally:
+                synchronise(self.device)
+                took = time.perf_counter() - began
+                self.seconds[part] += took - self.inside.pop()
+                self.running.pop()
+                if part not in self.running:
+                    self.whole[part] += took
+                if self.inside:
+                    self.inside[-1] += took
+
+        return run
+
+
+def table(device: torch.device, words: Sequence[str]) -> list[str]:
+    """A Markdown table of one epoch, the second; words are overrides such as model.backbone=resnet18."""
+    watch, found = Stopwatch(device), {}
+
+    def note(_path: Any, record: dict[str, Any]) -> None:
+        if record["epoch"] == 1:
+            watch.restart()
+        else:
+            found.update(record, all=time.perf_counter() - watch.began, parts=dict(watch.seconds),
+                         guard=watch.whole["guard"])
+
+    places = [
+        (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
+        (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
+        (torch.optim.AdamW, "step", "optimiser"),
+        (torch.optim.swa_utils.AveragedModel, "update_parameters", "averaging the weights"),
+        (train_fixed, "validate", "validation"), (validation, "signs", "guard"),
+        (train_fixed, "training_signs", "guard"),
+    ]
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        for owner, name, part in places:
+            timed = watch.timed(part, getattr(owner, name))
+            stack.enter_context(mock.patch.object(owner, name, function(timed)))
+        stack.enter_context(mock.patch.object(train_fixed, "write_log", note))
+        train_fixed.main([*words, "train.epochs=2", f"train.device={device.type}", f"train.checkpoint_dir={folder}"])
+    parts = found["parts"] | {"everything else": found["all"] - sum(found["parts"].values())}
+    lines = ["| part of an epoch | share |", "|---|---|"]
+    lines += [f"| {part} | {100 * seconds / found['all']:.1f} % |" for part, seconds in parts.items()]
+    return [f"{found['images_per_second']:.0f} images/s over the whole epoch, validation included; the guard with its "
+            f"forward passes takes {100 * found['guard'] / found['all']:.1f} %", "", *lines]
+
+
+def function(call: Callable) -> Callable:
+    """A plain function, which becomes a method where it is put into a class."""
+    return lambda *arguments, **options: call(*arguments, **options)
