@@ -8,12 +8,12 @@ temporary name and renamed when complete; deleting the folder is always safe.
 import errno
 import hashlib
 import json
-import os
+import math
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dataset import read_item
+from dataset import read_ahead, read_item
 from formats import DataError, Entry
 
 VERSION = 2  # raise when preprocessing, fitting or slots change what is stored
@@ -77,11 +77,10 @@ def open_cache(entries: Sequence[Entry], width: int, height: int, slots: int, fo
 
 def _key(entries: Sequence[Entry], width: int, height: int, slots: int) -> str:
     digest = hashlib.sha256(f"{VERSION} {width} {height} {slots} {cv2.__version__}".encode())
-    labels = {}
+    label_stamp = lru_cache(_stamp)  # a label file of many images is looked at once
     for entry in entries:
-        if entry.label not in labels:
-            labels[entry.label] = _stamp(entry.label)
-        digest.update(f"{entry.image.resolve()} {_stamp(entry.image)} {labels[entry.label]} {entry.offset}\n".encode())
+        stamps = f"{_stamp(entry.image)} {label_stamp(entry.label)}"
+        digest.update(f"{entry.image.resolve()} {stamps} {entry.offset}\n".encode())
     return f"{width}x{height}-{len(entries)}-{digest.hexdigest()[:16]}"
 
 
@@ -95,28 +94,22 @@ def _stamp(path: Path) -> str:
 
 def _build(entries: Sequence[Entry], width: int, height: int, slots: int, folder: Path) -> None:
     count = len(entries)
-    needed, free = count * width * height * 3, shutil.disk_usage(folder).free
+    kinds = ((np.uint8, (height, width, 3)), (np.float32, (slots, 6, 2)), (bool, (slots,)), (np.int32, (2,)))
+    needed = count * sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in kinds)
+    free = shutil.disk_usage(folder).free
     if needed > free:  # a mapped file that outgrows its disk ends in a bus error, not in an exception
         raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, height, width, 3))
-    points, exists = np.empty((count, slots, 6, 2), np.float32), np.empty((count, slots), bool)
-    sizes, left_out, too_short = np.empty((count, 2), np.int32), 0, 0
+    arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (count, *shape))
+              for name, (dtype, shape) in zip(FILES, kinds, strict=True)]
+    left_out = too_short = 0
     # Threads, not processes: decoding and resizing release the interpreter lock, and nothing has to be started.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        def read(entry: Entry):
-            return read_item(entry, width, height, slots)
-
-        items = pool.map(read, entries)
-        try:
-            for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
-                images[i], points[i], exists[i], sizes[i] = item[:4]
-                left_out, too_short = left_out + item.left_out, too_short + item.too_short
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    images.flush()
-    for name, array in zip(FILES[1:], (points, exists, sizes), strict=True):
-        np.save(folder / f"{name}.npy", array)
+    items = read_ahead(lambda entry: read_item(entry, width, height, slots), entries)
+    for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
+        for array, value in zip(arrays, item[:len(FILES)], strict=True):
+            array[i] = value
+        left_out, too_short = left_out + item.left_out, too_short + item.too_short
+    for array in arrays:
+        array.flush()
     (folder / "meta.json").write_text(json.dumps({"left_out": left_out, "too_short": too_short}))
 
 

@@ -5,11 +5,9 @@ after they went through slots and Bézier curves. No model can score higher.
 """
 
 import itertools
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +24,8 @@ import submission
 import visualize
 from config import Config
 from culane import CULANE_SIZE
-from dataset import lanes_in_slots, read_image
+from dataset import lanes_in_slots, read_ahead, read_image
+from entries import Entries
 from formats import DataError, Entry, Label
 from formats_json import LLAMAS_SIZE
 from metrics import TUSIMPLE_SIZE
@@ -77,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = list(formats.scan(root, format_name or "auto", images=not options.labels_only))
     broken = [str(error) for error in found if isinstance(error, DataError)]
     seen = []
-    for result in read_all([e for e in found if isinstance(e, Entry)], config.model.slots, assumed):
+    for result in read_all(Entries(e for e in found if isinstance(e, Entry)), config.model.slots, assumed):
         (broken if isinstance(result, str) else seen).append(result)
     print(f"{root}: {format_name} layout, {len(seen)} labelled images")
     if seen:
@@ -92,9 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read_all(entries: Sequence[Entry], slots: int, assumed_px: tuple[int, int] | None) -> Iterable[Seen | str]:
     """What is in each entry, or why it cannot be read; in order, with a progress bar on stderr."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(partial(read, slots=slots, assumed_px=assumed_px), entries)
-        yield from tqdm(results, "Checking", len(entries), unit="img", file=sys.stderr)
+    results = read_ahead(partial(read, slots=slots, assumed_px=assumed_px), entries)
+    yield from tqdm(results, "Checking", len(entries), unit="img", file=sys.stderr)
 
 
 def read(entry: Entry, slots: int, assumed_px: tuple[int, int] | None) -> Seen | str:
@@ -117,7 +115,7 @@ def describe(seen: Sequence[Seen], config: Config) -> None:
     per_image = Counter(len(s.label.lanes) for s in seen)
     line("lanes per image", {n: per_image[n] for n in sorted(per_image)})
     try:
-        train, val = formats.split([s.entry for s in seen], config.data.split[-1])
+        train, val = formats.split(Entries(s.entry for s in seen), config.data.split[-1])
         print(f"  data.split={config.data.split[-1]}: {len(train)} images to train on, {len(val)} to validate on")
     except DataError as error:
         print(f"  {error}")

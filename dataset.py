@@ -4,9 +4,11 @@ Shapes: B batch, L lane slots, N lanes, P = 6 control points, H x W the network'
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bezier import fit
+from entries import Entries
 from formats import DataError, Entry, Label, label
 from lanes import LaneTarget, to_slots
 
@@ -104,20 +107,36 @@ def read_item(entry: Entry, width: int, height: int, slots: int) -> Item:
                 left_out, too_short)
 
 
+def read_ahead(read: Callable[[Entry], Any], entries: Iterable[Entry]) -> Iterator[Any]:
+    """read(entry) of all entries, in order, by threads that are a few ahead; decoding releases the interpreter lock."""
+    threads, ahead = os.cpu_count() or 1, deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for entry in entries:
+                ahead.append(pool.submit(read, entry))
+                if len(ahead) > 4 * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
 class LaneDataset(Dataset):
     """Entries as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
 
     `pixels`, when given, is a cache of items opened by cache.py; without one every image is decoded each time.
     """
 
-    def __init__(self, entries: Sequence[Entry], width: int, height: int, slots: int, pixels=None):
-        self.entries, self.width, self.height, self.slots = list(entries), width, height, slots
+    def __init__(self, entries: Entries, width: int, height: int, slots: int, pixels=None):
+        self.entries, self.width, self.height, self.slots = entries, width, height, slots
         self.pixels = pixels
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, LaneTarget]:
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
         if self.pixels is not None:
             images, points, exists = (a[indices] for a in self.pixels.arrays)
         else:
@@ -127,13 +146,13 @@ class LaneDataset(Dataset):
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 
 
-def batches(order: Sequence[int], size: int) -> list[list[int]]:
+def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
     """An order cut into batches of at most `size`, as equal as can be: a last one of two would be all noise."""
     count = -(-len(order) // size)
-    return [list(order[len(order) * i // count:len(order) * (i + 1) // count]) for i in range(count)]
+    return [order[len(order) * i // count:len(order) * (i + 1) // count] for i in range(count)]
 
 
-def loader(dataset: LaneDataset, plan: Sequence[list[int]], workers: int, pin: bool) -> DataLoader:
+def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pin: bool) -> DataLoader:
     """The images and lanes of each batch in the plan.
 
     workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none.
@@ -150,8 +169,8 @@ def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
     return batch
 
 
-def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> list[int]:
-    """Order of an epoch over data sets of `parts` images laid end to end, the same for the same seed and epoch.
+def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> np.ndarray:
+    """(N) int32: order of an epoch over data sets of `parts` images end to end, the same for the same seed and epoch.
 
     Without weights every image comes once. With weights the epoch keeps its length, and each data set fills
     its share: a small one by repeating its images evenly, a large one by a new choice each epoch.
@@ -159,21 +178,19 @@ def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     total = sum(parts)
     if not weights:
-        return torch.randperm(total, generator=generator).tolist()
-    order, start = [], 0
+        return _shuffled(total, generator).numpy()
+    order, start = [torch.empty(0, dtype=torch.int32)], 0
     whole = sum(weight for size, weight in zip(parts, weights, strict=True) if size)
     for size, weight in zip(parts, weights, strict=True):
         share = round(total * weight / whole) if size and whole else 0
-        order += [start + i for i in _cycled(size, share, generator)]
+        order += [start + _shuffled(size, generator)[:share - done] for done in range(0, share, size or 1)]
         start += size
-    return [order[i] for i in torch.randperm(len(order), generator=generator)]
+    order = torch.cat(order)
+    return order[_shuffled(len(order), generator)].numpy()
 
 
-def _cycled(size: int, count: int, generator: torch.Generator) -> Iterator[int]:
-    while count > 0:
-        chunk = torch.randperm(size, generator=generator)[:count].tolist()
-        yield from chunk
-        count -= len(chunk)
+def _shuffled(count: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(count, generator=generator, dtype=torch.int32)
 
 
 if __name__ == "__main__":  # python dataset.py --check ROOT

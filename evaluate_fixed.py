@@ -18,6 +18,7 @@ import submission
 import validation
 from config import Config, to_dict
 from dataset import LaneDataset, read_image
+from entries import Entries
 from formats import Entry, label
 from guard import COLLAPSING
 from losses_fixed import LaneLoss
@@ -26,7 +27,7 @@ from scores import print_table, write_json
 from validation import Answer, Network
 
 
-def validation_entries(config: Config) -> list[Entry]:
+def validation_entries(config: Config) -> Entries:
     """The validation images that a configuration names. Raises ValueError where there are none."""
     entries = sources.find(config, training=False).val
     if not entries:

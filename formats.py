@@ -5,12 +5,14 @@ something is wrong with one image, a reader yields the DataError in its place: t
 the check tool (python dataset.py --check) collects them all.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from entries import Entries
 from formats_json import curvelanes_label, llamas_label, read_curvelanes, read_llamas
 from label_files import (
     IMAGE_SUFFIXES,
@@ -32,21 +34,32 @@ VALIDATION_LISTS = ("label_data_val.json", "val.txt", "val_gt.txt", "valid.txt",
 TEST_LISTS = ("test_label.json", "test.txt", "test")
 
 
-def entries(root: str | Path, format_name: str = "auto") -> list[Entry]:
+def entries(root: str | Path, format_name: str = "auto") -> Entries:
     """All entries under root, in the order of their lists. Raises DataError for the first thing that is wrong."""
-    found = []
-    for entry in scan(root, format_name):
+    found = Entries()
+    for entry in _named(root, format_name, True):
         if isinstance(entry, DataError):
             raise entry
         found.append(entry)
-    return found
+    return found.once_each()
 
 
 def scan(root: str | Path, format_name: str = "auto", images: bool = True) -> Iterator[Entry | DataError]:
-    """Entries under root, and a DataError for each image or label that has none; nothing found is one too.
+    """A DataError for each image or label under root that has no entry, then the entries; nothing found is one too.
 
     images=False takes labels whose image is missing.
     """
+    found = Entries()
+    for entry in _named(root, format_name, images):
+        if isinstance(entry, DataError):
+            yield entry
+        else:
+            found.append(entry)
+    yield from found.once_each()
+
+
+def _named(root: str | Path, format_name: str, images: bool) -> Iterator[Entry | DataError]:
+    """What the reader of a format yields: an image as often as lists name it."""
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
@@ -94,7 +107,7 @@ def label(entry: Entry) -> Label:
     return Label(lanes_of_text(entry.label))
 
 
-def split(found: list[Entry], rule: str, training: bool = True) -> tuple[list[Entry], list[Entry]]:
+def split(found: Entries, rule: str, training: bool = True) -> tuple[Entries, Entries]:
     """Entries for training and for validation.
 
     rule: `auto` (the data set's own validation list, or else the last tenth; where there are test lists alone and
@@ -105,54 +118,50 @@ def split(found: list[Entry], rule: str, training: bool = True) -> tuple[list[En
     """
     clip = re.fullmatch(r"clip\s*>=\s*(\d+)", rule)
     if rule == "all":
-        return [], list(found)
+        return Entries(), found
     if rule == "none":
-        return list(found), []
+        return found, Entries()
     if rule == "auto":
         return _auto_split(found, training)
     if clip:
-        return _partition(found, lambda e: _clip_number(e) >= int(clip[1]))
+        return _partition(found, np.fromiter((_clip_number(name) >= int(clip[1]) for name in found.names()), bool))
     if re.fullmatch(r"0?\.\d*[1-9]\d*", rule):
         return _last_part(found, float(rule))
-    lists = sorted({name for e in found for name in e.lists})
+    lists = sorted({name for kind in found.kinds for name in kind.lists})
     named = {name for name in lists if rule in (name, PurePosixPath(name).name)}
     if named:
-        return _partition(found, lambda e: not named.isdisjoint(e.lists))
+        return _partition(found, found.listed(lambda lists: not named.isdisjoint(lists)))
     raise DataError(f"data.split is '{rule}'; expected auto, all, none, a fraction such as 0.1, clip>=N, "
                     f"or one of the lists {', '.join(lists)}")
 
 
-def _auto_split(found: list[Entry], training: bool) -> tuple[list[Entry], list[Entry]]:
-    def is_test(entry: Entry) -> bool:
-        return all(name in TEST_LISTS or name.startswith("test_split/") for name in entry.lists)
-
-    if not training and all(map(is_test, found)):
-        return [], found
-    found = [e for e in found if not is_test(e)] or found  # tests are trained on only where there is nothing else
+def _auto_split(found: Entries, training: bool) -> tuple[Entries, Entries]:
+    is_test = found.listed(lambda lists: all(name in TEST_LISTS or name.startswith("test_split/") for name in lists))
+    if not training and is_test.all():
+        return Entries(), found
+    if not is_test.all():  # tests are trained on only where there is nothing else
+        found = found.take(np.flatnonzero(~is_test))
     for name in VALIDATION_LISTS:
-        train, val = _partition(found, lambda e, name=name: name in e.lists)
-        if train and val:
-            return train, val
+        validates = found.listed(lambda lists, name=name: name in lists)
+        if 0 < validates.sum() < len(found):
+            return _partition(found, validates)
     return _last_part(found, 0.1)
 
 
-def _partition(found: list[Entry], validates: Callable[[Entry], bool]) -> tuple[list[Entry], list[Entry]]:
-    parts = ([], [])
-    for entry in found:
-        parts[validates(entry)].append(entry)
-    return parts
+def _partition(found: Entries, validates: np.ndarray) -> tuple[Entries, Entries]:
+    return found.take(np.flatnonzero(~validates)), found.take(np.flatnonzero(validates))
 
 
-def _last_part(found: list[Entry], fraction: float) -> tuple[list[Entry], list[Entry]]:
+def _last_part(found: Entries, fraction: float) -> tuple[Entries, Entries]:
     cut = len(found) - max(1, round(len(found) * fraction))
-    ordered = sorted(found, key=lambda e: e.name)
-    return ordered[:cut], ordered[cut:]
+    rows = found.by_name()
+    return found.take(rows[:cut]), found.take(rows[cut:])
 
 
-def _clip_number(entry: Entry) -> int:
-    folder = PurePosixPath(entry.name).parent.name
+def _clip_number(name: str) -> int:
+    folder = PurePosixPath(name).parent.name
     if not folder.isdigit():
-        raise DataError(f"{entry.name}: its folder '{folder}' is not a number, so data.split=clip>=N cannot be used")
+        raise DataError(f"{name}: its folder '{folder}' is not a number, so data.split=clip>=N cannot be used")
     return int(folder)
 
 
@@ -172,11 +181,7 @@ def _tusimple_lists(root: Path) -> list[Path]:
 
 
 def read_tusimple(root: Path, images: bool) -> Iterator[Entry | DataError]:
-    """TuSimple as unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them.
-
-    An image comes once, with its first label, however many files name it.
-    """
-    found: dict[str, Entry] = {}
+    """TuSimple as unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them."""
     for path in _tusimple_lists(root):
         empty = True
         for line, offset, text in text_lines(path):
@@ -190,13 +195,11 @@ def read_tusimple(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 folders = (path.parent, root, root / "train_set", root / "test_set")
                 image = image_path(folders, name, where, images)
                 _tusimple_label(record, where)  # so that a broken label is named before training starts
-                first = found.setdefault(name, Entry(image, path, name, (), offset, line))
-                found[name] = first._replace(lists=(*first.lists, path.name))
+                yield Entry(image, path, name, (path.name,), offset, line)
             except DataError as error:
                 yield error
         if empty:
             yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
-    yield from found.values()
 
 
 def _tusimple_label(record: dict, where: str) -> Label:
@@ -217,11 +220,7 @@ def _tusimple_label(record: dict, where: str) -> Label:
 
 
 def read_culane(root: Path, images: bool) -> Iterator[Entry | DataError]:
-    """CULane: list/**/*.txt name the images, with or without the columns of segmentation masks.
-
-    An image comes once, however many lists name it (train.txt, train_gt.txt, those of list/test_split).
-    """
-    found: dict[str, list] = {}
+    """CULane: list/**/*.txt name the images, with or without the columns of segmentation masks."""
     folder = root / "list"
     for path in sorted(folder.rglob("*.txt"), key=lambda p: (len(p.parts), p)):
         list_name, empty = path.relative_to(folder).as_posix(), True
@@ -232,23 +231,20 @@ def read_culane(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 words = decoded(text, where).strip()
                 first = words.split()[0]
                 name = (first if first.lower().endswith(IMAGE_SUFFIXES) else words).lstrip("/")
-                if name not in found:
-                    image = image_path((root,), name, where, images)
-                    found[name] = [image, image.with_suffix(".lines.txt"), []]
-                    if not found[name][1].is_file():
-                        raise DataError(f"{where}: the label {found.pop(name)[1]} is missing")
-                found[name][2].append(list_name)
+                image = image_path((root,), name, where, images)
+                label_path = image.with_suffix(".lines.txt")
+                if not label_path.is_file():
+                    raise DataError(f"{where}: the label {label_path} is missing")
+                yield Entry(image, label_path, name, (list_name,))
             except DataError as error:
                 yield error
         if empty:
             yield DataError(f"{path}: the list is empty; expected one image a line")
-    for name, (image, label_path, lists) in found.items():
-        yield Entry(image, label_path, name, tuple(lists))
 
 
 def read_folder(root: Path, images: bool) -> Iterator[Entry | DataError]:
     """A folder of one's own, searched with its subfolders: X.lines.txt beside the image X."""
-    for path in sorted(root.rglob("*.lines.txt")):
+    for path in _files_below(root, ".lines.txt"):
         stem = path.name.removesuffix(".lines.txt")
         beside = [path.with_name(stem + s) for suffix in IMAGE_SUFFIXES for s in (suffix, suffix.upper())]
         image = next((p for p in beside if p.is_file()), None if images else beside[0])
@@ -256,6 +252,19 @@ def read_folder(root: Path, images: bool) -> Iterator[Entry | DataError]:
             yield DataError(f"{path}: no image {stem}.jpg, .png, .bmp or .webp beside it")
         else:
             yield Entry(image, path, image.relative_to(root).as_posix(), ("folder",))
+
+
+def _files_below(folder: Path, suffix: str) -> Iterator[Path]:
+    """Files whose names end so, sorted as paths are, with the names of one folder a level in memory."""
+    try:
+        children = sorted(os.scandir(folder), key=lambda child: child.name)
+    except PermissionError:  # such as lost+found: nobody's data
+        return
+    for child in children:
+        if child.name.endswith(suffix):
+            yield folder / child.name
+        elif child.is_dir(follow_symlinks=False):
+            yield from _files_below(folder / child.name, suffix)
 
 
 READERS: dict[str, Reader] = {

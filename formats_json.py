@@ -23,15 +23,9 @@ def read_curvelanes(root: Path, images: bool) -> Iterator[Entry | DataError]:
     """
     parts = [p for p in (root / "train", root / "valid", root / "test") if (p / "labels").is_dir()]
     for part in parts or [p for p in (root,) if (p / "labels").is_dir()]:
-        list_path = part / f"{part.name}.txt"
-        if list_path.is_file():
-            named = [(f"{list_path}:{line}", text) for line, _, text in text_lines(list_path)]
-            if not named:
-                yield DataError(f"{list_path}: the list is empty; expected one image a line")
-        else:
-            labels = sorted((part / "labels").glob("*.lines.json"))
-            named = [(str(p), f"images/{p.name.removesuffix('.lines.json')}.jpg".encode()) for p in labels]
-        for where, text in named:
+        list_path, empty = part / f"{part.name}.txt", True
+        for where, text in _curvelanes_names(part, list_path):
+            empty = False
             try:
                 image = image_path((part, root), decoded(text, where).strip().lstrip("/"), where, images)
                 label = part / "labels" / f"{image.stem}.lines.json"
@@ -40,6 +34,17 @@ def read_curvelanes(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 yield Entry(image, label, image.relative_to(root).as_posix(), (list_path.name,))
             except DataError as error:
                 yield error
+        if empty and list_path.is_file():
+            yield DataError(f"{list_path}: the list is empty; expected one image a line")
+
+
+def _curvelanes_names(part: Path, list_path: Path) -> Iterator[tuple[str, bytes]]:
+    """Where an image is named, and its name below the part."""
+    if list_path.is_file():
+        yield from ((f"{list_path}:{line}", text) for line, _, text in text_lines(list_path))
+        return
+    for name in sorted(path.name for path in (part / "labels").glob("*.lines.json")):
+        yield str(part / "labels" / name), f"images/{name.removesuffix('.lines.json')}.jpg".encode()
 
 
 def curvelanes_label(path: Path) -> Label:
@@ -68,7 +73,7 @@ def _number(value: object, where: str) -> object:
 
 def read_llamas(root: Path, images: bool) -> Iterator[Entry | DataError]:
     """LLAMAS: labels/train|valid/DRIVE/X.json, color_images/train|valid/DRIVE/X_color_rect.png (or grayscale)."""
-    for path in sorted((root / "labels").glob("*/*/*.json")):
+    for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):
         name = path.relative_to(root / "labels")
         try:
             colour = root / "color_images" / name.with_name(f"{path.stem}_color_rect.png")

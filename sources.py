@@ -8,16 +8,20 @@ import synthetic
 from cache import open_cache
 from config import Config, ConfigError, DataConfig
 from dataset import LaneDataset
-from formats import Entry
+from entries import Entries, joined
 
 DEFAULT_ROOT = DataConfig().root[0]
 
 
 class Sources(NamedTuple):
-    """Entries for training, one list a root, and those that validate: the last root's."""
+    """Entries for training, those of each root, and those that validate: the last root's."""
 
-    train: list[list[Entry]]
-    val: list[Entry]
+    train: list[Entries]
+    val: Entries
+
+    def all_train(self) -> Entries:
+        """Entries for training of all roots, end to end."""
+        return self.train[0] if len(self.train) == 1 else joined(self.train)
 
 
 def find(config: Config, training: bool = True) -> Sources:
@@ -49,7 +53,7 @@ def find(config: Config, training: bool = True) -> Sources:
     return Sources(train, val)
 
 
-def open_dataset(entries: list[Entry], config: Config) -> LaneDataset:
+def open_dataset(entries: Entries, config: Config) -> LaneDataset:
     """The entries as a data set, out of the cache unless data.cache is off. Raises DataError."""
     model, data = config.model, config.data
     pixels = None

@@ -36,6 +36,7 @@ from validation import Network, Reference
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
 TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: under 1 % of an epoch
+TRAIN_SAMPLE_MOST = 2000  # and no more than these, since their labels stay in memory
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 
@@ -71,10 +72,10 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
         found = sources.find(config)
         if not found.val:
             raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
-        train_set = sources.open_dataset([entry for part in found.train for entry in part], config)
+        train_set = sources.open_dataset(found.all_train(), config)
         val_set = sources.open_dataset(found.val, config)
     truth = validation.reference(val_set)
-    sample = validation.evenly(range(len(train_set)), max(4, len(train_set) // TRAIN_SAMPLE))
+    sample = validation.evenly(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
     known = validation.reference(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
@@ -86,8 +87,9 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
     network = Network(learner.average.module, device, dtype)
-    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=fingerprint(train_set))
-    if progress.data != fingerprint(train_set):
+    data = fingerprint(train_set)
+    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=data)
+    if progress.data != data:
         raise TrainingError("the training images are not those of the interrupted run; restore them, or start anew")
     distributed.meet()  # all have read what the next lines move
     if not resumed:
@@ -149,7 +151,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     return 0
 
 
-def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan: list[list[int]], loss: LaneLoss,
+def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan: list[Sequence[int]], loss: LaneLoss,
                 config: Config, network: Network, progress: Progress, interrupt: runtime.Interrupt) -> Progress:
     """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
 
@@ -297,7 +299,10 @@ def put_aside(folder: Path) -> None:
 
 def fingerprint(dataset: LaneDataset) -> str:
     """A hash of the names of a data set's images, in their order."""
-    return hashlib.sha256("\n".join(entry.name for entry in dataset.entries).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for i, name in enumerate(dataset.entries.names()):
+        digest.update(f"\n{name}".encode() if i else name.encode())
+    return digest.hexdigest()[:16]
 
 
 def write_log(path: Path, record: dict[str, Any]) -> None:

@@ -3,10 +3,8 @@
 Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ import guard
 import metrics
 import runtime
 import submission
-from dataset import LaneDataset, batches, loader, read_item
+from dataset import LaneDataset, batches, loader, read_ahead, read_item
 from formats import Entry, Label, label
 from guard import Signs
 from lanes import LaneTarget, keep_lanes, nearer_count
@@ -58,7 +56,7 @@ class Network(NamedTuple):
 def reference(dataset: LaneDataset, order: Sequence[int] | None = None) -> Reference:
     """The labels of the images in order (all of them by default). Raises DataError where one cannot be read."""
     order = list(range(len(dataset)) if order is None else order)
-    entries = [dataset.entries[i] for i in order]
+    entries = dataset.entries.take(order)
     labels = [label(entry) for entry in entries]
     if dataset.pixels is not None:
         points, exists = dataset.pixels.points[order], dataset.pixels.exists[order]
@@ -76,10 +74,9 @@ def reference(dataset: LaneDataset, order: Sequence[int] | None = None) -> Refer
 
 
 def in_threads(read: Callable[[Entry], Any], entries: Sequence[Entry], what: str) -> list:
-    """read(entry) of all entries, in order; decoding an image releases the interpreter lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(read, entries), what, len(entries), unit="img", file=sys.stderr,
-                         disable=distributed.silent()))
+    """read(entry) of all entries, in order, with a progress bar."""
+    return list(tqdm(read_ahead(read, entries), what, len(entries), unit="img", file=sys.stderr,
+                     disable=distributed.silent()))
 
 
 @torch.inference_mode()

@@ -69,7 +69,7 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
             pattern = patterns[frequency.argmax()] if pattern is None else pattern
             chosen = np.flatnonzero((pixels.exists == pattern).all(1))[:wanted]
             pixels = pixels._replace(**{name: getattr(pixels, name)[chosen] for name in pixels._fields[:4]})
-            entries = [entries[i] for i in chosen]
+            entries = entries.take(chosen)
         parts.append(LaneDataset(entries, *size, pixels))
     return parts[0], parts[1]
 

@@ -127,15 +127,15 @@ def test_an_epoch_is_cut_into_as_few_batches_as_can_be_of_nearly_one_size(count,
 
 
 def test_an_epoch_shows_every_image_once_in_another_order():
-    first, second = (epoch_order([5, 3], [], seed=0, epoch=e) for e in (1, 2))
+    first, second = (epoch_order([5, 3], [], seed=0, epoch=e).tolist() for e in (1, 2))
     assert sorted(first) == sorted(second) == list(range(8))
     assert first != second
-    assert epoch_order([5, 3], [], 0, 1) == first
-    assert epoch_order([5, 3], [], 1, 1) != first
+    assert epoch_order([5, 3], [], 0, 1).tolist() == first
+    assert epoch_order([5, 3], [], 1, 1).tolist() != first
 
 
 def test_weights_share_an_epoch_between_data_sets():
-    order = epoch_order([90, 10], [0.5, 0.5], seed=0, epoch=1)
+    order = epoch_order([90, 10], [0.5, 0.5], seed=0, epoch=1).tolist()
     assert len(order) == 100
     counts = [order.count(i) for i in range(90, 100)]
     assert counts == [5] * 10, "a small data set repeats its images evenly"
@@ -162,4 +162,4 @@ def test_a_weight_on_a_data_set_without_training_images_does_not_hang():
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    assert set(order) <= set(range(4)) and order
+    assert set(order) <= set(range(4)) and len(order)
