@@ -103,7 +103,7 @@ def split(found: list[Entry], rule: str, training: bool = True) -> tuple[list[En
     has a number of at least N validate), or the name of the list that validates. Raises DataError for another
     rule.
     """
-    clip = re.fullmatch(r"clip\s*>=\s*(\d+)", rule)
+    clip = re.fullmatch(r"clip\s*>=\s*(\d{1,18})", rule)
     if rule == "all":
         return [], list(found)
     if rule == "none":
@@ -118,7 +118,7 @@ def split(found: list[Entry], rule: str, training: bool = True) -> tuple[list[En
     named = {name for name in lists if rule in (name, PurePosixPath(name).name)}
     if named:
         return _partition(found, lambda e: not named.isdisjoint(e.lists))
-    raise DataError(f"data.split is '{rule}'; expected auto, all, none, a fraction such as 0.1, clip>=N, "
+    raise DataError(f"data.split is {rule[:100]!r}; expected auto, all, none, a fraction such as 0.1, clip>=N, "
                     f"or one of the lists {', '.join(lists)}")
 
 
@@ -151,7 +151,7 @@ def _last_part(found: list[Entry], fraction: float) -> tuple[list[Entry], list[E
 
 def _clip_number(entry: Entry) -> int:
     folder = PurePosixPath(entry.name).parent.name
-    if not folder.isdigit():
+    if not re.fullmatch(r"\d{1,18}", folder):
         raise DataError(f"{entry.name}: its folder '{folder}' is not a number, so data.split=clip>=N cannot be used")
     return int(folder)
 
@@ -230,7 +230,7 @@ def read_culane(root: Path, images: bool) -> Iterator[Entry | DataError]:
             where = f"{path}:{line}"
             try:
                 words = decoded(text, where).strip()
-                first = words.split()[0]
+                first = (words.split() or [""])[0]
                 name = (first if first.lower().endswith(IMAGE_SUFFIXES) else words).lstrip("/")
                 if name not in found:
                     image = image_path((root,), name, where, images)

@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from config import Config, ConfigError, config_from_dict, load_config, to_dict
+from config import Config, ConfigError, config_from_dict, load_config, shown, to_dict
 from model import LaneNet
 
 FORMAT = "lane-regression"  # marks our own checkpoints
@@ -198,7 +199,7 @@ def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
         first = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(first, "strerror", None) or str(first).splitlines()[0]
         raise CheckpointError(f"{path}: the checkpoint cannot be written ({reason}); earlier checkpoints are as "
-                              "they were. Free or change train.checkpoint_dir and continue with --resume") from None
+                              "they were. Make room in this folder and continue with --resume") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -214,7 +215,8 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no checkpoint here; make one with: python train_fixed.py")
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # at most one line is said of a file
             refuse_damage(file)
             file.seek(0)
             payload = torch.load(file, map_location="cpu", weights_only=True)
@@ -229,8 +231,9 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
                               f"{for_what} here; train afresh with: python train_fixed.py")
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of train_fixed.py; train one with: python train_fixed.py")
-    if payload.get("version") != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {payload.get('version')}, this software reads {VERSION}")
+    version = payload.get("version")
+    if not isinstance(version, int) or version != VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads {VERSION}")
     try:
         payload["config"] = config_from_dict(payload["config"], f"{path}: config")
     except (KeyError, TypeError, AttributeError) as error:
@@ -250,19 +253,24 @@ def refuse_damage(file: BinaryIO) -> None:
 
 def signs_of_uncertainty_weighting(payload: Any) -> str:
     """What in a loaded file shows that its loss learned its own weights; empty when nothing does."""
-    if not isinstance(payload, dict):
-        return ""
-    for name, value in payload.items():
-        if any(part.startswith(("log_var", "log_sigma")) for part in str(name).split(".")):
-            return f"it holds '{name}'"
-        if isinstance(value, torch.Tensor) and value.ndim == 0:
-            value = value.item()
-        if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
-            return f"its {name} is {value:.4g}, below zero"
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            found = signs_of_uncertainty_weighting(part)
-            if found:
-                return found
+    waiting, seen = [payload], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:  # a file may hold one part many times over, or inside itself
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):
+            waiting += [value for value in part if isinstance(value, (dict, list, tuple))]
+        if not isinstance(part, dict):
+            continue
+        for name, value in part.items():
+            if any(word.startswith(("log_var", "log_sigma")) for word in str(name).split(".")):
+                return f"it holds {shown(name)}"
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                value = value.item()
+            if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
+                return f"its {shown(name)} is {value:.4g}, below zero"
+            waiting.append(value)
     return ""
 
 
