@@ -144,8 +144,8 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
         if not (equals and dot and section and key):
             raise ConfigError(f"{shown(override)}: an override reads section.key=value, such as train.epochs=5")
         if not isinstance(values.setdefault(section, {}), dict):
-            raise ConfigError(f"{path}: section '{section}' is not a list of keys")
-        values[section][key] = _as_written(section, key, text, _parse_yaml(text, override))
+            raise ConfigError(f"{path}: section {shown(section)} is not a list of keys")
+        values[section][key] = _as_written(section, key, text, _parse_yaml(text, shown(override)))
     return config_from_dict(values, str(path) if path else "settings")
 
 
@@ -179,8 +179,9 @@ def shown(value: Any) -> str:
     """A value for a message: in one line and short, however large or deep it is."""
     brief = reprlib.Repr()
     brief.maxstring = brief.maxother = 100
+    brief.maxlevel = 2
     try:
-        return " ".join(brief.repr(value).split())
+        return " ".join(brief.repr(value).split())[:200]
     except ValueError:  # an integer of too many digits to print
         return f"a huge {type(value).__name__}"
 

@@ -138,13 +138,13 @@ def loader(dataset: LaneDataset, order: Sequence[int], batch_size: int, workers:
         workers = os.cpu_count() or 1
     batches = [list(order[i:i + batch_size]) for i in range(0, len(order), batch_size)]
     return _Loader(dataset, batch_sampler=batches, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
-                   multiprocessing_context="spawn" if workers else None, worker_init_fn=_ignore_interrupts)
+                   multiprocessing_context="spawn" if workers else None, worker_init_fn=_leave_group)
 
 
 class _Loader(DataLoader):
-    """Its processes do not hear SIGINT and SIGTERM, which terminals and schedulers send to a whole group.
+    """Signals to stop that go to a whole group, from a terminal or a scheduler, do not reach its processes.
 
-    They end with the script, which first finishes its step with their help.
+    The script, which gets them too, finishes its step with their help and then ends them.
     """
 
     def __iter__(self) -> Iterator:
@@ -154,11 +154,11 @@ class _Loader(DataLoader):
 
 @contextlib.contextmanager
 def _stops_held() -> Iterator[None]:
-    """Signals to stop reach this thread after the block; a process started within never gets them."""
+    """Signals to stop reach this thread after the block; a process started within begins with them held, too."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # started by the first process, it would unblock them
+    resource_tracker.ensure_running()  # started by the first process, it would let them through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
@@ -166,8 +166,17 @@ def _stops_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ignore_interrupts(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where there are no masks
+def _leave_group(_worker: int) -> None:
+    """Take a reading process out of the group of the script, and drop what the group was sent while it started."""
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return
+    os.setpgrp()
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        for number in signal.sigpending():
+            if signal.sigwaitinfo([number]).si_pid == os.getppid():  # the script itself has ended it
+                os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:

@@ -23,8 +23,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runtime
 import synthetic
 import train_fixed
@@ -63,7 +62,8 @@ def compare(folder: Path, kills: int, chance: random.Random) -> int:
         delay = chance.uniform(0, MAX_DELAY) if step < left else 0.0  # at the very end it must not come too late
         train(run, step, delay)
         run = [*run[:len(settings) + 1], "--resume"]
-        print(f"kill {number}: {1000 * delay:.0f} ms after step {step}; {done_steps(broken)} steps are saved", flush=True)
+        saved = done_steps(broken)
+        print(f"kill {number}: {1000 * delay:.0f} ms after step {step}; {saved} steps are saved", flush=True)
     train(run)
 
     same_log = log(whole) == log(broken)

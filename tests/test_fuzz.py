@@ -32,8 +32,8 @@ fuzz = settings(max_examples=EXAMPLES or 50, derandomize=not EXAMPLES, deadline=
 number = st.one_of(st.integers(), st.floats(), st.integers(-2, 1300), st.sampled_from(
     [10**400, -10**30, 2**63, 1e308, -0.0, 1e-320, float("nan"), float("inf")]))
 text = st.one_of(st.text(max_size=20), st.sampled_from(
-    ["", "\ufeff", "\u00a0", "\u2028", "\ud800", "a\nb", "\0", "~\0", "²", "../x.jpg", "/etc/passwd", "C:\\x", "x" * 2000,
-     "9" * 5000, "1e400", "nan", "-inf", "1_0", "clips/1/20.jpg", "l0", "r1"]))
+    ["", "\ufeff", "\u00a0", "\u2028", "\ud800", "a\nb", "\0", "~\0", "²", "../x.jpg", "/etc/passwd", "C:\\x",
+     "x" * 2000, "9" * 5000, "1e400", "nan", "-inf", "1_0", "clips/1/20.jpg", "l0", "r1"]))
 
 
 def nested(leaves, keys):
@@ -93,7 +93,7 @@ def printable(value) -> bytes:
         return b'{"lanes": [[1' + b"0" * 5000 + b"]]}"
 
 
-numbers_of_text = st.lists(st.lists(number.filter(lambda v: abs(v) < 1e300) | text, max_size=6), max_size=5).map(
+numbers_of_text = st.lists(st.lists(number | text, max_size=6), max_size=5).map(
     lambda rows: "\n".join(" ".join(map(str, row)) for row in rows).encode("utf-8", "surrogatepass"))
 
 
@@ -141,7 +141,8 @@ def test_any_split_is_made_or_refused(rule, names):
 
 
 @fuzz
-@given(data=st.binary(max_size=60) | mutated(b"\xff\xd8\xff\xe0\0\x08JFIF\0\0\xff\xc0\0\x11\x08\0\x10\0\x20" + b"\3" * 20))
+@given(data=st.binary(max_size=60) | mutated(
+    b"\xff\xd8\xff\xe0\0\x08JFIF\0\0\xff\xc0\0\x11\x08\0\x10\0\x20" + b"\3" * 20))
 def test_any_bytes_have_a_size_or_none(data):
     size_px = image_size(data)
     assert size_px is None or all(isinstance(v, int) and v >= 0 for v in size_px)
@@ -150,9 +151,10 @@ def test_any_bytes_have_a_size_or_none(data):
 # Settings ----------------------------------------------------------------------------------------------------
 
 SECTIONS = to_dict(Config())
-TAGS = ["!!int ''", "!!float ''", "!!bool x", "!!timestamp x", "0001-01-01 00:00:00 +23:59", "2024-13-45", "&a [*a]", "0x",
-        "1:60:70", "<<: 3", "? [a]", "=", "0x" + "f" * 9000, "!!binary x", "!!set {a}", "!!python/object:os.system {}",
-        "*b", "{a: 1, a: 2}", "[" * 900, "- " * 900, '"\\ud800"', '"\\0"', '"~\\0"', ".nan", "-.inf", "1e999", "|", "%"]
+TAGS = ["!!int ''", "!!float ''", "!!bool x", "!!timestamp x", "0001-01-01 00:00:00 +23:59", "2024-13-45", "&a [*a]",
+        "0x", "1:60:70", "<<: 3", "? [a]", "=", "0x" + "f" * 9000, "!!binary x", "!!set {a}", "*b", "{a: 1, a: 2}",
+        "!!python/object:os.system {}", "[" * 900, "- " * 900, '"\\ud800"', '"\\0"', '"~\\0"', ".nan", "-.inf",
+        "1e999", "|", "%"]
 yaml_value = st.one_of(text, st.sampled_from(TAGS), number.map(lambda v: hex(v) if isinstance(v, int) else repr(v)))
 setting_name = st.sampled_from([f"{s}.{k}" for s, keys in SECTIONS.items() for k in keys])
 
@@ -165,9 +167,10 @@ def check_config(load):
 
 
 @fuzz
-@given(content=st.one_of(st.binary(max_size=100), mutated(SHIPPED.read_bytes()), st.lists(
-    st.tuples(setting_name, yaml_value)).map(lambda pairs: "".join(
-        f"{name.split('.')[0]}:\n  {name.split('.')[1]}: {value}\n" for name, value in pairs).encode(errors="replace"))))
+@given(content=st.one_of(
+    st.binary(max_size=100), mutated(SHIPPED.read_bytes()), st.lists(st.tuples(setting_name, yaml_value)).map(
+        lambda pairs: "".join("{}:\n  {}: {}\n".format(*name.split("."), value) for name, value in pairs).encode(
+            errors="replace"))))
 def test_any_settings_file_is_loaded_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_bytes(content)
