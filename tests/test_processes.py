@@ -1,7 +1,7 @@
-"""Several processes, and those that are killed: locks, rendering, reading images, stopping, and what stays behind."""
+"""Several processes, and those that are killed: locks, rendering, reading images, stopping, and what stays."""
 
+import gc
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +19,6 @@ import file_lock
 import formats
 import runtime
 import synthetic
-import train_fixed
 from dataset import LaneDataset, loader
 from formats import DataError
 
@@ -116,7 +115,8 @@ def test_one_at_a_time_and_nothing_stays_behind(tmp_path, capsys):
 
 @needs_kill
 def test_the_lock_of_a_killed_process_is_free(tmp_path, capsys):
-    code = "import file_lock as f, os, pathlib as p, sys\nwith f.held(p.Path(sys.argv[1]), 'x'): os.kill(os.getpid(), 9)"
+    code = "import file_lock, os, sys\nfrom pathlib import Path\n"
+    code += "with file_lock.held(Path(sys.argv[1]), 'at work'): os.kill(os.getpid(), 9)"
     assert finish(start("-c", code, tmp_path))[0] == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     with file_lock.held(tmp_path, "x"):
@@ -203,7 +203,9 @@ def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(imag
         assert torch.equal(a, b) and all(map(torch.equal, target_a, target_b))
     message = runtime._one_line(caught.value)
     assert message.startswith(f"{images / '5.png'}: not an image") and "\n" not in message
-    running._shutdown_workers()  # else at the end of this process: the error holds on to the iterator
+    running._shutdown_workers()  # the error holds on to the iterator; in a script both end with it
+    del running, caught, apart, a, b, target_a, target_b
+    gc.collect()
     until(lambda: children(os.getpid()) == before[1], 20)
     assert open_files() <= before[0] + 2, "multiprocessing keeps two for its resource tracker"
     if mask is not None:
@@ -248,57 +250,3 @@ def test_a_stop_sent_to_the_whole_group_finishes_the_step(rendered, tmp_path, mo
     assert "interrupted in epoch 1 after step 1; continue with: python train_fixed.py" in said[0]
     assert runtime.load_checkpoint("run/last.pth")["progress"]["step"] == 1
     assert until(lambda: not any(map(is_alive, workers)), 10)
-
-
-def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(rendered, "data")
-    run = [*SHORT, "data.root=data", "data.cache=false", "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
-    assert train_fixed.main([*run, "train.checkpoint_dir=whole"]) == 0
-    saved, original = [], runtime.save_checkpoint
-
-    def save_then_lose_images(path, *rest, **contents):
-        original(path, *rest, **contents)
-        if path.name == "last.pth" and contents["progress"]["epoch"] == 2 and not saved:
-            saved.append(path.read_bytes())
-            for image in Path("data").rglob("*.jpg"):
-                image.rename(image.with_suffix(".kept"))
-
-    monkeypatch.setattr(runtime, "save_checkpoint", save_then_lose_images)
-    with pytest.raises(DataError, match=r"data/clips/.*20\.jpg: no such image$"):
-        train_fixed.main([*run, "train.checkpoint_dir=run"])
-    assert Path("run/last.pth").read_bytes() == saved[0]
-    for image in Path("data").rglob("*.kept"):
-        image.rename(image.with_suffix(".jpg"))
-    assert train_fixed.main([*run, "train.checkpoint_dir=run", "--resume"]) == 0
-    assert kill_and_resume.log(Path("run")) == kill_and_resume.log(Path("whole"))
-
-
-# Long runs ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@needs_proc
-def test_memory_and_files_stay_level_over_fifty_epochs(rendered, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    after, original = {}, runtime.save_checkpoint
-
-    def measured(path, *rest, **contents):
-        original(path, *rest, **contents)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        epoch = contents.get("progress", {}).get("epoch", 1) - 1
-        after[epoch] = (pages * os.sysconf("SC_PAGE_SIZE") / 1e6, open_files())
-
-    monkeypatch.setattr(runtime, "save_checkpoint", measured)
-    train_fixed.main([*SHORT, f"data.root={rendered}", "data.cache_dir=cache", "train.epochs=50", "guard.patience=50"])
-    (tenth, files_then), (last, files_now) = after[10], after[50]
-    print(f"{tenth:.0f} MB after epoch 10, {last:.0f} MB after epoch 50; {files_now} files are open")
-    assert last < tenth + 40  # MB
-    assert files_now <= files_then
-
-
-@pytest.mark.slow
-@needs_kill
-def test_a_run_killed_at_random_steps_ends_as_if_it_had_not_been(capfd):
-    assert kill_and_resume.main(["--kills", "3", "--seed", "4"]) == 0
-    assert "after 3 kills the log is equal in all 6 epochs, and the weights are equal" in capfd.readouterr().out
