@@ -2,7 +2,8 @@
 
 The name of a cache is a hash of everything that its content depends on: the settings, and path, size and time of
 change of every image and label. Changed files or settings therefore never meet stale pixels. It is built under a
-temporary name and renamed when complete; deleting the folder is always safe.
+temporary name and renamed when complete; deleting the folder is always safe. A CRC-32 of every image and of every
+other file tells damage: what shows on opening is built again, what shows later ends the run.
 """
 
 import errno
@@ -11,7 +12,7 @@ import json
 import math
 import shutil
 import sys
-import tempfile
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +22,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+import file_lock
 from dataset import read_ahead, read_item
 from formats import DataError, Entry
 
-VERSION = 2  # raise when preprocessing, fitting or slots change what is stored
-FILES = ("images", "points", "exists", "sizes")
+VERSION = 3  # raise when preprocessing, fitting or slots change what is stored
+FILES = ("images", "points", "exists", "sizes", "sums", "counts")
+AWAY = "set data.cache_dir to a folder that can, or data.cache=false"
 
 
 class PixelCache(NamedTuple):
@@ -35,44 +38,58 @@ class PixelCache(NamedTuple):
     points: np.ndarray  # (N, L, P, 2) float32
     exists: np.ndarray  # (N, L) bool
     sizes_px: np.ndarray  # (N, 2) int32 width, height of the original
+    sums: np.ndarray  # (N) uint32, CRC-32 of each image
     left_out: int
     too_short: int
+    folder: Path
+    checked: np.ndarray  # (N) bool: images that this process has found intact
 
-    @property
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.images, self.points, self.exists
+    def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images, points and exists at indices, in memory. Raises DataError for a damaged image.
+
+        An image is checked when it is first read: a GPU would notice the cost of checking it every epoch.
+        """
+        images = self.images[indices]
+        for index, image in zip(indices, images, strict=True):
+            if not self.checked[index]:
+                if zlib.crc32(image) != self.sums[index]:
+                    raise DataError(f"{self.folder}: image {index} of the cache is damaged; delete this folder, "
+                                    "check the disk, and start again")
+                self.checked[index] = True
+        return images, self.points[indices], self.exists[indices]
 
 
 def open_cache(entries: Sequence[Entry], width: int, height: int, slots: int, folder: str | Path,
                limit_gb: float) -> PixelCache | None:
-    """The cache of these entries, built first where it is missing; None when it would exceed limit_gb.
+    """The cache of these entries, built first where it is missing or damaged; None when it would exceed limit_gb.
 
-    Raises DataError for an image or label that cannot be read, or a folder that cannot be written.
+    Of several processes one builds it and the others wait. Raises DataError for an image or label that cannot be
+    read, or a folder that cannot be written.
     """
-    needed = len(entries) * width * height * 3
-    if needed > limit_gb * 1e9:
-        print(f"cache: {needed / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each epoch",
-              file=sys.stderr)
+    shape = (len(entries), height, width, 3)
+    if math.prod(shape) > limit_gb * 1e9:
+        print(f"cache: {math.prod(shape) / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each "
+              "epoch", file=sys.stderr)
         return None
     folder = Path(folder)
     path = folder / _key(entries, width, height, slots)
-    if not (path / "meta.json").is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            building = Path(tempfile.mkdtemp(prefix="building-", dir=folder))
-        except OSError as error:
-            raise DataError(f"{folder}: the cache cannot be written ({error.strerror}); set data.cache_dir to a "
-                            "folder that can, or data.cache=false") from None
-        shutil.rmtree(path, ignore_errors=True)  # without meta.json it is what somebody left of a cache
-        try:
-            _build(entries, width, height, slots, building)
-            building.rename(path)
-        except OSError as error:
-            if not (path / "meta.json").is_file():  # else another process was faster, and its cache is as good
-                raise DataError(f"{building}: the cache cannot be written ({error.strerror})") from None
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-    return _open(path)
+    pixels = _opened(path, shape)
+    if pixels is not None:
+        return pixels
+    try:
+        with file_lock.held(folder, "filling the cache"):
+            pixels = _opened(path, shape)
+            if pixels is None:
+                if path.exists():
+                    print(f"{path}: the cache is damaged; it is built again", file=sys.stderr)
+                    shutil.rmtree(path)
+                _build(entries, shape, slots, path)
+                pixels = _opened(path, shape)
+    except OSError as error:
+        raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); {AWAY}") from None
+    if pixels is None:
+        raise DataError(f"{path}: the cache cannot be read back as it was written; check the disk, or {AWAY}")
+    return pixels
 
 
 def _key(entries: Sequence[Entry], width: int, height: int, slots: int) -> str:
@@ -92,31 +109,51 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _build(entries: Sequence[Entry], width: int, height: int, slots: int, folder: Path) -> None:
-    count = len(entries)
-    kinds = ((np.uint8, (height, width, 3)), (np.float32, (slots, 6, 2)), (bool, (slots,)), (np.int32, (2,)))
-    needed = count * sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in kinds)
-    free = shutil.disk_usage(folder).free
-    if needed > free:  # a mapped file that outgrows its disk ends in a bus error, not in an exception
+def _build(entries: Sequence[Entry], shape: tuple[int, int, int, int], slots: int, path: Path) -> None:
+    """Write the cache of images of shape (N, H, W, 3) to path, all of it or nothing."""
+    count, height, width, _ = shape
+    needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
+    if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
-    arrays = [np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (count, *shape))
-              for name, (dtype, shape) in zip(FILES, kinds, strict=True)]
-    left_out = too_short = 0
+    points, exists = np.empty((count, slots, 6, 2), np.float32), np.empty((count, slots), bool)
+    sizes, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(2, np.int64)
+    building = path.with_name(f"building-{path.name}")
+    if building.exists():  # of a process that was killed
+        shutil.rmtree(building)
+    building.mkdir()
     # Threads, not processes: decoding and resizing release the interpreter lock, and nothing has to be started.
-    items = read_ahead(lambda entry: read_item(entry, width, height, slots), entries)
-    for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
-        for array, value in zip(arrays, item[:len(FILES)], strict=True):
-            array[i] = value
-        left_out, too_short = left_out + item.left_out, too_short + item.too_short
-    for array in arrays:
-        array.flush()
-    (folder / "meta.json").write_text(json.dumps({"left_out": left_out, "too_short": too_short}))
+    try:
+        with (building / "images.npy").open("wb") as file:
+            # Written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            items = read_ahead(lambda entry: read_item(entry, width, height, slots), entries)
+            for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
+                file.write(item.image)
+                points[i], exists[i], sizes[i], sums[i] = *item[1:4], zlib.crc32(item.image)
+                counts += item.left_out, item.too_short
+        for name, array in zip(FILES[1:], (points, exists, sizes, sums, counts), strict=True):
+            np.save(building / f"{name}.npy", array)
+        (building / "meta.json").write_text(json.dumps({name: _file_sum(building, name) for name in FILES[1:]}))
+        building.rename(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
-def _open(path: Path) -> PixelCache:
+def _file_sum(folder: Path, name: str) -> int:
+    return zlib.crc32(np.memmap(folder / f"{name}.npy", np.uint8, "r"))
+
+
+def _opened(path: Path, shape: tuple[int, int, int, int]) -> PixelCache | None:
+    """The cache at path if it is there and, but for the images' content, intact."""
     try:
         meta = json.loads((path / "meta.json").read_text())
-        arrays = [np.load(path / f"{name}.npy", mmap_mode="r") for name in FILES]
-        return PixelCache(*arrays, meta["left_out"], meta["too_short"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: the cache is damaged ({error}); delete this folder and start again") from None
+        if any(meta[name] != _file_sum(path, name) for name in FILES[1:]):
+            return None
+        *arrays, counts = (np.load(path / f"{name}.npy", mmap_mode="r") for name in FILES)
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    images = arrays[0]
+    if (images.shape, images.dtype, images.flags.c_contiguous) != (shape, np.uint8, True):
+        return None
+    return PixelCache(*arrays, *map(int, counts), path, np.zeros(len(images), bool))

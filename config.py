@@ -4,12 +4,18 @@ import dataclasses
 import difflib
 import math
 import os
+import re
+import reprlib
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+MAX_TEXT = 1_000_000  # characters of a settings file; ours has 4,000
+MAX_INT = 2**63 - 1
+UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class ConfigError(ValueError):
@@ -129,18 +135,20 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
             raise FileNotFoundError(f"{path}: no such configuration file") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from None
+        if len(text) > MAX_TEXT:
+            raise ConfigError(f"{path}: {len(text)} characters are no settings; expected a file like config.yaml")
         values = _parse_yaml(text, str(path)) or {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(values).__name__}")
-    values = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
+    values = {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in values.items()}
     for override in overrides:
         name, equals, text = override.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot and section and key):
-            raise ConfigError(f"{override!r}: an override reads section.key=value, such as train.epochs=5")
+            raise ConfigError(f"{shown(override)}: an override reads section.key=value, such as train.epochs=5")
         if not isinstance(values.setdefault(section, {}), dict):
-            raise ConfigError(f"{path}: section '{section}' is not a list of keys")
-        values[section][key] = _as_written(section, key, text, _parse_yaml(text, override))
+            raise ConfigError(f"{path}: section {shown(section)} is not a list of keys")
+        values[section][key] = _as_written(section, key, text, _parse_yaml(text, shown(override)))
     return config_from_dict(values, str(path) if path else "settings")
 
 
@@ -153,11 +161,11 @@ def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config
         if section is None:
             continue
         if not isinstance(section, dict):
-            raise ConfigError(f"{source}: section '{name}' is not a list of keys but {section!r}")
+            raise ConfigError(f"{source}: section '{name}' is not a list of keys but {shown(section)}")
         cls = sections[name]
         fields = {f.name: f for f in dataclasses.fields(cls)}
         for key in section:
-            _check_known(key, fields, f"{source}: unknown key '{name}.{key}'", prefix=f"{name}.")
+            _check_known(key, fields, f"{source}: unknown key {shown(f'{name}.{key}')}", prefix=f"{name}.")
         built[name] = cls(**{k: _checked(f"{source}: {name}.{k}", v, fields[k]) for k, v in section.items()})
     return Config(**built)
 
@@ -170,11 +178,22 @@ def to_dict(config: Config) -> dict[str, Any]:
     return {name: {k: plain(v) for k, v in section.items()} for name, section in dataclasses.asdict(config).items()}
 
 
+def shown(value: Any) -> str:
+    """A value for a message: in one line and short, however large or deep it is."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = 100
+    brief.maxlevel = 2
+    try:
+        return " ".join(brief.repr(value).split())[:200]
+    except ValueError:  # an integer of too many digits to print
+        return f"a huge {type(value).__name__}"
+
+
 def _parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # PyYAML meets a malformed !!tag with whatever Python raises there
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
 
 
@@ -190,10 +209,11 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice, where YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"key {key!r} is written twice{node.start_mark}")
+        seen = set()
+        for key in (self.construct_object(key, deep=True) for key, _ in node.value):
+            if key in seen:
+                raise ConfigError(f"key {shown(key)} is written twice{node.start_mark}")
+            seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -202,7 +222,7 @@ def _check_known(name: Any, known: typing.Iterable[str], message: str, prefix: s
         return
     near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
     hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
-    label = message if prefix else f"{message} '{name}'"
+    label = message if prefix else f"{message} {shown(name)}"
     raise ConfigError(f"{label}; {hint}")
 
 
@@ -220,12 +240,16 @@ def _checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
         if limits and isinstance(item, int) and item % limits["multiple"]:
             raise ConfigError(f"{where} is {item}; expected a multiple of {limits['multiple']}")
     if limits and limits["choices"] and isinstance(value, str) and value not in limits["choices"]:
-        raise ConfigError(f"{where} is {value!r}; expected one of {', '.join(limits['choices'])}")
+        raise ConfigError(f"{where} is {shown(value)}; expected one of {', '.join(limits['choices'])}")
     return value
 
 
 def _converted(where: str, value: Any, kind: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        raise ConfigError(f"{where} is too large a number")
+    if isinstance(value, str) and UNFIT_FOR_PATHS.search(value):
+        raise ConfigError(f"{where} is {shown(value)}; expected text without control characters")
     if origin is tuple:  # a single value stands for a list of one
         items = value if isinstance(value, (list, tuple)) else (value,)
         return tuple(_converted(where, item, arguments[0]) for item in items)
@@ -235,10 +259,7 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
         if float in arguments and isinstance(value, int):
             return float(value)
     elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            raise ConfigError(f"{where} is too large a number") from None
+        return float(value)
     elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
         try:
             return float(value)
@@ -251,4 +272,4 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return os.path.expanduser(value) if kind is str else value  # a folder called ~ is nobody's wish
     names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__
-    raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {names}")
+    raise ConfigError(f"{where} is {shown(value)} ({type(value).__name__}); expected {names}")

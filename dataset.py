@@ -3,10 +3,13 @@
 Shapes: B batch, L lane slots, N lanes, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
+import contextlib
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 from bezier import fit
 from entries import Entries
 from formats import DataError, Entry, Label, label
+from image_size import image_size
 from lanes import LaneTarget, to_slots
 
 MAX_IMAGE_PIXELS = 100_000_000
+MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Item(NamedTuple):
@@ -37,17 +43,22 @@ class Item(NamedTuple):
 
 def read_image(path: str | Path) -> np.ndarray:
     """RGB uint8 (height, width, 3), upright by its EXIF tag. Raises DataError when it cannot be decoded."""
+    path = Path(path)
     try:
-        data = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII names on Windows
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) and not breaks_off(data.data) else None
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise DataError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is more than this reader takes")
+        data = path.read_bytes()  # cv2.imread fails on non-ASCII names on Windows
+        size_px = image_size(data)
+        if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
+            raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
+        whole = size_px and not breaks_off(data)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if whole else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if image is None:
-        raise DataError(f"{path}: not an image that OpenCV can decode (truncated or another kind of file?)")
-    if image.shape[0] * image.shape[1] > MAX_IMAGE_PIXELS:
-        raise DataError(f"{path}: {image.shape[1]}x{image.shape[0]} pixels is more than this reader takes")
+        raise DataError(f"{path}: not an image that can be decoded (JPEG, PNG, BMP or WebP; or is it truncated?)")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -138,7 +149,7 @@ class LaneDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
         if self.pixels is not None:
-            images, points, exists = (a[indices] for a in self.pixels.arrays)
+            images, points, exists = self.pixels.batch(indices)
         else:
             items = [read_item(self.entries[i], self.width, self.height, self.slots) for i in indices]
             images, points, exists = (np.stack([item[k] for item in items]) for k in range(3))
@@ -161,8 +172,46 @@ def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pi
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
-    return DataLoader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
-                      multiprocessing_context="spawn" if workers else None)
+    return _Loader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
+                   multiprocessing_context="spawn" if workers else None, worker_init_fn=_leave_group)
+
+
+class _Loader(DataLoader):
+    """Signals to stop that go to a whole group, from a terminal or a scheduler, do not reach its processes.
+
+    The script, which gets them too, finishes its step with their help and then ends them.
+    """
+
+    def __iter__(self) -> Iterator:
+        with _stops_held() if self.num_workers else contextlib.nullcontext():
+            return super().__iter__()
+
+
+@contextlib.contextmanager
+def _stops_held() -> Iterator[None]:
+    """Signals to stop reach this thread after the block; a process started within begins with them held, too."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # started by the first process, it would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_group(_worker: int) -> None:
+    """Take a reading process out of the group of the script, and drop what the group was sent while it started."""
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return
+    os.setpgrp()
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        for number in signal.sigpending():
+            if signal.sigwaitinfo([number]).si_pid == os.getppid():  # the script itself has ended it
+                os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:

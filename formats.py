@@ -116,7 +116,7 @@ def split(found: Entries, rule: str, training: bool = True) -> tuple[Entries, En
     has a number of at least N validate), or the name of the list that validates. Raises DataError for another
     rule.
     """
-    clip = re.fullmatch(r"clip\s*>=\s*(\d+)", rule)
+    clip = re.fullmatch(r"clip\s*>=\s*(\d{1,18})", rule)
     if rule == "all":
         return Entries(), found
     if rule == "none":
@@ -131,7 +131,7 @@ def split(found: Entries, rule: str, training: bool = True) -> tuple[Entries, En
     named = {name for name in lists if rule in (name, PurePosixPath(name).name)}
     if named:
         return _partition(found, found.listed(lambda lists: not named.isdisjoint(lists)))
-    raise DataError(f"data.split is '{rule}'; expected auto, all, none, a fraction such as 0.1, clip>=N, "
+    raise DataError(f"data.split is {rule[:100]!r}; expected auto, all, none, a fraction such as 0.1, clip>=N, "
                     f"or one of the lists {', '.join(lists)}")
 
 
@@ -160,7 +160,7 @@ def _last_part(found: Entries, fraction: float) -> tuple[Entries, Entries]:
 
 def _clip_number(name: str) -> int:
     folder = PurePosixPath(name).parent.name
-    if not folder.isdigit():
+    if not re.fullmatch(r"\d{1,18}", folder):
         raise DataError(f"{name}: its folder '{folder}' is not a number, so data.split=clip>=N cannot be used")
     return int(folder)
 
@@ -229,7 +229,7 @@ def read_culane(root: Path, images: bool) -> Iterator[Entry | DataError]:
             where = f"{path}:{line}"
             try:
                 words = decoded(text, where).strip()
-                first = words.split()[0]
+                first = (words.split() or [""])[0]
                 name = (first if first.lower().endswith(IMAGE_SUFFIXES) else words).lstrip("/")
                 image = image_path((root,), name, where, images)
                 label_path = image.with_suffix(".lines.txt")

@@ -12,6 +12,7 @@ import numpy as np
 from label_files import DataError, Entry, Label, decoded, image_path, json_file, list_of, numbers, text_lines
 
 LLAMAS_SIZE = (1276, 717)  # width, height of every image
+MAX_MARKERS = 1000  # in one lane
 LLAMAS_FIRST_ROW = 300  # its benchmark looks at nothing above
 MIN_LANE_HEIGHT = 20  # and at no lane lower than this
 
@@ -68,7 +69,7 @@ def _number(value: object, where: str) -> object:
     try:
         return float(value)
     except ValueError:
-        raise DataError(f"{where} holds '{value[:40]}', which is not a number") from None
+        raise DataError(f"{where} holds {value[:40]!r}, which is not a number") from None
 
 
 def read_llamas(root: Path, images: bool) -> Iterator[Entry | DataError]:
@@ -97,8 +98,8 @@ def llamas_label(path: Path) -> Label:
     for i, lane in enumerate(list_of(json_file(path, '"lanes"').get("lanes"), f"{path}: 'lanes'"), start=1):
         where = f"{path}: lane {i}"
         markers = lane.get("markers") if isinstance(lane, dict) else None
-        if not isinstance(markers, list) or not isinstance(lane.get("lane_id"), str):
-            raise DataError(f"{where} has no lane_id or no list of markers")
+        if not isinstance(markers, list) or len(markers) > MAX_MARKERS or not isinstance(lane.get("lane_id"), str):
+            raise DataError(f"{where} has no lane_id or no list of at most {MAX_MARKERS} markers")
         table = np.array([_marker(m, where) for m in markers]).reshape(-1, 5)
         if len(table) >= 2 and np.ptp(table[:, 1]) >= MIN_LANE_HEIGHT:
             lanes.append((lane["lane_id"], table))
@@ -114,8 +115,9 @@ def _marker(marker: object, where: str) -> list[float]:
         distance = float(marker["world_start"]["z"])
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError(f"{where} has a marker without whole numbers pixel_start, pixel_end and world_start") from None
-    if not 0 <= pixels[1] < LLAMAS_SIZE[1] or not math.isfinite(distance) or max(map(abs, pixels)) > 1e5:
-        raise DataError(f"{where} has a marker outside the image of {LLAMAS_SIZE[0]}x{LLAMAS_SIZE[1]}: {pixels}")
+    near_image = 0 <= pixels[1] < LLAMAS_SIZE[1] and abs(pixels[3]) <= LLAMAS_SIZE[1]  # a point a row is made of it
+    if not near_image or not math.isfinite(distance) or max(map(abs, pixels)) > 1e5:
+        raise DataError(f"{where} has a marker outside the image of {LLAMAS_SIZE[0]}x{LLAMAS_SIZE[1]}")
     return [*pixels, distance]
 
 

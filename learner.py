@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 import runtime
-from config import Config, to_dict
+from config import Config, shown, to_dict
 from model import LaneNet
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
@@ -100,11 +100,15 @@ def load_last(path: Path, config: Config) -> dict[str, Any]:
 
 def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
     """Load all states and return the progress. Raises CheckpointError where something does not fit."""
-    runtime.load_weights(learner.model, payload["model"], path)
+    runtime.load_weights(learner.model, payload.get("model"), path)
     try:
         for name, part in learner._asdict().items():
             if name != "scaler" or payload[name]:  # empty where the run was not in float16
                 part.load_state_dict(payload[name])
-        return Progress(**payload["progress"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        progress = Progress(**payload["progress"])
+        for name, usual in Progress(sums=progress.sums)._asdict().items():
+            if not isinstance(getattr(progress, name), type(usual)):
+                raise TypeError(f"{name} is {shown(getattr(progress, name))}")
+        return progress
+    except Exception as error:  # whatever PyTorch's parts make of states that are not theirs
         raise runtime.CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None

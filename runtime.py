@@ -11,16 +11,18 @@ import re
 import signal
 import sys
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import nn
 
 import distributed
-from config import Config, ConfigError, config_from_dict, load_config, to_dict
+from config import Config, ConfigError, config_from_dict, load_config, shown, to_dict
 from model import LaneNet
 
 FORMAT = "lane-regression"  # marks our own checkpoints
@@ -71,6 +73,12 @@ def run(main: Callable[[], int | None]) -> None:
     except (ValueError, OSError) as error:
         print(f"error{_who()}: {_one_line(error)}", file=sys.stderr)
         status = 1
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        print("error: a process that reads images was killed (no memory left?); lower data.workers, or set it to 0",
+              file=sys.stderr)
+        status = 1
     sys.exit(status)
 
 
@@ -83,8 +91,9 @@ def _one_line(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     text = str(error).rstrip()
-    # A data loader's process sends its whole traceback as the message; what was said is its last line.
-    return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
+    if text.startswith("Caught "):  # a data loader's process sends its whole traceback; what was said is its last line
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 def pick_device(name: str) -> torch.device:
@@ -201,9 +210,11 @@ def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # Closing the half-written file, torch.save fails again and says less than what it failed on.
+        first = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(first, "strerror", None) or str(first).splitlines()[0]
         raise CheckpointError(f"{path}: the checkpoint cannot be written ({reason}); earlier checkpoints are as "
-                              "they were. Free or change train.checkpoint_dir and continue with --resume") from None
+                              "they were. Make room in this folder and continue with --resume") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -219,20 +230,25 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no checkpoint here; make one with: python train_fixed.py")
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # at most one line is said of a file
+            refuse_damage(file)
+            file.seek(0)
+            payload = torch.load(file, map_location="cpu", weights_only=True)
+        collapsed = signs_of_uncertainty_weighting(payload)
     except Exception as error:  # unpickling a damaged or hostile file can fail in any way
         reason = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:120]
         raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
                               "or other software, train afresh with: python train_fixed.py") from None
-    collapsed = signs_of_uncertainty_weighting(payload)
     if collapsed:
         raise CheckpointError(f"{path}: {collapsed}: this comes from the uncertainty-weighted loss whose model "
                               f"collapsed. Its weights are not worth continuing from and cannot be "
                               f"{for_what} here; train afresh with: python train_fixed.py")
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of train_fixed.py; train one with: python train_fixed.py")
-    if payload.get("version") != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {payload.get('version')}, this software reads {VERSION}")
+    version = payload.get("version")
+    if not isinstance(version, int) or version != VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads {VERSION}")
     try:
         payload["config"] = config_from_dict(payload["config"], f"{path}: config")
     except (KeyError, TypeError, AttributeError) as error:
@@ -240,21 +256,36 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     return payload
 
 
+def refuse_damage(file: BinaryIO) -> None:
+    """Raise CheckpointError for a file that is not what torch.save wrote: its loader does not check the sums."""
+    with zipfile.ZipFile(file) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise CheckpointError("compressed, which ours never are")
+        damaged = archive.testzip()
+    if damaged:
+        raise CheckpointError(f"damaged: the checksum of its part {damaged} is wrong")
+
+
 def signs_of_uncertainty_weighting(payload: Any) -> str:
     """What in a loaded file shows that its loss learned its own weights; empty when nothing does."""
-    if not isinstance(payload, dict):
-        return ""
-    for name, value in payload.items():
-        if any(part.startswith(("log_var", "log_sigma")) for part in str(name).split(".")):
-            return f"it holds '{name}'"
-        if isinstance(value, torch.Tensor) and value.ndim == 0:
-            value = value.item()
-        if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
-            return f"its {name} is {value:.4g}, below zero"
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            found = signs_of_uncertainty_weighting(part)
-            if found:
-                return found
+    waiting, seen = [payload], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:  # a file may hold one part many times over, or inside itself
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):
+            waiting += [value for value in part if isinstance(value, (dict, list, tuple))]
+        if not isinstance(part, dict):
+            continue
+        for name, value in part.items():
+            if any(word.startswith(("log_var", "log_sigma")) for word in str(name).split(".")):
+                return f"it holds {shown(name)}"
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                value = value.item()
+            if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
+                return f"its {shown(name)} is {value:.4g}, below zero"
+            waiting.append(value)
     return ""
 
 

@@ -12,7 +12,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,6 +23,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+import file_lock
 from scene import Scene, render_scene
 
 RENDERER_VERSION = 2  # count it up whenever a seed's pixels or labels change
@@ -63,11 +66,19 @@ def write_dataset(
     """Renders the data set, or what is missing of it, into root, with `workers` processes or one a core.
 
     Finished shards leave their labels in root/unfinished, so that a run cut short goes on where it stopped.
+    Of several processes one renders and the others wait for it.
     Raises ValueError for impossible numbers, OSError where root cannot be written.
     """
     root, request = Path(root), _request(train, val, seed, width, height)
     if is_complete(root, train, val, seed, width, height):
         return
+    with file_lock.held(root, "rendering into this folder"):
+        if not is_complete(root, train, val, seed, width, height):
+            _write(root, request, workers)
+
+
+def _write(root: Path, request: dict, workers: int | None) -> None:
+    train, val = request["train"], request["val"]
     unfinished = root / "unfinished"
     for name in ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS)):
         (root / name).unlink(missing_ok=True)
@@ -125,7 +136,7 @@ def _run(tasks, workers):
             cv2.setNumThreads(threads)
         return
     spawn = multiprocessing.get_context("spawn")  # what Windows and macOS have, and safe beside threads
-    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, spawn, initializer=_start_worker) as pool:
         futures = [pool.submit(_render_shard, task) for task in tasks]
         try:
             for future in as_completed(futures):
@@ -134,6 +145,18 @@ def _run(tasks, workers):
             raise OSError("a rendering process was killed (memory?); run again to finish") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread for OpenCV; an end with the parent, even a killed one, and not before it at Ctrl-C."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _render_shard(task) -> int:
@@ -172,8 +195,12 @@ def _write_text(path: Path, text: str):
 def _write_bytes(path: Path, content: bytes):
     """Writes a file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say where
+        raise
 
 
 def _read_json(path: Path):

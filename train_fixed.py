@@ -82,7 +82,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     model = runtime.build_model(config, load_pretrained=fresh)
     if config.train.init_from and not resumed:
         start = runtime.load_checkpoint(config.train.init_from, "started from")
-        runtime.load_weights(model, start["model"], config.train.init_from)
+        runtime.load_weights(model, start.get("model"), config.train.init_from)
     model = distributed.with_shared_statistics(model, device).to(device, memory_format=torch.channels_last)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
@@ -310,13 +310,20 @@ def write_log(path: Path, record: dict[str, Any]) -> None:
     if distributed.rank() > 0:
         return
     kept = []
-    if record["epoch"] > 1 and path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    try:
+        if record["epoch"] > 1 and path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: damaged ({error}); move it away and continue with --resume") from None
     finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join([*kept, json.dumps(finite)]) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text("\n".join([*kept, json.dumps(finite)]) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written ({error.strerror}); the checkpoints are as they were. "
+                            "Make room in this folder and continue with --resume") from None
 
 
 if __name__ == "__main__":

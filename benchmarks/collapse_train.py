@@ -68,7 +68,8 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
             patterns, frequency = np.unique(pixels.exists, axis=0, return_counts=True)
             pattern = patterns[frequency.argmax()] if pattern is None else pattern
             chosen = np.flatnonzero((pixels.exists == pattern).all(1))[:wanted]
-            pixels = pixels._replace(**{name: getattr(pixels, name)[chosen] for name in pixels._fields[:4]})
+            per_image = [name for name, value in pixels._asdict().items() if isinstance(value, np.ndarray)]
+            pixels = pixels._replace(**{name: getattr(pixels, name)[chosen] for name in per_image})
             entries = entries.take(chosen)
         parts.append(LaneDataset(entries, *size, pixels))
     return parts[0], parts[1]
@@ -76,7 +77,8 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
 
 def labels_in(slots: str, dataset: LaneDataset, seed: int) -> LaneTarget:
     """All labels of a data set, (N, L, P, 2) and (N, L), in one of the orders that a Variant names."""
-    target = LaneTarget(*(torch.from_numpy(np.array(a)) for a in dataset.pixels.arrays[1:]))
+    points, exists = np.array(dataset.pixels.points), np.array(dataset.pixels.exists)
+    target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
     if slots == "ours":
         return target
     return as_listed(target, torch.Generator().manual_seed(seed) if slots == "old" else None)

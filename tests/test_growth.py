@@ -85,6 +85,7 @@ def test_listing_and_splitting_never_hold_much_more(tmp_path, monkeypatch):
     (tmp_path / "list").mkdir()
     for name, start, stop in (("train", 0, 5400), ("train_gt", 0, 5400), ("val", 5400, 6000)):
         (tmp_path / "list" / f"{name}.txt").write_text("".join(f"/{name}\n" for name in names[start:stop]))
+    monkeypatch.setattr("os.path.isfile", lambda path: True)
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     monkeypatch.setattr(entries_module, "SORTED_AT_ONCE", 500)  # of so few images all would be
 
