@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import checkpoints
 import guard
 import runtime
 from dataset import preprocess
@@ -47,9 +48,9 @@ class LaneDetector:
                  precision: str = "auto"):
         self.device = runtime.pick_device(device)
         self.dtype = runtime.precision(precision, self.device)
-        self.model, trained, payload = runtime.load_model(checkpoint, self.device)
-        self.config = runtime.with_model(trained, payload)
-        self.steps = runtime.steps_of(payload)  # of its training
+        self.model, trained, payload = checkpoints.load_model(checkpoint, self.device)
+        self.config = checkpoints.with_model(trained, payload)
+        self.steps = checkpoints.steps_of(payload)  # of its training
         self.threshold = self.config.inference.threshold if threshold is None else threshold
 
     def __call__(self, image: np.ndarray) -> list[Lane]:

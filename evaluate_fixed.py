@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+import checkpoints
 import distributed
 import guard
 import runtime
@@ -74,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
     """Score a checkpoint; exit status 1 when it has collapsed."""
-    model, _, payload = runtime.load_model(options.checkpoint, device)
-    config = runtime.with_model(settings, payload)
+    model, _, payload = checkpoints.load_model(options.checkpoint, device)
+    config = checkpoints.with_model(settings, payload)
     with distributed.one_first():
         dataset = validation_set(config)
     truth = validation.reference(dataset)
@@ -84,7 +85,7 @@ def evaluate(settings: Config, options: argparse.Namespace, device: torch.device
     threshold = config.inference.threshold
     seen = validation.signs(network, dataset, truth, prediction)
     judged = guard.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity,
-                           beginning=runtime.steps_of(payload) < config.guard.first_steps)
+                           beginning=checkpoints.steps_of(payload) < config.guard.first_steps)
     if distributed.rank() == 0:
         answer = validation.answer_of(prediction, truth, options.metric, threshold, config.inference.end_tolerance)
         if options.predictions:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import checkpoints
 import runtime
 import sources
 from bezier import sample
@@ -83,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if form.kind == "onnx":
         require_onnx()
     settings = runtime.load_settings(options, overrides)
-    network, _, payload = runtime.load_model(options.checkpoint, torch.device("cpu"))
-    config = runtime.with_model(settings, payload)
+    network, _, payload = checkpoints.load_model(options.checkpoint, torch.device("cpu"))
+    config = checkpoints.with_model(settings, payload)
     model = Exported(network, form.curves).eval().requires_grad_(False)
     output = options.output or Path(options.checkpoint).with_suffix(SUFFIX[form.kind])
     if output.suffix != SUFFIX[form.kind] or output.is_dir():
@@ -139,7 +140,7 @@ def metadata(config: Config, form: Form) -> dict[str, str]:
     """What a program needs to know that is given the file alone; ONNX stores text only."""
     width, height = config.model.width, config.model.height
     told = {
-        "format": runtime.FORMAT, "version": runtime.VERSION, "width": width, "height": height,
+        "format": checkpoints.FORMAT, "version": checkpoints.VERSION, "width": width, "height": height,
         "slots": config.model.slots, "threshold": config.inference.threshold,
         "images": f"(batch, 3, {height}, {width}) RGB, 0 to 255; the whole image, resized",
         "points": "control points of a quintic Bezier curve a slot, far to near, x and y in [0, 1] of the image",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-import runtime
+import checkpoints
+from checkpoints import CheckpointError
 from config import Config, shown, to_dict
 from model import LaneNet
 
@@ -79,28 +80,28 @@ def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor
 def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:
     """Write last.pth: everything that --resume needs."""
     states = {name: part.state_dict() for name, part in learner._asdict().items()}
-    runtime.save_checkpoint(path, config, **states, progress=progress._asdict())
+    checkpoints.save_checkpoint(path, config, **states, progress=progress._asdict())
 
 
 def load_last(path: Path, config: Config) -> dict[str, Any]:
     """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
-    payload = runtime.load_checkpoint(path, "resumed")
+    payload = checkpoints.load_checkpoint(path, "resumed")
     if "progress" not in payload:
-        raise runtime.CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
-                                      f"start from its weights with train.init_from={path}")
+        raise CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
+                              f"start from its weights with train.init_from={path}")
     then, now = to_dict(payload["config"]), to_dict(config)
     for section, values in now.items():
         for key, value in values.items():
             name = f"{section}.{key}"
             if name not in MAY_CHANGE and value != then[section][key]:
-                raise runtime.CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
-                                              f"{value}; give the same settings again, or start a new run")
+                raise CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
+                                      f"{value}; give the same settings again, or start a new run")
     return payload
 
 
 def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
     """Load all states and return the progress. Raises CheckpointError where something does not fit."""
-    runtime.load_weights(learner.model, payload.get("model"), path)
+    checkpoints.load_weights(learner.model, payload.get("model"), path)
     try:
         for name, part in learner._asdict().items():
             if name != "scaler" or payload[name]:  # empty where the run was not in float16
@@ -111,4 +112,4 @@ def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
                 raise TypeError(f"{name} is {shown(getattr(progress, name))}")
         return progress
     except Exception as error:  # whatever PyTorch's parts make of states that are not theirs
-        raise runtime.CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
+        raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None

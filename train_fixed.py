@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+import checkpoints
 import distributed
 import guard
 import journal
@@ -79,10 +80,10 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     known = validation.reference(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
-    model = runtime.build_model(config, load_pretrained=fresh)
+    model = checkpoints.build_model(config, load_pretrained=fresh)
     if config.train.init_from and not resumed:
-        start = runtime.load_checkpoint(config.train.init_from, "started from")
-        runtime.load_weights(model, start.get("model"), config.train.init_from)
+        start = checkpoints.load_checkpoint(config.train.init_from, "started from")
+        checkpoints.load_weights(model, start.get("model"), config.train.init_from)
     model = distributed.with_shared_statistics(model, device).to(device, memory_format=torch.channels_last)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
@@ -132,8 +133,8 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             progress = Progress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
                                 seconds=record["seconds"], data=progress.data)
             if is_best:
-                runtime.save_checkpoint(folder / "best_model.pth", config, model=learner.average.module.state_dict(),
-                                        scores=record)
+                checkpoints.save_checkpoint(folder / "best_model.pth", config, scores=record,
+                                            model=learner.average.module.state_dict())
             write_log(folder / "log.jsonl", record)
             save(folder / "last.pth", config, learner, progress)
             if first:
@@ -265,7 +266,7 @@ def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
             f"curvature {record['curvature']:.3f} columns {record['columns']:.3f}) | val loss {record['val_loss']:.3f} "
             f"accuracy {100 * record['accuracy']:.1f} % F1 {100 * record['f1']:.1f} % | "
             f"error {record['error_px']:.1f} px (constant {record['constant_error_px']:.1f}) "
-            f"diversity {record['diversity']:.2f} | {judged} | "
+            f"diversity {record['diversity']:.2f} sensitivity {record['sensitivity']:.2f} | {judged} | "
             f"{record['images_per_second']:.0f} img/s, {int(left) // 60}:{int(left) % 60:02} left")
 
 

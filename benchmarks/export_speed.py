@@ -23,6 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from speed import WARMUP, timed
 
+import checkpoints
 import export_fixed
 import runtime
 from config import Config
@@ -42,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, file = options.checkpoint or Path(folder) / "random.pth", Path(folder) / "lanes.onnx"
         if not options.checkpoint:
-            runtime.save_checkpoint(checkpoint, Config(), model=runtime.build_model(Config()).state_dict())
+            checkpoints.save_checkpoint(checkpoint, Config(), model=checkpoints.build_model(Config()).state_dict())
         if export_fixed.main(["--checkpoint", str(checkpoint), "--output", str(file)]):
             return 1
         session = open_session(file, options.threads)
-        network, config, _ = runtime.load_model(checkpoint, device)
+        network, config, _ = checkpoints.load_model(checkpoint, device)
     network = network.to(memory_format=torch.channels_last)
     image = torch.randint(256, (1, 3, config.model.height, config.model.width), dtype=torch.uint8)
 

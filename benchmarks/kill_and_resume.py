@@ -24,6 +24,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import checkpoints
 import runtime
 import synthetic
 import train_fixed
@@ -102,7 +103,7 @@ def done_steps(folder: Path) -> int:
     """Steps of the epochs that a run has finished and saved; 0 before it began."""
     if not (folder / "last.pth").is_file():
         return 0
-    return (runtime.load_checkpoint(folder / "last.pth")["progress"]["epoch"] - 1) * STEPS
+    return (checkpoints.load_checkpoint(folder / "last.pth")["progress"]["epoch"] - 1) * STEPS
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
@@ -112,7 +113,7 @@ def log(folder: Path) -> list[dict[str, Any]]:
 
 
 def weights_agree(one: Path, other: Path) -> bool:
-    a, b = (runtime.load_checkpoint(path)["model"] for path in (one, other))
+    a, b = (checkpoints.load_checkpoint(path)["model"] for path in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import checkpoints
 import evaluate_fixed
-import runtime
 import scores
 import submission
 import train_fixed
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "best_model.pth"
     torch.manual_seed(0)
     config = load_config(None, SMALL)
-    runtime.save_checkpoint(path, config, model=runtime.build_model(config).state_dict())
+    checkpoints.save_checkpoint(path, config, model=checkpoints.build_model(config).state_dict())
     return path
 
 

@@ -15,15 +15,15 @@ import pytest
 import torch
 
 import bezier
+import checkpoints
 import export_fixed
 import inference_fixed
-import runtime
 from bezier import canonical
+from checkpoints import CheckpointError
 from config import load_config
 from dataset import preprocess
 from export_fixed import ExportError
 from lanes import keep_lanes
-from runtime import CheckpointError
 from scene import render_scene
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ def images():
 def network(images):
     """A network whose random weights are enlarged until its lanes differ: as built, all lie in the middle."""
     torch.manual_seed(0)
-    network = runtime.build_model(load_config(None, SMALL)).eval().requires_grad_(False)
+    network = checkpoints.build_model(load_config(None, SMALL)).eval().requires_grad_(False)
     for _ in range(40):
         if np.ptp(network(torch.from_numpy(images)).points[..., 0].numpy()) > 0.5:
             return network
@@ -61,7 +61,7 @@ def network(images):
 @pytest.fixture(scope="module")
 def checkpoint(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
-    runtime.save_checkpoint(path, load_config(None, SMALL), model=network.state_dict())
+    checkpoints.save_checkpoint(path, load_config(None, SMALL), model=network.state_dict())
     return path
 
 
@@ -129,7 +129,7 @@ def test_an_onnx_file_of_float_pixels_and_fixed_batch(network, checkpoint, image
 
 def test_the_onnx_file_carries_all_that_its_user_needs(checkpoint, dynamic, tmp_path):
     told = opened(dynamic).get_modelmeta().custom_metadata_map
-    assert (told["format"], told["version"]) == (runtime.FORMAT, str(runtime.VERSION))
+    assert (told["format"], told["version"]) == (checkpoints.FORMAT, str(checkpoints.VERSION))
     assert (told["width"], told["height"], told["slots"], told["threshold"]) == ("96", "64", "6", "0.5")
     other = exported(checkpoint, tmp_path / "lanes.onnx", "inference.threshold=0.7")
     assert opened(other).get_modelmeta().custom_metadata_map["threshold"] == "0.7"

@@ -13,15 +13,16 @@ import pytest
 import torch
 
 import cache
+import checkpoints
 import formats
 import runtime
 import synthetic
 import train_fixed
+from checkpoints import CheckpointError
 from config import Config, load_config
 from dataset import LaneDataset
 from label_files import DataError
 from learner import Learner, build_learner, load_last, restore
-from runtime import CheckpointError
 from train_fixed import TrainingError
 
 SMALL = {"a.weight": torch.arange(600.0).reshape(20, 30), "b": torch.arange(7)}
@@ -85,10 +86,10 @@ def one_line(call, error, *words):
 
 def test_a_full_disk_is_named_and_earlier_checkpoints_are_intact(tmp_path):
     path = tmp_path / "last.pth"
-    runtime.save_checkpoint(path, Config(), model=SMALL)
+    checkpoints.save_checkpoint(path, Config(), model=SMALL)
     before = path.read_bytes()
     with largest_file(len(before) - 1):
-        one_line(lambda: runtime.save_checkpoint(path, Config(), model=SMALL), CheckpointError, str(path),
+        one_line(lambda: checkpoints.save_checkpoint(path, Config(), model=SMALL), CheckpointError, str(path),
                  "cannot be written (File too large)", "--resume")
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
@@ -118,7 +119,8 @@ def test_a_cache_that_cannot_fit_on_the_disk_is_not_begun(images, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(read_only):
     one_line(lambda: train_fixed.writable_folder(str(read_only)), TrainingError, str(read_only), "train.checkpoint_dir")
-    one_line(lambda: runtime.save_checkpoint(read_only / "last.pth", Config()), CheckpointError, "Permission denied")
+    one_line(lambda: checkpoints.save_checkpoint(read_only / "last.pth", Config()), CheckpointError,
+             "Permission denied")
     one_line(lambda: synthetic.write_dataset(read_only, 1, 1, 0, workers=1), OSError, str(read_only), "denied")
     one_line(lambda: cache.open_cache([], 32, 32, 6, read_only, 1.0), DataError, str(read_only), "data.cache_dir")
 
@@ -135,15 +137,15 @@ def test_a_damaged_log_is_named(tmp_path):
 
 def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
     path = tmp_path / "best_model.pth"
-    runtime.save_checkpoint(path, Config(), model=SMALL, scores={"f1": 0.5})
-    original, whole = path.read_bytes(), runtime.load_checkpoint(path)
+    checkpoints.save_checkpoint(path, Config(), model=SMALL, scores={"f1": 0.5})
+    original, whole = path.read_bytes(), checkpoints.load_checkpoint(path)
     chance, refused = random.Random(0), 0
     for place in (chance.randrange(8 * len(original)) for _ in range(500)):
         flipped = bytearray(original)
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(flipped)
         try:
-            found = runtime.load_checkpoint(path)
+            found = checkpoints.load_checkpoint(path)
         except CheckpointError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
             refused += 1
@@ -155,12 +157,12 @@ def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
 
 def test_a_bit_among_the_weights_is_named_as_damage(tmp_path):
     path = tmp_path / "best_model.pth"
-    runtime.save_checkpoint(path, Config(), model=SMALL)
+    checkpoints.save_checkpoint(path, Config(), model=SMALL)
     data = bytearray(path.read_bytes())
     data[data.index(SMALL["a.weight"].numpy().tobytes()) + 1000] ^= 4
     path.write_bytes(data)
     assert torch.load(path, weights_only=True)["model"]["a.weight"].shape == (20, 30), "PyTorch alone does not notice"
-    one_line(lambda: runtime.load_checkpoint(path), CheckpointError, "damaged: the checksum of its part", "data/0")
+    one_line(lambda: checkpoints.load_checkpoint(path), CheckpointError, "damaged: the checksum of its part", "data/0")
 
 
 def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
@@ -168,10 +170,10 @@ def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
     knot.append(knot)
     for _ in range(60):
         bomb = [bomb, bomb]
-    for content in (knot, bomb, {"config": bomb, "format": runtime.FORMAT, "version": 1},
-                    {"config": {"data": {"root": bomb}}, "format": runtime.FORMAT, "version": 1}):
+    for content in (knot, bomb, {"config": bomb, "format": checkpoints.FORMAT, "version": 1},
+                    {"config": {"data": {"root": bomb}}, "format": checkpoints.FORMAT, "version": 1}):
         torch.save(content, tmp_path / "a.pth")
-        one_line(lambda: runtime.load_checkpoint(tmp_path / "a.pth"), ValueError, "a.pth")
+        one_line(lambda: checkpoints.load_checkpoint(tmp_path / "a.pth"), ValueError, "a.pth")
 
 
 @pytest.mark.parametrize("change", [
@@ -180,11 +182,11 @@ def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
     {"model": {3: 4}}, {"model": None}])
 def test_a_run_with_parts_of_another_shape_is_not_resumed(tmp_path, change):
     config = load_config(None, ["model.width=64", "model.height=64"])
-    learner = build_learner(runtime.build_model(config), config, 10, torch.device("cpu"), torch.float32)
+    learner = build_learner(checkpoints.build_model(config), config, 10, torch.device("cpu"), torch.float32)
     states = {name: part.state_dict() for name, part in learner._asdict().items()}
-    runtime.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}}))
+    checkpoints.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}}))
     assert restore(learner, load_last(tmp_path / "last.pth", config), tmp_path / "last.pth").epoch == 2
-    runtime.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}} | change))
+    checkpoints.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}} | change))
     assert set(Learner._fields) >= set(change) - {"progress"}
     one_line(lambda: restore(learner, load_last(tmp_path / "last.pth", config), tmp_path / "last.pth"),
              CheckpointError, "last.pth")

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_formats import culane, curvelanes, llamas, tusimple
 
+import checkpoints
 import formats
-import runtime
+from checkpoints import CheckpointError
 from config import Config, ConfigError, config_from_dict, load_config, to_dict
 from dataset import lanes_in_slots
 from image_size import image_size
 from label_files import CONTROL, DataError
-from runtime import CheckpointError
 
 EXAMPLES = int(os.environ.get("LANE_FUZZ_EXAMPLES", "0"))
 SHIPPED = Path(__file__).parent.parent / "config.yaml"
@@ -202,8 +202,8 @@ def real(tmp_path_factory):
     """The bytes and the content of a small checkpoint of ours."""
     path = tmp_path_factory.mktemp("real") / "best_model.pth"
     model = {"a.weight": torch.randn(3, 4), "b": torch.arange(5)}
-    runtime.save_checkpoint(path, Config(), model=model, scores={"f1": 0.5, "epoch": 3, "name": "x"})
-    return path.read_bytes(), runtime.load_checkpoint(path)
+    checkpoints.save_checkpoint(path, Config(), model=model, scores={"f1": 0.5, "epoch": 3, "name": "x"})
+    return path.read_bytes(), checkpoints.load_checkpoint(path)
 
 
 def same(a, b):
@@ -220,7 +220,7 @@ def test_a_changed_checkpoint_is_refused_or_has_the_same_content(tmp_path_factor
     original, payload = real
     path = tmp_path_factory.getbasetemp() / "fuzz.pth"
     path.write_bytes(data.draw(st.one_of(st.binary(max_size=60), mutated(original))))
-    found = outcome(lambda: runtime.load_checkpoint(path))
+    found = outcome(lambda: checkpoints.load_checkpoint(path))
     assert found is None or same(found, payload)
 
 
@@ -237,7 +237,7 @@ def test_a_changed_pickle_with_right_checksums_is_refused_or_read(tmp_path_facto
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    outcome(lambda: runtime.load_model(path, torch.device("cpu")))
+    outcome(lambda: checkpoints.load_model(path, torch.device("cpu")))
 
 
 tensors = st.builds(lambda shape, kind: torch.ones(shape, dtype=kind), st.lists(st.integers(0, 3), max_size=3),
@@ -251,9 +251,9 @@ plain = nested(st.one_of(number, text, st.booleans(), st.none(), tensors),
 def test_any_plain_content_is_refused_or_used(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "fuzz2.pth"
     if isinstance(content, dict):
-        content = {"format": runtime.FORMAT, "version": runtime.VERSION, "config": to_dict(Config())} | content
+        content = {"format": checkpoints.FORMAT, "version": checkpoints.VERSION, "config": to_dict(Config())} | content
     try:
         torch.save(content, path)
     except UnicodeEncodeError:  # half a character
         return
-    outcome(lambda: runtime.load_model(path, torch.device("cpu")))
+    outcome(lambda: checkpoints.load_model(path, torch.device("cpu")))

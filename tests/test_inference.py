@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+import checkpoints
 import frames
 import inference_fixed
 import outputs
-import runtime
 import submission
 from bezier import sample
 from config import Config, ModelConfig
@@ -53,7 +53,7 @@ def checkpoint(tmp_path_factory):
         for number, parameter in enumerate(model.head.exists[-1].bias):
             parameter += 0.1 * number  # so that every slot has a confidence of its own
     path = tmp_path_factory.mktemp("model") / "model.pth"
-    runtime.save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
+    checkpoints.save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
                             scores={"steps": 0})
     return path
 
@@ -122,7 +122,7 @@ def test_three_lines_of_python_give_lanes(checkpoint):
 def test_the_detector_answers_as_the_network_itself_does(checkpoint):
     images = [picture(seed, *size) for seed, size in enumerate([(160, 96), (333, 77), (90, 160), (1, 1)])]
     found = LaneDetector(checkpoint, "cpu", threshold=0.96, precision="fp32").batch(images)
-    model, _, _ = runtime.load_model(checkpoint, torch.device("cpu"))
+    model, _, _ = checkpoints.load_model(checkpoint, torch.device("cpu"))
     with torch.inference_mode():
         for i, image in enumerate(images):
             points, logits = model(torch.from_numpy(preprocess(image, 160, 96)).permute(2, 0, 1)[None])

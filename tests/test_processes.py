@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import cache
+import checkpoints
 import file_lock
 import formats
 import runtime
@@ -232,7 +233,7 @@ def test_a_killed_reader_of_images_is_one_line_and_the_run_can_be_resumed(render
     os.kill(workers[0], signal.SIGKILL)
     status, said = finish(run)
     assert status == 1 and len(said) == 1 and said[0].startswith("error: a process that reads images was killed"), said
-    assert runtime.load_checkpoint("run/last.pth")["progress"]["epoch"] == 1
+    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["epoch"] == 1
     assert not any(map(is_alive, workers))
 
 
@@ -248,5 +249,5 @@ def test_a_stop_sent_to_the_whole_group_finishes_the_step(rendered, tmp_path, mo
     found, said = finish(run)
     assert found == status and len(said) == 1, said
     assert "interrupted in epoch 1 after step 1; continue with: python train_fixed.py" in said[0]
-    assert runtime.load_checkpoint("run/last.pth")["progress"]["step"] == 1
+    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["step"] == 1
     assert until(lambda: not any(map(is_alive, workers)), 10)

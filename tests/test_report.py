@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+import checkpoints
 import evaluate_fixed
-import runtime
 from charts import Bar, bars, lines
 from config import load_config
 from dataset import LaneDataset
@@ -36,7 +36,7 @@ def page(rendered, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     torch.manual_seed(0)
     config = load_config(None, SMALL)
-    runtime.save_checkpoint(folder / name, config, model=runtime.build_model(config).state_dict())
+    checkpoints.save_checkpoint(folder / name, config, model=checkpoints.build_model(config).state_dict())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         evaluate_fixed.main(["--checkpoint", name, "--report", "a/report", "--json", "scores.json",

@@ -16,16 +16,17 @@ import pytest
 import torch
 from torch import nn
 
+import checkpoints
 import inference_fixed
 import runtime
 import train_fixed
 from bezier import canonical
+from checkpoints import CheckpointError
 from config import ConfigError, LossConfig
 from formats import DataError
 from lanes import RowWise
 from losses_fixed import LossTerms
 from model import LaneNet, LanePrediction, column_centres
-from runtime import CheckpointError
 from train_fixed import TrainingError
 
 ROOT = Path(__file__).parent.parent
@@ -109,7 +110,7 @@ def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
 
 
 def test_the_best_model_is_the_averaged_one_and_can_be_used_alone(trained):
-    model, config, payload = runtime.load_model(trained / "best_model.pth", torch.device("cpu"))
+    model, config, payload = checkpoints.load_model(trained / "best_model.pth", torch.device("cpu"))
     assert config.model.width == 160
     assert payload["scores"]["epoch"] in (1, 2)
     with torch.inference_mode():
@@ -259,7 +260,7 @@ class Constant(nn.Module):
 
 
 def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "build_model", lambda *_, **__: Constant())
+    monkeypatch.setattr(checkpoints, "build_model", lambda *_, **__: Constant())
     with pytest.raises(TrainingError, match="stopped after 2 epochs in a row of collapsing: the same lanes") as caught:
         train_fixed.main([*settings, "train.epochs=5", "guard.patience=2", "guard.first_steps=0",
                           "train.checkpoint_dir=run"])
@@ -271,7 +272,7 @@ def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeyp
 
 
 def test_a_run_that_ends_collapsed_before_the_guards_patience_does_not_praise_a_model(settings, monkeypatch, capsys):
-    monkeypatch.setattr(runtime, "build_model", lambda *_, **__: Constant())
+    monkeypatch.setattr(checkpoints, "build_model", lambda *_, **__: Constant())
     try:
         status = train_fixed.main([*settings, "train.epochs=1", "guard.patience=3", "train.checkpoint_dir=run"])
     except TrainingError:
@@ -282,7 +283,7 @@ def test_a_run_that_ends_collapsed_before_the_guards_patience_does_not_praise_a_
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_with_every_term_named(settings, monkeypatch):
-    monkeypatch.setattr(runtime, "build_model", lambda *_, **__: Constant(math.nan))
+    monkeypatch.setattr(checkpoints, "build_model", lambda *_, **__: Constant(math.nan))
     with pytest.raises(TrainingError, match=r"not finite in epoch 1, step \d+: ") as caught:
         train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run"])
     message = str(caught.value)
@@ -290,7 +291,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_with_every_term_named(setting
         assert name in message
     assert "train.learning_rate" in message and "\n" not in message
     assert [path.name for path in Path("run").iterdir()] == ["last.pth"]
-    assert runtime.load_checkpoint("run/last.pth")["progress"]["step"] == 0, "the state before the first step"
+    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["step"] == 0, "the state before the first step"
 
 
 def test_a_negative_loss_stops_the_run(monkeypatch):
