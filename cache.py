@@ -114,7 +114,7 @@ def _build(entries: Sequence[Entry], shape: tuple[int, int, int, int], slots: in
     count, height, width, _ = shape
     needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free")
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
     points, exists = np.empty((count, slots, 6, 2), np.float32), np.empty((count, slots), bool)
     sizes, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(2, np.int64)
     building = path.with_name(f"building-{path.name}")

@@ -76,7 +76,7 @@ def _one_line(error: ValueError | OSError) -> str:
     text = str(error).rstrip()
     if text.startswith("Caught "):  # a data loader's process sends its whole traceback; what was said is its last line
         text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())
+    return " ".join(text.splitlines())
 
 
 def pick_device(name: str) -> torch.device:

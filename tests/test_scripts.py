@@ -72,14 +72,14 @@ def same_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def interrupt_at(monkeypatch, step):
-    """Send ourselves SIGINT in the given step of training; the run then ends with it."""
+def interrupt_at(monkeypatch, step, number=signal.SIGINT):
+    """Send ourselves a signal in the given step of training; the run then ends with it."""
     original, calls = train_fixed.nearer_count, []
 
     def counted(*arguments):
         calls.append(1)
         if len(calls) == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return original(*arguments)
 
     monkeypatch.setattr(train_fixed, "nearer_count", counted)
@@ -157,6 +157,15 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(settings, tr
     assert log(Path("run")) == log(trained)
     assert same_weights("run/last.pth", trained / "last.pth")
     assert same_weights("run/best_model.pth", trained / "best_model.pth")
+
+
+def test_a_terminated_run_finishes_its_step_too(settings, monkeypatch, capsys):
+    run = [*settings, "train.epochs=1", "train.checkpoint_dir=run"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, signal.SIGTERM)
+        assert train_fixed.main(run) == 143
+    assert "interrupted in epoch 1 after step 2" in capsys.readouterr().err
+    assert runtime.load_checkpoint("run/last.pth")["progress"]["step"] == 2
 
 
 def test_a_run_may_be_interrupted_again_and_again(settings, trained, monkeypatch):
