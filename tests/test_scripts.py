@@ -165,7 +165,7 @@ def test_a_terminated_run_finishes_its_step_too(settings, monkeypatch, capsys):
         interrupt_at(patch, 2, signal.SIGTERM)
         assert train_fixed.main(run) == 143
     assert "interrupted in epoch 1 after step 2" in capsys.readouterr().err
-    assert runtime.load_checkpoint("run/last.pth")["progress"]["step"] == 2
+    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["step"] == 2
 
 
 def test_a_run_may_be_interrupted_again_and_again(settings, trained, monkeypatch):
