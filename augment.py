@@ -18,11 +18,13 @@ SAMPLES = 64  # a lane that leaves the image is cut at its last sample inside
 
 
 class Views(NamedTuple):
-    """How B images are to be looked at: matrix (B, 2, 3), and gain and offset (B, 3, 1, 1) of the colours."""
+    """How B images are to be looked at."""
 
-    matrix: Tensor
-    gain: Tensor
-    offset: Tensor
+    matrix: Tensor  # (B, 2, 3)
+    gain: Tensor  # (B, 3, 1, 1), and what is added after it
+    offset: Tensor  # (B, 3, 1, 1)
+    blank: Tensor  # (B) bool: nothing is seen but one colour
+    colour: Tensor  # (B, 3, 1, 1) in [0, 255], that one
 
 
 def random_views(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Views:
@@ -31,15 +33,22 @@ def random_views(count: int, settings: AugmentConfig, aspect: float, generator: 
     Random numbers come from a CPU generator whatever the device, so that a seed means the same everywhere.
     """
     matrix = random_affine(count, settings, aspect, generator)
-    return Views(matrix, *random_colour(count, settings, generator))
+    gain, offset = random_colour(count, settings, generator)
+    blank = torch.rand(count, generator=generator) < settings.blank
+    grey = torch.randint(256, (count, 1, 1, 1), generator=generator).expand(-1, 3, -1, -1)
+    return Views(matrix, gain, offset, blank, grey.float())
 
 
 def augment(images: Tensor, target: LaneTarget, views: Views) -> tuple[Tensor, LaneTarget]:
     """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target."""
-    matrix, gain, offset = (v.to(images.device) for v in views)
+    matrix, gain, offset, blank, colour = (v.to(images.device) for v in views)
     grid = F.affine_grid(_sampling_matrix(matrix), list(images.shape), align_corners=False)
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
-    return torch.addcmul(offset, images, gain).clamp_(0, 255), warp_lanes(target, matrix)
+    images = torch.addcmul(offset, images, gain).clamp_(0, 255)
+    target = warp_lanes(target, matrix)
+    seen = ~blank[:, None]
+    return (torch.where(blank[:, None, None, None], colour, images),
+            LaneTarget(target.points * seen[..., None, None], target.exists & seen))
 
 
 def random_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:

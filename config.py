@@ -75,6 +75,7 @@ class AugmentConfig:
     brightness: float = setting(0.3, low=0, high=0.9)
     contrast: float = setting(0.3, low=0, high=0.9)
     colour: float = setting(0.2, low=0, high=0.9)
+    blank: float = setting(0.01, low=0, high=1)
 
 
 @dataclass(frozen=True)

@@ -213,3 +213,15 @@ def test_a_batch_without_lanes_stays_without():
     views, moved = seen(images, empty, ALL, 1)
     assert views.isfinite().all()
     assert not moved.exists.any() and not moved.points.any()
+
+
+def test_a_blank_view_shows_one_grey_and_has_no_lanes():
+    images, target = road(64)
+    views, moved = seen(images, target, dataclasses.replace(NOTHING, blank=0.5), 1)
+    blank = views.flatten(1).amax(1) == views.flatten(1).amin(1)
+    assert 16 < blank.sum() < 48
+    assert not moved.exists[blank].any() and not moved.points[blank].any()
+    assert torch.equal(moved.exists[~blank], target.exists[~blank])
+    torch.testing.assert_close(views[~blank], images[~blank].float(), atol=0.51, rtol=0)
+    greys = views[blank][:, 0, 0, 0]
+    assert greys.min() < 64 and greys.max() > 192, "dark and bright ones"
