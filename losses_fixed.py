@@ -19,6 +19,7 @@ from lanes import LaneTarget, RowWise
 
 UNIT = 0.1  # of the image: an error of that size costs 1; in a smaller unit regression drowns the other terms
 SAMPLES = 24  # points at which two curves are compared
+BEYOND = 2  # rows beyond a lane's ends in which its column is taught
 
 
 Shared = Callable[[Tensor], Tensor]
@@ -100,25 +101,37 @@ def curvature_loss(points: Tensor, target: LaneTarget, shared: Shared = alone) -
 
 
 def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> Tensor:
-    """Row by row (nats): divergence of the column chosen from the label's, over the rows of real lanes, plus the
-    cross-entropy of "is there a lane in this row", over all rows.
+    """Row by row (nats): divergence of the column chosen from the label's, over the rows of real lanes and a few
+    beyond their ends, plus the cross-entropy of "is there a lane in this row", over all rows.
 
     The first teaches the head where to look long before the mean over all columns comes near the lane (Qin et al.
     2020, "Ultra fast structure-aware deep lane detection", choose columns by classification), the second what a
     lane looks like where there is one. The label's x falls between two columns, which share its weight, so that
     their mean is x. The divergence from that (cross-entropy less the entropy of the label) is 0 for a perfect answer.
+    Beyond its ends a lane goes on straight: an end that is off by a row must not bend it.
     """
     columns, present, centres = found
     rows, count = columns.shape[2:]
     y = (torch.arange(rows, device=columns.device, dtype=torch.float32) + 0.5) / rows
     x, t = x_at_rows(target.points, y)  # (B, L, h)
-    on_lane = target.exists.unsqueeze(-1) & (t >= 0) & (t <= 1)
+    exists = target.exists.unsqueeze(-1)
+    on_lane = exists & (t >= 0) & (t <= 1)
+    ends = target.points[..., 1].unsqueeze(-1)  # (B, L, P, 1)
+    taught = exists & (y >= ends[..., 0, :] - BEYOND / rows) & (y <= ends[..., -1, :] + BEYOND / rows)
+    x = torch.where(on_lane, x, straight_on(target.points[..., 0], t))
     place = ((x - centres[0]) / (centres[1] - centres[0])).clamp(0, count - 1)
     number = torch.arange(count, device=columns.device, dtype=torch.float32)
     wanted = (1 - (place.unsqueeze(-1) - number).abs()).clamp(min=0)  # (B, L, h, K)
     divergence = F.kl_div(columns.log_softmax(-1), wanted, reduction="none").sum(-1).clamp(min=0)  # not -1e-9
     entropy = F.binary_cross_entropy_with_logits(present, on_lane.to(present.dtype), reduction="none")
-    return _mean_where(divergence, on_lane, shared) + _mean_where(entropy, torch.ones_like(on_lane), shared)
+    return _mean_where(divergence, taught, shared) + _mean_where(entropy, torch.ones_like(on_lane), shared)
+
+
+def straight_on(x: Tensor, t: Tensor) -> Tensor:
+    """x (B, L, R) of curves with control x (B, L, P) at t (B, L, R) beyond their ends, along the tangents there."""
+    degree = x.shape[-1] - 1
+    far, near = x[..., :1], x[..., -1:]
+    return torch.where(t < 0, far + degree * (x[..., 1:2] - far) * t, near + degree * (near - x[..., -2:-1]) * (t - 1))
 
 
 def _second_difference(points: Tensor) -> Tensor:

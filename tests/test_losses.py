@@ -10,7 +10,7 @@ from torch import nn
 
 from bezier import canonical, x_at_rows
 from lanes import LaneTarget, RowWise
-from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
+from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss, straight_on
 
 SHAPE = (3, 6)  # B, L
 
@@ -51,6 +51,12 @@ def on_lane(target):
     return target.exists[..., None] & (t >= 0) & (t <= 1)
 
 
+def x_of_rows(target):
+    """(B, L, 12) x of each lane in each row, straight on beyond its ends."""
+    x, t = x_at_rows(target.points, ROWS)
+    return torch.where((t >= 0) & (t <= 1), x, straight_on(target.points[..., 0], t))
+
+
 def with_certainty(columns, target):
     """Columns, and no doubt about which rows have a lane: what is left is the divergence of the columns."""
     return RowWise(columns, torch.where(on_lane(target), 200.0, -200.0), CENTRES)
@@ -58,7 +64,7 @@ def with_certainty(columns, target):
 
 def perfect_rows(target):
     """Logits whose softmax is split between the two columns beside the label's x."""
-    x, _ = x_at_rows(target.points, ROWS)
+    x = x_of_rows(target).clamp(CENTRES[0], CENTRES[-1])
     distance = (x.unsqueeze(-1) - CENTRES).abs() * 20
     return with_certainty((1 - distance).clamp(min=1e-9).log(), target)
 
@@ -128,13 +134,22 @@ def test_columns_cost_their_divergence_from_the_label():
     assert cost(sure.flip(-1)) > cost(sure) + 2
 
 
-def test_columns_count_only_where_the_lane_is():
-    target = one_lane(canonical(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))  # rows 6 to 10 of 12
+def test_columns_count_only_where_the_lane_is_and_two_rows_beyond():
+    target = one_lane(canonical(torch.full((6,), 0.5), torch.tensor(0.4), torch.tensor(0.7)))  # rows 5 to 7 of 12
     wild = torch.zeros(1, 1, 12, 22)
-    wild[:, :, :6] = 50 * torch.randn(6, 22)
-    wild[:, :, 11:] = 50 * torch.randn(1, 22)
+    wild[:, :, :3] = 50 * torch.randn(3, 22)
+    wild[:, :, 10:] = 50 * torch.randn(2, 22)
     assert (columns_loss(with_certainty(wild, target), target)
             == columns_loss(with_certainty(torch.zeros_like(wild), target), target))
+
+
+def test_a_lane_goes_straight_on_beyond_its_ends():
+    """x = 0.2 + 0.3 t: the tangent of a straight line is the line itself; a curved one leaves along its end."""
+    t = torch.tensor([[-0.5, 1.5]])
+    line = (0.2 + 0.3 * torch.linspace(0, 1, 6))[None]
+    torch.testing.assert_close(straight_on(line, t), torch.tensor([[0.05, 0.65]]))
+    bent = torch.tensor([[0.1, 0.1, 0.1, 0.1, 0.1, 0.3]])  # leaves with 5 x 0.2 a unit of t
+    torch.testing.assert_close(straight_on(bent, t), torch.tensor([[0.1, 0.8]]))
 
 
 def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
