@@ -15,7 +15,8 @@ import train_fixed
 
 ROOT = Path(__file__).parent.parent
 CLOCK = ("seconds", "images_per_second")
-COUNTED = ("accuracy", "fp", "fn", "f1", "existence_accuracy", "threshold")  # a lane at the threshold may fall either way
+# A lane at the threshold may fall either way:
+COUNTED = ("accuracy", "fp", "fn", "f1", "existence_accuracy", "threshold")
 
 
 def torchrun(processes, script, *words, cwd):
