@@ -96,9 +96,9 @@ class LaneHead(nn.Module):
         seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
         seen = torch.cat((seen, x.unsqueeze(2).to(seen.dtype) * 2 - 1), dim=2)  # (B, L, C + 1, h)
         along = self.along(seen.flatten(0, 1))  # (B * L, C, h)
-        *ends, present = self.ends(along).float().unflatten(0, x.shape[:2]).unbind(2)  # (B, L, h)
+        *ends, present = self.ends(along).float().unflatten(0, (-1, x.shape[1])).unbind(2)  # (B, L, h)
         top, bottom, matters = (logits.softmax(-1) for logits in ends)
-        evidence = torch.einsum("blch,blh->blc", along.unflatten(0, x.shape[:2]), matters.to(along.dtype))
+        evidence = torch.einsum("blch,blh->blc", along.unflatten(0, (-1, x.shape[1])), matters.to(along.dtype))
         logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
         rows = x.shape[2]
         y = torch.linspace(0, 1, rows, device=x.device, dtype=x.dtype)  # (h); an end may be the image's own edge

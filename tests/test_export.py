@@ -238,7 +238,7 @@ def test_the_example_prints_the_lanes_that_inference_prints(checkpoint, dynamic,
         cv2.imwrite(f"{seed}.png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     (tmp_path / "text.png").write_text("no image")
     names = ["0.png", "1.png", "2.png"]
-    inference_fixed.main([*names, "--checkpoint", str(checkpoint)])
+    inference_fixed.main([*names, "--checkpoint", str(checkpoint), "train.device=cpu", "train.precision=fp32"])
     wanted = printed_lanes(capsys.readouterr().out)
     done = subprocess.run([sys.executable, EXAMPLE, dynamic, *names, "text.png", "--save-images", "drawn"],
                           capture_output=True, text=True)

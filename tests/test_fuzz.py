@@ -21,8 +21,9 @@ import formats
 from checkpoints import CheckpointError
 from config import Config, ConfigError, config_from_dict, load_config, to_dict
 from dataset import lanes_in_slots
+from entries import Entries
 from image_size import image_size
-from label_files import CONTROL, DataError
+from label_files import CONTROL, DataError, Entry
 
 EXAMPLES = int(os.environ.get("LANE_FUZZ_EXAMPLES", "0"))
 SHIPPED = Path(__file__).parent.parent / "config.yaml"
@@ -135,7 +136,7 @@ def test_any_label_is_read_or_refused(tmp_path_factory, name, place, data):
 @given(rule=text | st.from_regex(r"clip *>= *\d+|0?\.\d+", fullmatch=True), names=st.lists(text.filter(
     lambda name: len(name) < 1000 and not CONTROL.search(name)), min_size=1))
 def test_any_split_is_made_or_refused(rule, names):
-    entries = [formats.Entry(Path("a.jpg"), Path("a.txt"), f"{name}/20.jpg", ("test.txt",)) for name in names]
+    entries = Entries(Entry(Path("a.jpg"), Path("a.txt"), f"{name}/20.jpg", ("test.txt",)) for name in names)
     found = outcome(lambda: formats.split(entries, rule))
     assert found is None or len(found[0]) + len(found[1]) in (0, len(entries))
 

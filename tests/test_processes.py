@@ -189,12 +189,12 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
 
 
 def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(images):
-    data, order = LaneDataset(formats.entries(images), 32, 32, 6), [6, 0, 3, 3, 1, 2, 5]
-    alone = list(loader(data, order, 2, 0, False))
+    data, plan = LaneDataset(formats.entries(images), 32, 32, 6), [[6, 0], [3, 3], [1, 2], [5]]
+    alone = list(loader(data, plan, 0, False))
     (images / "5.png").write_bytes(b"no image")
     before = open_files(), children(os.getpid())
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
-    batches = loader(data, order, 2, 2, False)
+    batches = loader(data, plan, 2, False)
     assert batches.multiprocessing_context.get_start_method() == "spawn"
     apart, running = [], iter(batches)
     with pytest.raises(DataError) as caught:
