@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from speed import WARMUP, timed
+from speed_forward import WARMUP, timed
 
 import checkpoints
 import export_fixed
