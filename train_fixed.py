@@ -1,10 +1,7 @@
 """Trains the lane-regression network from scratch: python train_fixed.py [section.key=value ...] [--resume]"""
 
 import hashlib
-import itertools
-import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -31,6 +28,7 @@ from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet, LanePrediction
+from run_folder import TrainingError, put_aside, writable_folder, write_log
 from threshold import best_threshold, threshold_curve
 from validation import Network, Reference
 
@@ -39,10 +37,6 @@ TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training im
 TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: under 1 % of an epoch
 TRAIN_SAMPLE_MOST = 2000  # and no more than these, since their labels stay in memory
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
-
-
-class TrainingError(ValueError):
-    """A run that must not go on; the message names what was seen and what to look at."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -270,61 +264,12 @@ def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
             f"{record['images_per_second']:.0f} img/s, {int(left) // 60}:{int(left) % 60:02} left")
 
 
-def writable_folder(name: str) -> Path:
-    """The checkpoint folder, made if need be. Raises TrainingError before any work where it cannot be written."""
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise TrainingError(f"{folder}: checkpoints cannot be written here ({error.strerror}); "
-                            "set train.checkpoint_dir to a folder that can") from None
-    return folder
-
-
-def put_aside(folder: Path) -> None:
-    """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
-    names = ("best_model.pth", "last.pth", "log.jsonl", *journal.PICTURES, journal.TENSORBOARD)
-    files = [folder / name for name in names if (folder / name).exists()]
-    if not files or distributed.rank() > 0:
-        return
-    number = next(n for n in itertools.count(1) if not (folder / f"earlier-{n}").exists())
-    aside = folder / f"earlier-{number}"
-    aside.mkdir()
-    for file in files:
-        file.replace(aside / file.name)
-    print(f"the earlier run's files are now in {aside}")
-
-
 def fingerprint(dataset: LaneDataset) -> str:
     """A hash of the names of a data set's images, in their order."""
     digest = hashlib.sha256()
     for i, name in enumerate(dataset.entries.names()):
         digest.update(f"\n{name}".encode() if i else name.encode())
     return digest.hexdigest()[:16]
-
-
-def write_log(path: Path, record: dict[str, Any]) -> None:
-    """Append a record as one JSON line, after those of the epochs before it; the first epoch begins a new file."""
-    if distributed.rank() > 0:
-        return
-    kept = []
-    try:
-        if record["epoch"] > 1 and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: damaged ({error}); move it away and continue with --resume") from None
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text("\n".join([*kept, json.dumps(finite)]) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error.strerror}); the checkpoints are as they were. "
-                            "Make room in this folder and continue with --resume") from None
 
 
 if __name__ == "__main__":

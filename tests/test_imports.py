@@ -46,6 +46,7 @@ ALLOWED = {
     "plots": {"visualize"},
     "charts": {"plots"},
     "journal": {"breakdown", "config", "dataset", "lanes", "plots", "visualize"},
+    "run_folder": {"distributed", "journal"},
     "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
     "detector": {"checkpoints", "dataset", "guard", "lanes", "runtime"},
     "frames": {"dataset", "formats"},
