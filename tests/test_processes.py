@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -78,17 +77,6 @@ def until(condition, seconds=60):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
     return value
-
-
-@pytest.fixture
-def images(tmp_path):
-    """Seven images with one lane each, in a folder of their own."""
-    root = tmp_path / "images"
-    root.mkdir()
-    for i in range(7):
-        cv2.imwrite(str(root / f"{i}.png"), np.full((36, 64, 3), 30 * i, np.uint8))
-        (root / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
-    return root
 
 
 # Locks -------------------------------------------------------------------------------------------------------
