@@ -17,6 +17,7 @@ LEARNING, NOT_YET, COLLAPSING, UNKNOWN = "learning", "not better than a constant
 SHIFT = 1 / 20  # of the image width: far enough to show, too little to push a lane into another slot
 LANES_TO_JUDGE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
 FREE = 1.02  # an error this little larger is no larger: what was changed made no difference
+CLEARLY = 0.75  # of a constant's error: whoever is below it has looked, however little lanes follow
 
 Lanes = tuple[Tensor, Tensor]  # points (N, L, P, 2) and confidence (N, L)
 
@@ -63,13 +64,15 @@ def sensitivity(before: Lanes, after: Lanes, width: int) -> float:
     """How far lanes follow when images of this width are `moved`, as a share of the move.
 
     A blind model leaves them where they are. It needs no labels and no second image, and roads that look alike
-    do not lower it. Not a number where no lane is predicted with any confidence.
+    do not lower it. The median over lanes, weighted by confidence: where the move makes an image count its lanes from
+    another one, each of them jumps by a lane's width. Not a number where no lane is predicted with any confidence.
     """
-    weight = before[1] * after[1]  # (N, L)
+    weight = (before[1] * after[1]).flatten()  # (N * L)
     if weight.sum() < LANES_TO_JUDGE:
         return math.nan
-    follows = (after[0] - before[0])[..., 0].mean(-1) / (_step(width) / width)  # (N, L)
-    return float((follows * weight).sum() / weight.sum())
+    follows, order = ((after[0] - before[0])[..., 0].mean(-1) / (_step(width) / width)).flatten().sort()
+    reached = weight[order].cumsum(0)
+    return float(follows[(reached >= reached[-1] / 2).nonzero()[0, 0]])
 
 
 def _step(width: int) -> int:
@@ -82,8 +85,12 @@ def grey_image(height: int, width: int) -> Tensor:
 
 
 def is_blind(seen: Signs, min_diversity: float, min_sensitivity: float) -> bool:
-    """Whether a prediction does not depend on the image; unknown signs (not a number) speak for the model."""
-    return seen.diversity < min_diversity or seen.sensitivity < min_sensitivity
+    """Whether a prediction does not depend on the image; unknown signs (not a number) speak for the model.
+
+    Lanes that stay are no proof where the error is: a globally pooled head may know the scene and not the place.
+    """
+    stays = seen.sensitivity < min_sensitivity and not seen.error_px < CLEARLY * seen.constant_error_px
+    return seen.diversity < min_diversity or stays
 
 
 def verdict(seen: Signs, min_diversity: float, min_sensitivity: float, trained: Signs | None = None,

@@ -25,7 +25,7 @@ from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet, LanePrediction
 from scores import culane_categories, culane_counts, culane_scores, tusimple_scores
 
-PROBES = 4  # images that are moved to see whether the lanes follow
+PROBES = 8  # images that are moved to see whether the lanes follow
 
 
 class Reference(NamedTuple):

@@ -35,6 +35,12 @@ def test_lanes_that_stay_when_the_image_moves_are_a_collapse_without_any_label()
     assert "sensitivity 0.020, below 0.1" in judged.reason
 
 
+def test_an_error_far_below_a_constants_has_looked_even_where_lanes_hardly_follow():
+    assert judge(HEALTHY._replace(sensitivity=0.02, error_px=74.0)).state == LEARNING
+    assert judge(HEALTHY._replace(sensitivity=0.02, error_px=76.0)).state == COLLAPSING
+    assert judge(HEALTHY._replace(sensitivity=0.02, error_px=math.nan)).state == COLLAPSING
+
+
 def test_the_likely_cause_depends_on_the_training_images():
     blind = HEALTHY._replace(diversity=0.01)
     assert "train afresh" in judge(blind).reason
@@ -146,6 +152,18 @@ def test_a_model_that_looks_follows_the_whole_move_even_where_images_are_all_the
     assert follows(bright_column, striped([40, 90, 150])) == pytest.approx(1, abs=1e-4)
     assert follows(bright_column, striped([90])) == pytest.approx(1, abs=1e-4)
     assert follows(bright_column, striped([90] * 5)) == pytest.approx(1, abs=1e-4)
+
+
+def test_an_image_that_counts_its_lanes_anew_does_not_hide_the_others():
+    """In one of five the lane jumps by half the width, ten times the move."""
+    images = striped([40, 60, 90, 120, 150])
+
+    def jumps(batch):
+        points, sure = bright_column(batch)
+        points[:, :, :, 0] -= 0.5 * (points[:, :, :, 0] > 0.78)  # column 150 moved to 160
+        return points, sure
+
+    assert follows(jumps, images) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_blind_model_does_not_follow():
