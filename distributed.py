@@ -38,14 +38,12 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        with contextlib.ExitStack() as stack:
-            if rank() > 0:
-                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-                stack.enter_context(contextlib.redirect_stdout(nowhere))
-            yield device
-    finally:
-        dist.destroy_process_group()
+    with contextlib.ExitStack() as stack:
+        if rank() > 0:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield device
+    dist.destroy_process_group()  # not after an error: the others would fail, and end this one, before it is said
 
 
 def silent() -> bool | None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ def writable_folder(name: str) -> Path:
     folder = Path(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # a name of its own: several processes may try at once
+            pass
     except OSError as error:
         raise TrainingError(f"{folder}: checkpoints cannot be written here ({error.strerror}); "
                             "set train.checkpoint_dir to a folder that can") from None
