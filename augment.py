@@ -23,8 +23,7 @@ class Views(NamedTuple):
     matrix: Tensor  # (B, 2, 3)
     gain: Tensor  # (B, 3, 1, 1), and what is added after it
     offset: Tensor  # (B, 3, 1, 1)
-    blank: Tensor  # (B) bool: nothing is seen but one colour
-    colour: Tensor  # (B, 3, 1, 1) in [0, 255], that one
+    blank: Tensor  # (B) bool: nothing is seen, since the gain is 0
 
 
 def random_views(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Views:
@@ -35,20 +34,20 @@ def random_views(count: int, settings: AugmentConfig, aspect: float, generator: 
     matrix = random_affine(count, settings, aspect, generator)
     gain, offset = random_colour(count, settings, generator)
     blank = torch.rand(count, generator=generator) < settings.blank
-    grey = torch.randint(256, (count, 1, 1, 1), generator=generator).expand(-1, 3, -1, -1)
-    return Views(matrix, gain, offset, blank, grey.float())
+    grey = torch.randint(256, (count, 1, 1, 1), generator=generator).float()
+    hidden = blank[:, None, None, None]
+    return Views(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, grey, offset), blank)
 
 
 def augment(images: Tensor, target: LaneTarget, views: Views) -> tuple[Tensor, LaneTarget]:
     """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target."""
-    matrix, gain, offset, blank, colour = (v.to(images.device) for v in views)
-    grid = F.affine_grid(_sampling_matrix(matrix), list(images.shape), align_corners=False)
+    matrix, gain, offset, blank = (v.to(images.device) for v in views)
+    grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:])
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images = torch.addcmul(offset, images, gain).clamp_(0, 255)
     target = warp_lanes(target, matrix)
     seen = ~blank[:, None]
-    return (torch.where(blank[:, None, None, None], colour, images),
-            LaneTarget(target.points * seen[..., None, None], target.exists & seen))
+    return images, LaneTarget(target.points * seen[..., None, None], target.exists & seen)
 
 
 def random_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:
@@ -92,10 +91,19 @@ def warp_lanes(target: LaneTarget, matrix: Tensor) -> LaneTarget:
 
 
 def _sampling_matrix(matrix: Tensor) -> Tensor:
-    """The inverse of matrix (B, 2, 3), in the [-1, 1] coordinates of affine_grid: from new view to old."""
+    """The inverse of matrix (B, 2, 3), in the [-1, 1] coordinates of grid_sample: from new view to old."""
     linear, offset = matrix[:, :, :2], matrix[:, :, 2]
     (a, b), (c, d) = linear[:, 0].unbind(1), linear[:, 1].unbind(1)
     inverse = torch.stack((d, -b, -c, a), dim=1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
     # x01 = (x11 + 1) / 2 on both sides: x11_old = inverse (x11_new + 1 - 2 offset) - 1
     shift = (inverse @ (1 - 2 * offset).unsqueeze(-1)).squeeze(-1) - 1
     return torch.cat((inverse, shift.unsqueeze(-1)), dim=2)
+
+
+def _sampling_grid(matrix: Tensor, height: int, width: int) -> Tensor:
+    """(B, H, W, 2): where each pixel is taken from. As affine_grid, whose product of matrices takes 8 times as long."""
+    x = (2 * torch.arange(width, device=matrix.device) + 1) / width - 1
+    y = (2 * torch.arange(height, device=matrix.device) + 1) / height - 1
+    across = x[:, None] * matrix[:, None, :, 0] + matrix[:, None, :, 2]  # (B, W, 2)
+    down = y[:, None] * matrix[:, None, :, 1]  # (B, H, 2)
+    return across[:, None] + down[:, :, None]

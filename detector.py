@@ -20,6 +20,7 @@ import guard
 import runtime
 from dataset import preprocess
 from lanes import keep_lanes
+from model import fused
 
 
 class Lane(NamedTuple):
@@ -48,7 +49,8 @@ class LaneDetector:
                  precision: str = "auto"):
         self.device = runtime.pick_device(device)
         self.dtype = runtime.precision(precision, self.device)
-        self.model, trained, payload = checkpoints.load_model(checkpoint, self.device)
+        model, trained, payload = checkpoints.load_model(checkpoint, self.device)
+        self.model = fused(model, self.dtype)
         self.config = checkpoints.with_model(trained, payload)
         self.steps = checkpoints.steps_of(payload)  # of its training
         self.threshold = self.config.inference.threshold if threshold is None else threshold

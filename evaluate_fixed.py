@@ -23,6 +23,7 @@ from entries import Entries
 from formats import Entry, label
 from guard import COLLAPSING
 from losses_fixed import LaneLoss
+from model import fused
 from report import write_report
 from scores import print_table, write_json
 from validation import Answer, Network
@@ -80,7 +81,8 @@ def evaluate(settings: Config, options: argparse.Namespace, device: torch.device
     with distributed.one_first():
         dataset = validation_set(config)
     truth = validation.reference(dataset)
-    network = Network(model, device, runtime.precision(config.train.precision, device))
+    dtype = runtime.precision(config.train.precision, device)
+    network = Network(fused(model, dtype), device, dtype)
     prediction = validation.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
     threshold = config.inference.threshold
     seen = validation.signs(network, dataset, truth, prediction)

@@ -8,6 +8,8 @@ a softmax, so an x coordinate is read off from where the evidence is; a globally
 from an average over the whole image, finds the mean lane first, and tends to stay there.
 """
 
+import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bezier import canonical, fit_matrix
 from lanes import RowWise
@@ -166,6 +169,23 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
+
+
+def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy for inference under autocast to dtype: batch norms folded into their convolutions, kernels in dtype.
+
+    It spares a pass over each map, and the casts of all kernels at each call.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        for (name, child), (after, norm) in pairwise(list(module.named_children())):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(child, norm))
+                setattr(module, after, nn.Identity())
+    for module in model.modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+            module.to(dtype)
+    return model
 
 
 def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[int]]:

@@ -4,18 +4,19 @@ Legend: u metres to the right of the camera's path, z metres ahead, up metres ab
 A point of the road is (u, z): bends and hills are the View's, so a lane line is nearly a constant u.
 """
 
+import copy
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+import cv2
 import numpy as np
 
 import scene_clutter
 import scene_effects
 import scene_ground
+import scene_labels
 
 SAMPLES = 256  # points along the road: 2 % in z from one to the next, under 4 px anywhere in a 360-row image
-MOST_LANES = 5  # TuSimple's annotators mark five lines at most
-MOST_PER_SIDE = 3  # and none past the third on either side
 
 
 @dataclass
@@ -204,40 +205,6 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
     return lines
 
 
-def lane_points(rng: np.random.Generator, view: View, road: Road) -> list[np.ndarray]:
-    """Label points of the lines that TuSimple's annotators would mark, left to right, each far to near.
-
-    They begin 6 to 30 rows (of 720) below the vanishing point and end where the line leaves the image.
-    """
-    left = [line for line in road.lines if line.offset < 0][-MOST_PER_SIDE:]
-    right = [line for line in road.lines if line.offset >= 0][:MOST_PER_SIDE]
-    nearest = sorted(left + right, key=lambda line: abs(line.offset))[:MOST_LANES]
-    chosen = sorted(nearest, key=lambda line: line.offset)
-    first_row = view.project(0.0, view.z[-1])[0, 1] + view.height / 720 * rng.uniform(4, 24)
-    lanes = []
-    for line in chosen:
-        start = first_row + view.height / 720 * rng.exponential(9)
-        points = _visible_run(view.project(line.u(view.z), view.z), view, start)
-        if len(points) >= view.height * 0.06:  # the shortest real labels cover 50 of 720 rows
-            lanes.append(points)
-    return lanes
-
-
-def _visible_run(points: np.ndarray, view: View, start: float) -> np.ndarray:
-    """(N, 2) far to near: one point a row of the stretch inside the image that is nearest to the camera."""
-    rows = np.arange(np.ceil(start), view.height, 1.0)
-    if not len(rows):
-        return np.zeros((0, 2), np.float32)
-    x = np.interp(rows, points[::-1, 1], points[::-1, 0])
-    inside = (x >= 0) & (x <= view.width - 1)
-    if not inside.any():
-        return np.zeros((0, 2), np.float32)
-    last = np.flatnonzero(inside)[-1]
-    outside_above = np.flatnonzero(~inside[:last])
-    first = outside_above[-1] + 1 if len(outside_above) else 0
-    return np.stack([x, rows], -1)[first : last + 1].astype(np.float32)
-
-
 def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False) -> Scene:
     """The Scene of a seed (an int, a sequence of ints or a SeedSequence).
 
@@ -250,13 +217,18 @@ def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False)
         return Scene(scene_effects.through_sensor(rng, image), [], int(rng.integers(60, 97)))
     view = sample_view(rng, width, height)
     road = sample_road(rng, painted=kind == "road")
-    lanes = lane_points(rng, view, road)
+    lanes = scene_labels.lane_points(view, road)
     if clean:
         lines = tuple(replace(line, strength=1.0) for line in road.lines)
         return Scene(scene_ground.draw_clean(view, replace(road, lines=lines)), lanes)
     weather = scene_effects.sample_weather(rng)
     image = scene_clutter.draw_background(rng, view, weather)
-    scene_ground.draw_ground(rng, image, view, road, weather)
+    bare = scene_ground.draw_ground(rng, image, view, road, weather)
+    ground = image.copy()
     lamps = scene_clutter.draw_clutter(rng, image, view, road, weather)
+    in_sight = cv2.inRange(cv2.absdiff(image, ground), (0, 0, 0), (0, 0, 0))  # where nothing stands before the road
+    bare = cv2.copyTo(bare, in_sight, image.copy())
+    bare, _ = scene_effects.through_camera(copy.deepcopy(rng), bare, [], view, weather, lamps)
     image, lanes = scene_effects.through_camera(rng, image, lanes, view, weather, lamps)
+    lanes = scene_labels.labelled(lanes, image, bare)
     return Scene(image, lanes, int(np.clip(rng.normal(85, 10), 45, 97)))

@@ -66,8 +66,8 @@ def draw_clean(view, road) -> np.ndarray:
     return image
 
 
-def draw_ground(rng, image, view, road, weather):
-    """Draws the ground over `image` from its top row down."""
+def draw_ground(rng, image, view, road, weather) -> np.ndarray:
+    """Draws the ground over `image` from its top row down; returns the image as it is without lane lines."""
     top = _top_row(view)
     size = (view.width, view.height - top)
     concrete = rng.random() < 0.45
@@ -88,18 +88,21 @@ def draw_ground(rng, image, view, road, weather):
     colours = _surface_colours(rng, view, road, top, concrete)
     ground = np.float32(cv2.split(colours))  # (3, h, W): numpy works faster on planes
     ground *= tone
-    paint_ground(rng, ground, view, road, top, kept)
+    unpainted = paint_ground(rng, ground, view, road, top, kept)
     _, z = _ground_points(view, top)
-    if weather.wet:  # wet roads mirror the sky, more so far away where one looks along them
-        shine = np.clip(1 - 14 / (z + 6), 0.05, 1) * rng.uniform(0.15, 0.5)
-        ground += shine * (np.float32(weather.haze)[:, None, None] - ground)
+    shine = rng.uniform(0.15, 0.5) * np.clip(1 - 14 / (z + 6), 0.05, 1) if weather.wet else None
     air = np.exp(-z / weather.sight).astype(np.float32)
     light *= air
-    for plane, share, haze in zip(ground, weather.ground_light, weather.haze, strict=True):
-        plane *= light * np.float32(share)
-        plane += (1 - air) * np.float32(haze)
-    np.clip(ground, 0, 255, out=ground)
-    image[top:] = cv2.merge(list(ground.astype(np.uint8)))
+    bare = image.copy()
+    for target, planes in ((image, ground), (bare, unpainted)):
+        if shine is not None:  # wet roads mirror the sky, more so far away where one looks along them
+            planes += shine.astype(np.float32) * (np.float32(weather.haze)[:, None, None] - planes)
+        for plane, share, haze in zip(planes, weather.ground_light, weather.haze, strict=True):
+            plane *= light * np.float32(share)
+            plane += (1 - air) * np.float32(haze)
+        np.clip(planes, 0, 255, out=planes)
+        target[top:] = cv2.merge(list(planes.astype(np.uint8)))
+    return bare
 
 
 def _surface_colours(rng, view, road, top, concrete) -> np.ndarray:

@@ -98,21 +98,33 @@ def kept_paint(road, streaks, blotches) -> np.ndarray:
     return np.clip((0.5 * blotches + 0.7 * streaks + 0.45 - road.wear) * 3 + 1, 0.08, 1)
 
 
-def paint_ground(rng, ground, view, road, top, kept):
-    """Blends lane lines and other markings into `ground` (3, h, W); `kept` is the share of paint left."""
+def paint_ground(rng, ground, view, road, top, kept) -> np.ndarray:
+    """Blends symbols and lane lines into `ground` (3, h, W), and returns it as it was before the lines.
+
+    `kept` is the share of paint left.
+    """
     white = rng.uniform(190, 300) * np.float32([1, rng.uniform(0.97, 1.02), rng.uniform(0.9, 1.03)])
     yellow = rng.uniform(170, 260) * np.float32([1, rng.uniform(0.62, 0.85), rng.uniform(0.1, 0.5)])
+    mask = Mask(view, top)
+    _paint_symbols(rng, mask, road)
+    _blend(ground, mask, kept, white)
+    bare = ground.copy()
     for colour, rgb in (("white", white), ("yellow", yellow)):
-        lines = [line for line in road.lines if line.colour == colour]
         mask = Mask(view, top)
-        for line in lines:
-            paint_line(mask, line)
-        if colour == "white":
-            _paint_symbols(rng, mask, road)
-        if lines or colour == "white":
-            alpha = mask.opacity() * kept
-            for plane, value in zip(ground, rgb, strict=True):
-                plane += alpha * (value - plane)
+        for line in road.lines:
+            if line.colour == colour:
+                paint_line(mask, line)
+        _blend(ground, mask, kept, rgb)
+    return bare
+
+
+def _blend(ground, mask, kept, rgb):
+    """Blends what the mask holds into `ground` in a colour."""
+    if not mask.canvas.any():
+        return
+    alpha = mask.opacity() * kept
+    for plane, value in zip(ground, rgb, strict=True):
+        plane += alpha * (value - plane)
 
 
 def _paint_symbols(rng, mask, road):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+import augment as augment_module
 from augment import augment, random_affine, random_colour, random_views, warp_lanes
 from bezier import canonical, x_at_rows
 from config import AugmentConfig
@@ -225,3 +226,9 @@ def test_a_blank_view_shows_one_grey_and_has_no_lanes():
     torch.testing.assert_close(views[~blank], images[~blank].float(), atol=0.51, rtol=0)
     greys = views[blank][:, 0, 0, 0]
     assert greys.min() < 64 and greys.max() > 192, "dark and bright ones"
+
+
+def test_pixels_are_taken_from_where_affine_grid_says():
+    matrix = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.affine_grid(matrix, [3, 1, 5, 7], align_corners=False)
+    torch.testing.assert_close(augment_module._sampling_grid(matrix, 5, 7), expected)

@@ -48,7 +48,7 @@ ALLOWED = {
     "journal": {"breakdown", "config", "dataset", "lanes", "plots", "visualize"},
     "run_folder": {"distributed", "journal"},
     "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
-    "detector": {"checkpoints", "dataset", "guard", "lanes", "runtime"},
+    "detector": {"checkpoints", "dataset", "guard", "lanes", "model", "runtime"},
     "frames": {"dataset", "formats"},
     "outputs": {"bezier", "formats", "frames", "submission", "visualize"},
 }

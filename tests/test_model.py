@@ -18,7 +18,7 @@ from config import AugmentConfig
 from dataset import preprocess
 from lanes import LaneTarget, keep_lanes, nearer_count, to_slots
 from losses_fixed import LaneLoss
-from model import LaneNet, column_centres
+from model import LaneNet, column_centres, fused
 from scene import render_scene
 
 HEIGHT, WIDTH = 96, 160
@@ -53,6 +53,24 @@ def test_every_backbone_answers_in_slots(backbone):
     assert points.shape == (2, 6, 6, 2) and logits.shape == (2, 6)
     assert points.dtype == logits.dtype == torch.float32
     assert points.isfinite().all() and logits.isfinite().all()
+
+
+@pytest.mark.parametrize("backbone", ["compact", "resnet18"])
+@pytest.mark.parametrize(("dtype", "off"), [(torch.float32, 1e-5), (torch.bfloat16, 0.01)])
+def test_a_fused_network_answers_as_the_one_it_comes_from(backbone, dtype, off):
+    torch.manual_seed(0)
+    model = LaneNet(backbone)
+    model(pictures(4))  # statistics of their own, not 0 and 1
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
+    small = fused(model, dtype)
+    assert norms and model.training and not any(isinstance(module, nn.BatchNorm2d) for module in small.modules())
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        before, after = model.eval()(pictures(2, seed=1)), small(pictures(2, seed=1))
+    torch.testing.assert_close(after.points, before.points, atol=off, rtol=0)
+    torch.testing.assert_close(after.logits, before.logits, atol=10 * off, rtol=0)
 
 
 def test_the_compact_one_is_small(net):
