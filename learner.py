@@ -13,6 +13,7 @@ import checkpoints
 from checkpoints import CheckpointError
 from config import Config, shown, to_dict
 from model import LaneNet
+from muon import Muon
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
               "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
@@ -42,12 +43,19 @@ class Progress(NamedTuple):
 
 
 def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
-    """AdamW over the weights (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
+    """The optimiser (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
     settings = config.train
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=device.type in ("cuda", "cpu"))
+    if settings.optimiser == "muon":
+        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colours, is AdamW's
+        known = set(kernels)
+        optimiser = Muon(kernels, [p for p in decayed if p not in known], others, settings.learning_rate,
+                         settings.weight_decay)
+    else:
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
+                                      fused=device.type in ("cuda", "cpu"))
     warmup = max(1, round(settings.warmup * steps))
 
     def factor(step: int) -> float:

@@ -13,6 +13,7 @@ import torch
 from speed_forward import synchronise
 
 import dataset
+import muon
 import train_fixed
 import validation
 from losses_fixed import LaneLoss
@@ -69,7 +70,7 @@ def table(device: torch.device, words: Sequence[str]) -> list[str]:
     places = [
         (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
         (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
-        (torch.optim.AdamW, "step", "optimiser"),
+        (muon.Muon, "step", "optimiser"),
         (torch.optim.swa_utils.AveragedModel, "update_parameters", "averaging the weights"),
         (train_fixed, "validate", "validation"), (validation, "signs", "guard"),
         (train_fixed, "training_signs", "guard"),

@@ -1,0 +1,84 @@
+"""The optimiser: orthogonal steps for kernels, AdamW for the rest, against PyTorch's own."""
+
+import copy
+
+import pytest
+import torch
+
+from muon import BETAS, Muon, orthogonal
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 40), (1, 64, 576), (3, 40, 12), (2, 16, 16)])
+def test_singular_values_come_near_one_and_directions_stay(shape):
+    matrices = 1e-3 * random(*shape)
+    found = orthogonal(matrices)
+    assert found.shape == matrices.shape
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.3 and values.max() < 1.3  # a square matrix has singular values near 0
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    inner = u.mT @ found @ v.mT  # diagonal where the singular vectors are the same
+    off_diagonal = inner - torch.diag_embed(inner.diagonal(dim1=1, dim2=2))
+    assert off_diagonal.abs().max() < 1e-3
+
+
+def test_no_gradient_and_a_gradient_of_zero_change_nothing():
+    weights = [torch.nn.Parameter(random(4, 3, 3, 3)), torch.nn.Parameter(random(5)), torch.nn.Parameter(random(5, 5))]
+    before = copy.deepcopy(weights)
+    optimiser = Muon(weights[:1], weights[1:2], weights[2:], lr=0.1, weight_decay=0.0)
+    weights[0].grad, weights[1].grad = torch.zeros_like(weights[0]), torch.zeros_like(weights[1])
+    optimiser.step()
+    assert all(torch.equal(a, b) for a, b in zip(weights, before, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has Muon from 2.9 on")
+@pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
+def test_kernels_step_as_with_pytorchs_muon(shape):
+    ours, theirs = torch.nn.Parameter(random(*shape)), torch.nn.Parameter(random(*shape))
+    optimiser = Muon([ours], [], [], lr=0.02, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for step in range(5):
+        ours.grad = random(*shape, seed=step + 1)
+        theirs.grad = ours.grad.clone()
+        optimiser.step()
+        reference.step()
+    moved = (ours - random(*shape)).norm()
+    assert (ours - theirs).norm() < 0.02 * moved  # theirs runs in bfloat16
+
+
+@pytest.mark.parametrize("decays", [True, False])
+def test_others_step_as_with_pytorchs_adamw(decays):
+    ours, theirs = torch.nn.Parameter(random(7, 3)), torch.nn.Parameter(random(7, 3))
+    optimiser = Muon([], [ours] if decays else [], [] if decays else [ours], lr=0.01, weight_decay=0.5)
+    reference = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.5 if decays else 0.0, betas=BETAS)
+    for step in range(10):
+        ours.grad = random(7, 3, seed=step + 1)
+        theirs.grad = ours.grad.clone()
+        optimiser.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_saved_optimiser_goes_on_as_if_it_had_not_stopped():
+    def run(steps, weights, optimiser):
+        for step in steps:
+            for p in weights:
+                p.grad = random(*p.shape, seed=step)
+            optimiser.step()
+
+    def made():
+        weights = [torch.nn.Parameter(random(6, 4, 3, 3)), torch.nn.Parameter(random(6, 6)),
+                   torch.nn.Parameter(random(6))]
+        return weights, Muon(weights[:1], weights[1:2], weights[2:], lr=0.01, weight_decay=0.1)
+
+    whole, half, rest = made(), made(), made()
+    run(range(6), *whole)
+    run(range(3), *half)
+    for p, stopped in zip(rest[0], half[0], strict=True):
+        p.data.copy_(stopped.data)
+    rest[1].load_state_dict(half[1].state_dict())
+    run(range(3, 6), *rest)
+    assert all(torch.equal(a, b) for a, b in zip(whole[0], rest[0], strict=True))
