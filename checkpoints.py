@@ -28,7 +28,8 @@ class CheckpointError(ValueError):
 def build_model(config: Config, load_pretrained: bool = True) -> LaneNet:
     """The network that a configuration describes."""
     settings = config.model
-    return LaneNet(settings.backbone, settings.pretrained if load_pretrained else False, settings.slots)
+    return LaneNet(settings.backbone, settings.pretrained if load_pretrained else False, settings.slots,
+                   settings.sky)
 
 
 def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:

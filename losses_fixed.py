@@ -110,14 +110,13 @@ def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> 
     their mean is x. The divergence from that (cross-entropy less the entropy of the label) is 0 for a perfect answer.
     Beyond its ends a lane goes on straight: an end that is off by a row must not bend it.
     """
-    columns, present, centres = found
-    rows, count = columns.shape[2:]
-    y = (torch.arange(rows, device=columns.device, dtype=torch.float32) + 0.5) / rows
+    columns, present, centres, y = found
+    count, beyond = columns.shape[3], BEYOND * (y[1] - y[0])
     x, t = x_at_rows(target.points, y)  # (B, L, h)
     exists = target.exists.unsqueeze(-1)
     on_lane = exists & (t >= 0) & (t <= 1)
     ends = target.points[..., 1].unsqueeze(-1)  # (B, L, P, 1)
-    taught = exists & (y >= ends[..., 0, :] - BEYOND / rows) & (y <= ends[..., -1, :] + BEYOND / rows)
+    taught = exists & (y >= ends[..., 0, :] - beyond) & (y <= ends[..., -1, :] + beyond)
     x = torch.where(on_lane, x, straight_on(target.points[..., 0], t))
     place = ((x - centres[0]) / (centres[1] - centres[0])).clamp(0, count - 1)
     number = torch.arange(count, device=columns.device, dtype=torch.float32)

@@ -1,7 +1,7 @@
 """The lane-regression network: an RGB image in, a curve and a logit for each lane slot out.
 
-Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8,
-K = 2 (w + 2) columns, S samples, 2 = (x, y) in [0, 1].
+Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8 (of the image below
+the sky), K = 2 (w + 2) columns, S samples, 2 = (x, y) in [0, 1].
 
 The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
 a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
@@ -24,6 +24,8 @@ from lanes import RowWise
 
 STRIDE = 8  # of the map in which columns are chosen
 FINER = 2  # columns a cell of that map
+BESIDE = 0.1  # of the width: the unit in which a lane may differ from what its columns say
+NEAR = 0.08  # of the width: columns so far from where a lane is expected lose a nat
 SAMPLES = 24  # rows along a curve from which its control points are fitted
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
 
@@ -36,13 +38,16 @@ class LanePrediction(NamedTuple):
 
 
 class LaneNet(nn.Module):
-    """Lane curves from RGB images (B, 3, H, W), uint8 or float in [0, 255]; H and W multiples of 32."""
+    """Lane curves from RGB images (B, 3, H, W), uint8 or float in [0, 255]; H and W multiples of 32.
 
-    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6):
+    `sky` is the share of the height, at the top, that is not looked at, and in which no lane begins.
+    """
+
+    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, sky: float = 1 / 6):
         super().__init__()
         if slots < 2 or slots % 2:
             raise ValueError(f"model.slots is {slots}; expected an even number: half to the left, half to the right")
-        self.slots = slots
+        self.slots, self.sky = slots, sky
         self.trunk, widths = _trunk(backbone, pretrained)
         self.neck = Neck(widths, channels=64)
         self.head = LaneHead(channels=64, context=widths[-1], slots=slots)
@@ -52,6 +57,8 @@ class LaneNet(nn.Module):
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowWise]:
         """A LanePrediction; with_rows adds what training also teaches."""
+        skipped = STRIDE * round(self.sky * images.shape[2] / STRIDE)
+        images = images[:, :, skipped:]
         x = torch.addcmul(self.offset, images.float(), self.scale)  # (B, 3, H, W)
         x = x.contiguous(memory_format=torch.channels_last)
         maps = []
@@ -60,12 +67,16 @@ class LaneNet(nn.Module):
             maps.append(x)  # strides 8, 16, 32
         features = self.neck(maps)  # (B, C, h, w)
         context = maps[-1].mean((2, 3))  # (B, C')
-        prediction, rows = self.head(features, context)
+        top = skipped / (skipped + images.shape[2])
+        prediction, rows = self.head(features, context, top)
         return (prediction, rows) if with_rows else prediction
 
 
 class LaneHead(nn.Module):
-    """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row."""
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row.
+
+    The features begin at y = top of the image.
+    """
 
     def __init__(self, channels: int, context: int, slots: int):
         super().__init__()
@@ -77,12 +88,13 @@ class LaneHead(nn.Module):
         self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
             nn.Conv1d(channels + 1, channels, 9, padding=4), nn.SiLU()
         )
-        self.ends = nn.Conv1d(channels, 4, 9, padding=4)  # where it begins, ends, what speaks for it, is it there
+        # in each row: is it the lane's first, its last, does it speak for the lane, is there a lane, how far beside
+        self.ends = nn.Conv1d(channels, 5, 9, padding=4)
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
         )
 
-    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, RowWise]:
+    def forward(self, features: Tensor, context: Tensor, top: float) -> tuple[LanePrediction, RowWise]:
         scale, offset = self.modulation(context)[:, :, None, None].chunk(2, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
         # One cell more on each side, so that a lane at the very edge is still between two columns.
@@ -99,26 +111,35 @@ class LaneHead(nn.Module):
         seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
         seen = torch.cat((seen, x.unsqueeze(2).to(seen.dtype) * 2 - 1), dim=2)  # (B, L, C + 1, h)
         along = self.along(seen.flatten(0, 1))  # (B * L, C, h)
-        *ends, present = self.ends(along).float().unflatten(0, (-1, x.shape[1])).unbind(2)  # (B, L, h)
-        top, bottom, matters = (logits.softmax(-1) for logits in ends)
+        *ends, present, beside = self.ends(along).float().unflatten(0, (-1, x.shape[1])).unbind(2)  # (B, L, h)
+        far, near, matters = (logits.softmax(-1) for logits in ends)
         evidence = torch.einsum("blch,blh->blc", along.unflatten(0, (-1, x.shape[1])), matters.to(along.dtype))
         logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
+
+        # A second look at the columns, near where the lane as a whole goes: of two lines in a row it takes one, where
+        # the first look took their mean, and where nothing is seen it goes on as the lane does.
+        expected = (x + BESIDE * beside).unsqueeze(-1)  # (B, L, h, 1)
+        where = (columns - ((centres - expected) / NEAR).square()).softmax(-1)
+        x = (where * centres).sum(-1)
+
         rows = x.shape[2]
-        y = torch.linspace(0, 1, rows, device=x.device, dtype=x.dtype)  # (h); an end may be the image's own edge
-        y_far = (top * y).sum(-1)  # (B, L)
-        y_near = torch.maximum((bottom * y).sum(-1), y_far + 0.5 / rows)
+        height = (1 - top) / rows  # of a row
+        y = torch.linspace(top, 1, rows, device=x.device, dtype=x.dtype)  # (h); an end may be the image's own edge
+        y_far = (far * y).sum(-1)  # (B, L)
+        y_near = torch.maximum((near * y).sum(-1), y_far + 0.5 * height)
 
         # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres, and on
         # beyond the first and the last centre, which are half a row away from the edges.
         x = torch.cat((2 * x[..., :1] - x[..., 1:2], x, 2 * x[..., -1:] - x[..., -2:-1]), dim=-1)  # (B, L, h + 2)
         fraction = torch.linspace(0, 1, SAMPLES, device=x.device, dtype=x.dtype)
-        at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction) * rows - 0.5  # (B, L, S)
+        at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction - top) / height - 0.5  # (B, L, S)
         index = torch.arange(-1, rows + 1, device=x.device, dtype=x.dtype)
         hat = (1 - (at.unsqueeze(-1) - index).abs()).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
         control_x = (sampled.unsqueeze(-2) * fit_matrix(SAMPLES, x.device)).sum(-1)  # (B, L, P)
         points = canonical(control_x, y_far, y_near)  # (B, L, P, 2)
-        return LanePrediction(points, logits), RowWise(columns, present, centres)
+        middles = top + height * (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5)
+        return LanePrediction(points, logits), RowWise(columns, present, centres, middles)
 
 
 def column_centres(columns: int, device: torch.device) -> Tensor:

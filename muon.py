@@ -14,11 +14,11 @@ MOMENTUM = 0.95
 BETAS = 0.9, 0.99  # of AdamW; the second is short, since our runs are
 QUINTIC = 3.4445, -4.7750, 2.0315  # Jordan's: singular values come near 1 in five rounds, from 0.01 on
 ROUNDS = 5
-MATCHED = 0.2  # an orthogonal step of this size times sqrt(the longer side) is as long as AdamW's (Liu et al. 2025)
+KERNEL_RATE = 10.0  # times the learning rate: an orthogonal step is small beside AdamW's, which moves each weight by it
 
 
 class Muon(torch.optim.Optimizer):
-    """Kernels are stepped by Muon, others by AdamW, both at learning rate lr; decay applies to decayed and kernels."""
+    """Kernels are stepped by Muon at KERNEL_RATE times lr, the others by AdamW at lr; those alone are not decayed."""
 
     def __init__(self, kernels: Iterable[Tensor], decayed: Iterable[Tensor], others: Iterable[Tensor], lr: float,
                  weight_decay: float):
@@ -35,7 +35,7 @@ class Muon(torch.optim.Optimizer):
             if not parameters:
                 continue
             for p in parameters:
-                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.mul_(1 - group["lr"] * group["weight_decay"] * (KERNEL_RATE if group["is_kernel"] else 1))
             (self._step_kernels if group["is_kernel"] else self._step_others)(parameters, group["lr"])
 
     def _step_kernels(self, kernels: list[Tensor], lr: float) -> None:
@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
         for (rows, columns), pairs in alike.items():
             steps = orthogonal(torch.stack([ahead for _, ahead in pairs]))
             for (p, _), step in zip(pairs, steps, strict=True):
-                p.sub_(step.view_as(p), alpha=lr * MATCHED * max(rows, columns) ** 0.5)
+                p.sub_(step.view_as(p), alpha=lr * KERNEL_RATE * max(1.0, rows / columns) ** 0.5)
 
     def _step_others(self, parameters: list[Tensor], lr: float) -> None:
         for p in parameters:

@@ -36,6 +36,7 @@ DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
 TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: under 1 % of an epoch
 TRAIN_SAMPLE_MOST = 2000  # and no more than these, since their labels stay in memory
+A_ROW = 0.02  # of the height: a lane that begins so little above what the network looks at loses nothing
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 
@@ -94,7 +95,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     scalars = None
     if config.train.tensorboard and first:
         scalars = summary_writer(folder / journal.TENSORBOARD, purge_step=progress.epoch)
-    print(opening_line(model, train_set, val_set, device, dtype), flush=True)
+    print(opening_line(model, train_set, val_set, config.model.sky, device, dtype), flush=True)
 
     stepped = distributed.shared(learner.model, device)
     with runtime.Interrupt().caught() as interrupt:
@@ -236,7 +237,7 @@ def training_signs(network: Network, train_set: LaneDataset, known: Reference, c
     return validation.label_signs(known, prediction)
 
 
-def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, device: torch.device,
+def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, sky: float, device: torch.device,
                  dtype: torch.dtype) -> str:
     """What is about to be trained on what, and which labels it will not see."""
     weights = sum(p.numel() for p in model.parameters())
@@ -244,11 +245,13 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, d
             f"{device} in {str(dtype).removeprefix('torch.')}")
     if train_set.pixels is None:
         line += "\nwithout a cache, lanes that do not fit the slots are counted by: python dataset.py --check ROOT"
-    for pixels in (train_set.pixels, val_set.pixels):
-        if pixels is not None and pixels.left_out + pixels.too_short:
-            lanes = int(pixels.exists.sum()) + pixels.left_out
-            line += (f"\n{pixels.left_out} of {lanes} lanes in {len(pixels.images)} images do not fit the slots, "
+    for pixels in filter(None, (train_set.pixels, val_set.pixels)):
+        images, lanes = f"{len(pixels.images)} images", int(pixels.exists.sum()) + pixels.left_out
+        if pixels.left_out + pixels.too_short:
+            line += (f"\n{pixels.left_out} of {lanes} lanes in {images} do not fit the slots, "
                      f"{pixels.too_short} more have fewer than two points")
+        if above := int((pixels.exists & (pixels.points[:, :, 0, 1] < sky - A_ROW)).sum()):
+            line += f"\n{above} of {lanes} lanes in {images} begin in what model.sky={sky:g} hides: lower it"
     return line
 
 

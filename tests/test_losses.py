@@ -42,7 +42,7 @@ def rows(seed=0):
     """Random logits (3, 6, 12, 22) of columns and (3, 6, 12) of whether there is a lane."""
     generator = torch.Generator().manual_seed(seed)
     columns, present = (torch.randn(*SHAPE, *more, generator=generator) for more in ((12, 22), (12,)))
-    return RowWise(columns, present, CENTRES)
+    return RowWise(columns, present, CENTRES, ROWS)
 
 
 def on_lane(target):
@@ -59,7 +59,7 @@ def x_of_rows(target):
 
 def with_certainty(columns, target):
     """Columns, and no doubt about which rows have a lane: what is left is the divergence of the columns."""
-    return RowWise(columns, torch.where(on_lane(target), 200.0, -200.0), CENTRES)
+    return RowWise(columns, torch.where(on_lane(target), 200.0, -200.0), CENTRES, ROWS)
 
 
 def perfect_rows(target):

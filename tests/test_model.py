@@ -18,7 +18,7 @@ from config import AugmentConfig
 from dataset import preprocess
 from lanes import LaneTarget, keep_lanes, nearer_count, to_slots
 from losses_fixed import LaneLoss
-from model import LaneNet, column_centres, fused
+from model import BESIDE, LaneNet, column_centres, fused
 from scene import render_scene
 
 HEIGHT, WIDTH = 96, 160
@@ -27,8 +27,9 @@ BACKBONES = ["compact", "resnet18", "resnet34"]
 
 @pytest.fixture(scope="module")
 def net():
+    """One that looks at the sky, too: the closed forms are plainer."""
     torch.manual_seed(0)
-    return LaneNet().eval()
+    return LaneNet(sky=0.0).eval()
 
 
 def pictures(count, seed=0, height=HEIGHT, width=WIDTH):
@@ -53,6 +54,21 @@ def test_every_backbone_answers_in_slots(backbone):
     assert points.shape == (2, 6, 6, 2) and logits.shape == (2, 6)
     assert points.dtype == logits.dtype == torch.float32
     assert points.isfinite().all() and logits.isfinite().all()
+
+
+@pytest.mark.parametrize(("sky", "rows"), [(0.0, 12), (1 / 6, 10), (0.5, 6)])
+def test_the_sky_is_not_looked_at_and_no_lane_begins_there(sky, rows):
+    torch.manual_seed(0)
+    model = LaneNet(sky=sky).eval()
+    images = pictures(2)
+    other = images.clone()
+    other[:, :, : round(sky * HEIGHT)] = 0
+    with torch.inference_mode():
+        (points, logits), found = model(images, with_rows=True)
+        again = model(other)
+    assert torch.equal(points, again.points) and torch.equal(logits, again.logits)
+    assert points[..., 1].min() >= sky and points[..., 1].max() <= 1
+    torch.testing.assert_close(found.rows, sky + (1 - sky) * (torch.arange(rows) + 0.5) / rows)
 
 
 @pytest.mark.parametrize("backbone", ["compact", "resnet18"])
@@ -164,8 +180,9 @@ def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
     """Make the head certain of the rows where every lane begins and ends, and of its column in each row."""
     def ends(features):
         rows = features.shape[-1]
-        said = torch.full((len(features), 4, rows), -30.0)
+        said = torch.full((len(features), 5, rows), -30.0)
         said[:, 0, far_row] = said[:, 1, near_row] = 30.0
+        said[:, 4] = 0.0  # where the columns say, and not beside it
         return said
 
     def columns(features):
@@ -189,6 +206,32 @@ def test_a_slanted_lane_is_where_its_columns_are(net, monkeypatch):
     assert y[..., 0].max() < 0.25 and y[..., -1].min() > 0.75
     x = (4 + 12 * y - 0.5 - 1.5) / 40  # the centre of column k is at (k - 1.5) / 40, that of row r at (r + 0.5) / 12
     torch.testing.assert_close(points[..., 0], x, atol=1e-3, rtol=0)
+
+
+def test_the_second_look_takes_one_of_two_lines_and_goes_on_where_none_is_seen(net, monkeypatch):
+    """Columns 12 and 30 are as likely in every row, or none is; the lane as a whole says 12 (x = 0.2625)."""
+    for sure in (6.0, 0.0):
+        def columns(features, sure=sure):
+            said = torch.zeros(len(features), net.slots, 2, features.shape[2] - 2, features.shape[3] - 2)
+            for column in (12, 30):
+                said[:, :, column % 2, :, column // 2] = sure
+            return said.flatten(1, 2)
+
+        where = torch.softmax(columns(torch.zeros(1, 1, 14, 24)).view(1, 6, 2, 12, 22)[0, 0, :, 0].T.flatten(), 0)
+        mean = float((where * column_centres(44, torch.device("cpu"))).sum())
+
+        def ends(features, mean=mean):
+            said = torch.full((len(features), 5, features.shape[-1]), -30.0)
+            said[:, 0, 0] = said[:, 1, -1] = 30.0
+            said[:, 4] = (0.2625 - mean) / BESIDE
+            return said
+
+        monkeypatch.setattr(net.head.ends, "forward", ends)
+        monkeypatch.setattr(net.head.columns, "forward", columns)
+        with torch.inference_mode():
+            x = net(pictures(1)).points[..., 0]
+        assert abs(mean - 0.2625) > 0.15
+        torch.testing.assert_close(x, torch.full_like(x, 0.2625), atol=0.01, rtol=0)
 
 
 def test_a_lane_can_begin_and_end_where_labels_do(net, monkeypatch):
@@ -219,7 +262,7 @@ def test_every_parameter_is_reached_by_the_gradient(backbone):
 
 
 def test_a_checkpoint_of_weights_gives_the_same_network(net):
-    other = LaneNet().eval()
+    other = LaneNet(sky=0.0).eval()
     other.load_state_dict(net.state_dict(), strict=True)
     with torch.inference_mode():
         assert torch.equal(other(pictures(1)).points, net(pictures(1)).points)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from muon import BETAS, Muon, orthogonal
+from muon import BETAS, KERNEL_RATE, Muon, orthogonal
 
 
 def random(*shape, seed=0):
@@ -38,8 +38,8 @@ def test_no_gradient_and_a_gradient_of_zero_change_nothing():
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
 def test_kernels_step_as_with_pytorchs_muon(shape):
     ours, theirs = torch.nn.Parameter(random(*shape)), torch.nn.Parameter(random(*shape))
-    optimiser = Muon([ours], [], [], lr=0.02, weight_decay=0.1)
-    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    optimiser = Muon([ours], [], [], lr=0.02 / KERNEL_RATE, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="original")
     for step in range(5):
         ours.grad = random(*shape, seed=step + 1)
         theirs.grad = ours.grad.clone()

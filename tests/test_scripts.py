@@ -103,6 +103,12 @@ def test_training_writes_its_log_and_checkpoints(trained):
                                                    "validation.jpg"}
 
 
+def test_lanes_that_begin_in_the_sky_are_counted(settings, capsys):
+    for sky, hides in ((0.1, False), (0.6, True)):
+        assert train_fixed.main([*settings, "train.epochs=1", f"model.sky={sky}", "train.checkpoint_dir=run"]) == 0
+        assert (f"begin in what model.sky={sky} hides" in capsys.readouterr().out) == hides
+
+
 def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
     for record in log(trained):
         total = sum(weight * record[name] for name, weight in vars(LossConfig()).items())
@@ -264,7 +270,8 @@ class Constant(nn.Module):
         count = len(images)
         points = canonical(self.x, torch.full((6,), 0.4), torch.full((6,), 0.9)).expand(count, -1, -1, -1)
         prediction = LanePrediction(points, self.logits.expand(count, -1))
-        rows = RowWise(torch.zeros(count, 6, 12, 44), torch.zeros(count, 6, 12), column_centres(44, images.device))
+        rows = RowWise(torch.zeros(count, 6, 12, 44), torch.zeros(count, 6, 12), column_centres(44, images.device),
+                       (torch.arange(12) + 0.5) / 12)
         return (prediction, rows) if with_rows else prediction
 
 
