@@ -5,9 +5,10 @@ batch, divides its loss by what all of them count, and normalises by the statist
 """
 
 import contextlib
+import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +43,12 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         if rank() > 0:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        yield device
+        try:
+            yield device
+        except RuntimeError as error:  # gloo has no type of its own
+            if "gloo/transport" in str(error):
+                raise ConnectionError("another process has ended; see what it says") from None
+            raise
     dist.destroy_process_group()  # not after an error: the others would fail, and end this one, before it is said
 
 
@@ -83,13 +89,13 @@ def gathered(rows: Tensor, count: int) -> Tensor:
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
 
 
-def gathered_objects(items: list, count: int) -> list:
-    """All `count` items, in order, from the items that each process has of its share (plain values)."""
+def on_first(items: Iterable) -> Iterable:
+    """On rank 0 the items of all processes, one process after the other; none on the others (plain values)."""
     if world() == 1:
         return items
-    parts: list[list] = [[] for _ in range(world())]
-    dist.all_gather_object(parts, items)
-    return [parts[i % world()][i // world()] for i in range(count)]
+    parts: list | None = [None] * world() if rank() == 0 else None
+    dist.gather_object(list(items), parts)
+    return itertools.chain.from_iterable(parts or ())
 
 
 def mean(value: Tensor) -> Tensor:
@@ -103,10 +109,19 @@ def mean(value: Tensor) -> Tensor:
 
 def largest(value: int) -> int:
     """The largest of the processes' numbers: a wish of one to stop is the wish of all."""
+    return _reduced(value, dist.ReduceOp.MAX)
+
+
+def total(value: int) -> int:
+    """The sum of the processes' numbers."""
+    return _reduced(value, dist.ReduceOp.SUM)
+
+
+def _reduced(value: int, how: Any) -> int:
     if world() == 1:
         return value
     found = torch.tensor(value)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
+    dist.all_reduce(found, how)
     return int(found)
 
 

@@ -9,6 +9,7 @@ import glob
 import itertools
 import math
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
+import distributed
 from dataset import read_image
 from formats import IMAGE_SUFFIXES, DataError
 
@@ -49,6 +51,7 @@ class Frame(NamedTuple):
     size_px: tuple[int, int] = (0, 0)  # width, height
     pixels: np.ndarray | None = None  # (H, W, 3) as the network takes it; None where it cannot be read
     image: np.ndarray | None = None  # (height, width, 3) RGB uint8, where it was asked for
+    content: tuple[int, int] = (0, 0)  # the same for the same pixels, in every process
     error: str = ""
 
     @property
@@ -98,6 +101,24 @@ def _missing(word: str, why: str) -> Input:
     return Input(word, Path(word), "missing", error=f"{word}: {why}")
 
 
+def turns(found: Iterable[Input], prepare: Callable[[np.ndarray], np.ndarray], keep_images: bool, size: int
+          ) -> Iterator[tuple[int, Sequence[Frame]]]:
+    """Batches of at most `size` frames for this process to look at, each with the number of its first frame, from 1.
+
+    Several processes take them in turn, and get an empty one where nothing is left for them. A single one would look
+    at the same batches: what a network says depends on its batch, if only in the last digit. What is no image is for
+    the first process, since the frames of a film have to be decoded one after the other.
+    """
+    number, rank, world = 1, distributed.rank(), distributed.world()
+    for are_images, group in itertools.groupby(found, key=lambda one: one.kind == "image"):
+        mine = [one for i, one in enumerate(group) if rank == (i // size % world if are_images else 0)]
+        with contextlib.closing(frames(mine, prepare, keep_images, 2 * size)) as stream:
+            left = batches(stream, size)
+            while count := distributed.total(len(batch := next(left, []))):
+                yield number + size * rank, batch
+                number += count
+
+
 def frames(found: Iterable[Input], prepare: Callable[[np.ndarray], np.ndarray], keep_images: bool, ahead: int
            ) -> Iterator[Frame]:
     """All frames of all inputs in order, read and prepared in the background, at most `ahead` in advance.
@@ -139,8 +160,9 @@ def _frame(one: Input, read: Callable[[], np.ndarray | None], prepare: Callable,
         image = read()
         if image is None:
             return None
-        size_px = image.shape[1], image.shape[0]
-        return Frame(one, 1, size_px, prepare(image), image if keep_images else None)
+        size_px, pixels = (image.shape[1], image.shape[0]), prepare(image)
+        content = tuple(map(zlib.crc32, np.array_split(pixels, 2)))  # 64 bits, faster than a digest
+        return Frame(one, 1, size_px, pixels, image if keep_images else None, content)
     except DataError as error:
         return Frame(one, error=str(error))
     except cv2.error as error:

@@ -6,15 +6,18 @@ Without any of them it looks at the validation images. Results go to stdout, eve
 import argparse
 import contextlib
 import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
+import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+import distributed
 import frames
 import guard
 import outputs
@@ -23,9 +26,10 @@ from config import Config
 from detector import LaneDetector
 from evaluate_fixed import validation_entries
 from formats import Entry
-from frames import Input
+from frames import Frame, Input
 from guard import COLLAPSING
 from outputs import Result
+from visualize import contact_sheet, draw_lanes, write_image
 
 DRAWN_BATCH = 4  # images kept for drawing may be large
 JUDGED_IMAGES = 100_000  # different images that the last line is about: a camera must not fill the memory
@@ -36,60 +40,111 @@ PROBES = 8  # images that are moved to see whether the lanes follow
 def main(argv: Sequence[str] | None = None) -> int:
     """Print lanes per image; exit status 1 when an input could not be read or the model has collapsed."""
     options, settings = parsed(argv)
+    with distributed.joined(runtime.pick_device(settings.train.device)) as device:
+        return look(settings, options, device)
+
+
+def look(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
+    """Look at all inputs, of which each process takes its share and the first writes what all say."""
     runtime.keep_freed_memory()
     threshold = None if settings.inference.threshold == "auto" else settings.inference.threshold
-    detector = LaneDetector(options.checkpoint, settings.train.device, threshold, settings.train.precision)
-    labelled = {} if options.words else {str(entry.image): entry for entry in validation_entries(settings)}
-    found = frames.inputs(options.words) if options.words else [of_entry(entry) for entry in labelled.values()]
+    with distributed.one_first():  # it may have to render them, and says for all what is wrong
+        detector = LaneDetector(options.checkpoint, device.type, threshold, settings.train.precision)
+        labelled = {} if options.words else {str(entry.image): entry for entry in validation_entries(settings)}
+        found = frames.inputs(options.words) if options.words else [of_entry(entry) for entry in labelled.values()]
+        has_camera = any(one.kind == "camera" for one in found)
+        if distributed.world() > 1 and (has_camera or options.show):
+            raise ValueError("a camera and --show need a single process: python inference_fixed.py without torchrun")
+    found = distributed.from_first(found)  # a folder may have grown in between
     total = None if any(one.frames is None for one in found) else sum(one.frames for one in found)
-    has_camera = any(one.kind == "camera" for one in found)
     window = open_window() if options.show else None
-    draws = bool(options.save_images or options.sheet or window)
+    on_sheet = outputs.sheet_numbers(total) if options.sheet else set()
+    draws = bool(options.save_images or on_sheet or window)
     size = min(settings.inference.batch_size, DRAWN_BATCH) if draws else settings.inference.batch_size
     text = sys.stderr if options.json == "-" else sys.stdout
-    number, unreadable, seen, probes = 0, 0, {}, []
+    unreadable, seen, probes, tiles = 0, {}, [], []
 
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(runtime.Interrupt().caught())
         if not has_camera:
             stack.enter_context(half_the_threads())
-        bar = stack.enter_context(tqdm(total=total, unit="img", file=sys.stderr, disable=None))
-        writers = []
-        if options.json != "-":
-            writers.append(lambda result: bar.write("\n".join(lane_lines(result)), file=text))
+        bar = stack.enter_context(tqdm(total=total, unit="img", file=sys.stderr, disable=distributed.silent()))
+        says = {} if options.json == "-" else {text: lane_lines}  # what is written of a result, by file
         if options.json:
-            writers.append(stack.enter_context(outputs.json_lines(options.json)))
+            says[stack.enter_context(text_file(options.json))] = outputs.json_line
         if options.tusimple:
-            writers.append(stack.enter_context(
-                outputs.tusimple_lines(options.tusimple, labelled, settings.inference.end_tolerance)))
-        if draws:
-            writers.append(stack.enter_context(
-                outputs.Pictures(options.save_images, options.sheet, total, window)).add)
-        stream = stack.enter_context(contextlib.closing(frames.frames(found, detector.pixels, draws, 2 * size)))
-        for batch in frames.batches(stream, size):
-            readable = [frame.pixels for frame in batch if not frame.error]
-            answers = zip(*detector.answers(readable), strict=True) if readable else iter(())
-            for frame in batch:
-                number += 1
-                if frame.error:
-                    bar.write(f"error: {frame.error}", file=sys.stderr)
+            says[stack.enter_context(text_file(options.tusimple))] = partial(
+                outputs.tusimple_line, labels=labelled, tolerance=settings.inference.end_tolerance)
+        overlays = stack.enter_context(outputs.Overlays(options.save_images)) if options.save_images else None
+        turns = stack.enter_context(contextlib.closing(frames.turns(found, detector.pixels, draws, size)))
+        for first, batch in turns:
+            mine = reports(detector, first, batch, says.values(), overlays, on_sheet, window)
+            for report in distributed.on_first(mine):
+                bar.update()
+                if report.frame.error:
+                    bar.write(f"error: {report.frame.error}", file=sys.stderr)
                     unreadable += 1
                     continue
-                result = Result(number, frame, *next(answers))
-                for write in writers:
-                    write(result)
-                if number & (number - 1) == 0 and len(probes) < PROBES:  # the first, second, fourth, eighth ...
-                    probes.append(frame.pixels)
+                for file, said in zip(says, report.said, strict=True):
+                    bar.write(said, file=file)
+                if report.frame.pixels is not None and len(probes) < PROBES:
+                    probes.append(report.frame.pixels)
                 if len(seen) < JUDGED_IMAGES:  # by content: the same image twice says nothing
-                    seen[hash(frame.pixels.tobytes())] = result.points, result.confidence
-            bar.update(len(batch))
+                    seen[report.frame.content] = report.lanes
+                if report.number in on_sheet:
+                    tiles.append(report.drawn)
+                if window:
+                    window.show(report.drawn, wait=report.frame.input.kind == "image")
             sys.stdout.flush()
+            interrupt.signal = distributed.largest(interrupt.signal)
             if interrupt.signal and not has_camera:
                 raise KeyboardInterrupt  # nothing half written stays behind
             if interrupt.signal or (window and window.closed):
                 break  # the usual end of a camera
+        if tiles:
+            write_image(options.sheet, contact_sheet(tiles, columns=4))
+    if distributed.rank() > 0:
+        return 0
     sensitivity = detector.sensitivity(probes) if probes else math.nan
     return judge(list(seen.values()), sensitivity, settings, detector.steps, text) or int(unreadable > 0)
+
+
+class Report(NamedTuple):
+    """What the first process is told of a frame."""
+
+    number: int  # of the frame among all that were given, from 1
+    frame: Frame  # without its image, and without pixels but for a few
+    said: Sequence[str] = ()  # for each file
+    lanes: tuple[np.ndarray, np.ndarray] | None = None  # points (L, P, 2), confidence (L)
+    drawn: np.ndarray | None = None  # (height, width, 3), for the sheet and the window
+
+
+def reports(detector: LaneDetector, first: int, batch: Sequence[Frame], says: Iterable[Callable[[Result], str]],
+            overlays: outputs.Overlays | None, on_sheet: Container[int], window: outputs.Window | None
+            ) -> Iterator[Report]:
+    """What the network says of a batch, whose first frame has the number `first`, frame by frame; draws overlays."""
+    readable = [frame.pixels for frame in batch if not frame.error]
+    answers = zip(*detector.answers(readable), strict=True) if readable else iter(())
+    for number, frame in enumerate(batch, start=first):
+        if frame.error:
+            yield Report(number, frame)
+            continue
+        result = Result(number, frame, *next(answers))
+        wanted = bool(window) or number in on_sheet
+        drawn = draw_lanes(frame.image, *result[2:]) if overlays or wanted else None
+        if overlays:
+            overlays.add(result, drawn)
+        is_probe = number & (number - 1) == 0  # the first, second, fourth, eighth ...
+        kept = frame._replace(pixels=frame.pixels if is_probe else None, image=None)
+        yield Report(number, kept, [say(result) for say in says], (result.points.numpy(), result.confidence.numpy()),
+                     drawn if wanted else None)
+
+
+def text_file(path: str | Path) -> contextlib.AbstractContextManager[TextIO]:
+    """A file as `outputs.whole_file` opens it, stdout for "-"; only the first of several processes has one."""
+    if path == "-":
+        return contextlib.nullcontext(sys.stdout)
+    return outputs.whole_file(Path(path if distributed.rank() == 0 else os.devnull))
 
 
 def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
@@ -136,24 +191,24 @@ def open_window() -> outputs.Window | None:
     return None
 
 
-def lane_lines(result: Result) -> Iterator[str]:
+def lane_lines(result: Result) -> str:
     """The name of a frame, then a line per lane, numbered by slot from the left."""
     number, frame, points, confidence, keep = result
-    yield frame.name
+    lines = [frame.name]
     for slot in keep.nonzero()[:, 0].tolist():
         controls = " ".join(f"P{i}=({x:.3f}, {y:.3f})" for i, (x, y) in enumerate(points[slot].tolist()))
-        yield f"Sample {number}: Lane {slot + 1} ({confidence[slot]:.2f}): {controls}"
-    if not keep.any():
-        yield f"Sample {number}: no lane"
+        lines.append(f"Sample {number}: Lane {slot + 1} ({confidence[slot]:.2f}): {controls}")
+    return "\n".join(lines if keep.any() else [*lines, f"Sample {number}: no lane"])
 
 
-def judge(seen: list[tuple[Tensor, Tensor]], sensitivity: float, settings: Config, steps: float, file: TextIO) -> int:
+def judge(seen: list[tuple[np.ndarray, np.ndarray]], sensitivity: float, settings: Config, steps: float, file: TextIO
+          ) -> int:
     """Say whether the predictions (L, P, 2), (L) differ between images, and the guard's verdict; 1 for a collapse."""
     said = f"{len(seen)} different image(s): whether predictions differ shows from two on"
     if len(seen) > 1:
-        points = torch.stack([p for p, _ in seen])[..., 0]  # (N, L, P) x
-        weight = torch.stack([c for _, c in seen]).mean(0)  # (L)
-        spread = points.std(0, correction=0).mean(-1)  # (L)
+        points, confidence = (torch.from_numpy(np.stack(part)) for part in zip(*seen, strict=True))
+        weight = confidence.mean(0)  # (L)
+        spread = points[..., 0].std(0, correction=0).mean(-1)  # (L) of x
         spread_px = float((spread * weight).sum() / weight.sum().clamp(min=1e-6) * 1280)
         said = (f"The predictions {'differ' if spread_px >= IDENTICAL_PX else 'hardly differ'} between the {len(seen)} "
                 f"images: lanes spread by {spread_px:.1f} px of a 1280 px wide image (standard deviation)")

@@ -1,6 +1,6 @@
 """Where results go besides the terminal: JSON lines, a TuSimple submission, pictures, annotated videos, a window.
 
-Each output is a context manager with `add(result)`; its files appear under their names when the block ends well.
+Files appear under their names when the block that writes them ends well.
 Shapes: L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 """
 
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -23,7 +23,7 @@ import submission
 from bezier import sample
 from formats import Entry, Label, label
 from frames import Frame, Input
-from visualize import contact_sheet, draw_lanes, write_image
+from visualize import write_image
 
 CURVE_POINTS = 32  # sampled points of a lane in JSON
 SHEET_IMAGES = 8
@@ -73,60 +73,43 @@ def json_line(result: Result) -> str:
     return json.dumps({"image": one.name} | frame | {"size": size_px.tolist(), "lanes": lanes})
 
 
-@contextlib.contextmanager
-def json_lines(path: str) -> Iterator[Callable[[Result], None]]:
-    """A function that writes a result as a line of JSON to a file, or to stdout for "-"."""
-    with contextlib.nullcontext(sys.stdout) if path == "-" else whole_file(Path(path)) as file:
-        yield lambda result: print(json_line(result), file=file)
-
-
-@contextlib.contextmanager
-def tusimple_lines(path: Path, labels: Mapping[str, Entry], tolerance: float) -> Iterator[Callable[[Result], None]]:
-    """A function that writes a result as a line of a TuSimple submission.
+def tusimple_line(result: Result, labels: Mapping[str, Entry], tolerance: float) -> str:
+    """A result as a line of a TuSimple submission.
 
     The rows are those of the image's label, where labels has one under the input's name, else TuSimple's usual ones.
     """
-    with whole_file(path) as file:
-        def add(result: Result) -> None:
-            one, size_px = result.frame.input, result.frame.size_px
-            rows = submission.rows_of(label(labels[one.name]) if one.name in labels else Label([]), size_px)
-            lanes = submission.tusimple_lanes(result.points[result.keep], rows, size_px, tolerance)
-            name = one.below if one.kind == "image" else f"{one.below}/{result.frame.index}"
-            print(submission.tusimple_line(name, rows, lanes), file=file)
-
-        yield add
+    one, size_px = result.frame.input, result.frame.size_px
+    rows = submission.rows_of(label(labels[one.name]) if one.name in labels else Label([]), size_px)
+    lanes = submission.tusimple_lanes(result.points[result.keep], rows, size_px, tolerance)
+    name = one.below if one.kind == "image" else f"{one.below}/{result.frame.index}"
+    return submission.tusimple_line(name, rows, lanes)
 
 
-class Pictures:
-    """Draws results, for a folder of overlays and annotated videos, a contact sheet, and a window."""
+def sheet_numbers(frames: int | None) -> set[int]:
+    """Which of so many frames a contact sheet shows: eight, evenly spread; the first eight where nobody knows."""
+    return {i + 1 if frames is None else frames * i // SHEET_IMAGES + 1 for i in range(SHEET_IMAGES)}
 
-    def __init__(self, folder: Path | None, sheet: Path | None, frames: int | None, window: "Window | None"):
-        self.folder, self.sheet, self.window = folder, sheet, window
-        steps = range(SHEET_IMAGES)
-        self.on_sheet = {i + 1 if frames is None else frames * i // SHEET_IMAGES + 1 for i in steps} if sheet else set()
-        self.tiles, self.film, self.before = [], None, time.perf_counter()
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> "Pictures":
+class Overlays:
+    """A folder of images with their lanes drawn, and of annotated videos."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.film, self.before = folder, None, time.perf_counter()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "Overlays":
         return self
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, drawn: np.ndarray) -> None:
         frame = result.frame
         if self.film and self.film.input != frame.input:
             self._finish_film()
-        if self.folder or self.window or result.number in self.on_sheet:
-            drawn = draw_lanes(frame.image, result.points, result.confidence, result.keep)
-            if self.folder and frame.input.kind == "image":
-                write_image(self.folder / f"{output_name(result)}.jpg", drawn)
-            elif self.folder:
-                if self.film is None:
-                    self.film = FilmWriter(self.folder / f"{output_name(result)}.mp4", frame, self.before)
-                self.film.write(drawn)
-            if result.number in self.on_sheet:
-                self.tiles.append(drawn)
-            if self.window:
-                self.window.show(drawn, wait=frame.input.kind == "image")
+        if frame.input.kind == "image":
+            write_image(self.folder / f"{output_name(result)}.jpg", drawn)
+        else:
+            if self.film is None:
+                self.film = FilmWriter(self.folder / f"{output_name(result)}.mp4", frame, self.before)
+            self.film.write(drawn)
         self.before = time.perf_counter()
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -134,8 +117,6 @@ class Pictures:
             self.film.discard()
         elif self.film:
             self._finish_film()
-        if self.tiles and not kind:
-            write_image(self.sheet, contact_sheet(self.tiles, columns=4))
 
     def _finish_film(self) -> None:
         film, self.film = self.film, None

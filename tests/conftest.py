@@ -1,11 +1,15 @@
-"""What several test files need: a rendered data set, and quiet use of the machine."""
+"""What several test files need: data, a model, the script that looks at images, and quiet use of the machine."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+import checkpoints
+import inference_fixed
 import synthetic
+from config import Config, ModelConfig
+from model import LaneNet
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,3 +38,31 @@ def images(tmp_path):
         cv2.imwrite(str(root / f"{i}.png"), np.full((36, 64, 3), 30 * i, np.uint8))
         (root / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
     return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A model that has learned nothing, but whose answers depend on the image and report every lane."""
+    torch.manual_seed(0)
+    model = LaneNet()
+    with torch.no_grad():
+        model.head.columns.weight *= 30
+        model.head.exists[-1].bias += 3
+        for number, parameter in enumerate(model.head.exists[-1].bias):
+            parameter += 0.1 * number  # so that every slot has a confidence of its own
+    path = tmp_path_factory.mktemp("model") / "model.pth"
+    checkpoints.save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
+                                scores={"steps": 0})
+    return path
+
+
+@pytest.fixture
+def run(checkpoint, capsys):
+    """A function that runs inference_fixed.py on words; returns its status, its lines on stdout and those on stderr."""
+    def call(*words):
+        status = inference_fixed.main([*map(str, words), "--checkpoint", str(checkpoint), "train.device=cpu",
+                                       "train.precision=fp32"])
+        said = capsys.readouterr()
+        return status, said.out.splitlines(), said.err.splitlines()
+
+    return call

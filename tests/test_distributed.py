@@ -5,13 +5,20 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
 import distributed
+import frames
+import inference_fixed
 import train_fixed
+from frames import Input
 
 ROOT = Path(__file__).parent.parent
 CLOCK = ("seconds", "images_per_second")
@@ -92,6 +99,77 @@ def test_two_processes_score_as_one_does(settings, alone, tmp_path):
     assert one == pytest.approx(two, rel=1e-5, abs=1e-6, nan_ok=True)
 
 
+def tree(folder):
+    """The content of every file below a folder, by its name there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_processes_write_what_one_does(settings, rendered, alone, tmp_path, monkeypatch, capsys):
+    """Five images in batches of two, one that cannot be read, a film, and an image for which one process is enough."""
+    paths = [str(path) for path in sorted((rendered / "clips").rglob("*.jpg"))[:6]]
+    broken, film = tmp_path / "broken.jpg", tmp_path / "film.avi"
+    broken.write_text("no image")
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 180))
+    for path in paths[:3]:
+        writer.write(cv2.imread(path))
+    writer.release()
+    words = [*paths[:2], str(broken), *paths[2:5], paths[0], str(film), "absent", paths[5], *settings,
+             "--checkpoint", str(alone / "last.pth"), "--threshold", "0", "inference.batch_size=2",
+             "--save-images", "out", "--sheet", "sheet.png", "--json", "lanes.json", "--tusimple", "answer.json"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    monkeypatch.chdir(one)
+    assert inference_fixed.main(words) == 1
+    said = capsys.readouterr()
+    done = torchrun(2, "inference_fixed.py", *words, cwd=two)
+    assert done.returncode == 1
+    assert done.stdout == said.out and "Sample 12: Lane" in done.stdout
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert errors == [line for line in done.stderr.splitlines() if line.startswith("error: ")] and len(errors) == 2
+    assert tree(one) == tree(two) and len(tree(two)) == 3 + 8
+
+
+def test_a_process_that_cannot_write_ends_all_and_leaves_nothing_half_written(settings, rendered, alone, tmp_path):
+    paths = sorted((rendered / "clips").rglob("*.jpg"))[:4]
+    (tmp_path / "out" / f"00003_{paths[2].name}").mkdir(parents=True)  # where the second process draws its first image
+    done = torchrun(2, "inference_fixed.py", *paths, *settings, "--checkpoint", alone / "last.pth", "--json",
+                    "lanes.json", "--save-images", "out", "inference.batch_size=2", cwd=tmp_path)
+    assert done.returncode != 0 and done.stdout == ""
+    assert f"error in process 1: {Path('out') / f'00003_{paths[2].name}'}" in done.stderr
+    assert "Connection closed" not in done.stderr, "the first process says no more than that the other has ended"
+    assert set(tree(tmp_path)) == {f"out/{number:05}_{paths[0].name}" for number in (1, 2)}
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(monkeypatch, world):
+    kinds = ["image"] * 7 + ["missing"] + ["image"] * 4 + ["missing", "missing", "image"]
+    found = [Input(str(i), i, kind, error="missing") for i, kind in enumerate(kinds, start=1)]
+    here, all_there, sizes = threading.local(), threading.Barrier(world, timeout=60), [0] * world
+
+    def total(value):
+        sizes[here.rank] = value
+        all_there.wait()
+        whole = sum(sizes)
+        all_there.wait()
+        return whole
+
+    def turns_of(rank):
+        here.rank = rank
+        turns = frames.turns(found, lambda image: image, False, 2)
+        return [(first, [int(frame.input.name) for frame in batch]) for first, batch in turns]
+
+    monkeypatch.setattr(frames, "read_image", lambda number: np.full((2, 2, 3), number, np.uint8))
+    monkeypatch.setattr(distributed, "rank", lambda: here.rank)
+    monkeypatch.setattr(distributed, "world", lambda: world)
+    monkeypatch.setattr(distributed, "total", total)
+    with ThreadPoolExecutor(world) as processes:
+        by_rank = list(processes.map(turns_of, range(world)))
+    looked_at = [(first, batch) for turn in zip(*by_rank, strict=True) for first, batch in turn if batch]
+    assert [batch for _, batch in looked_at] == [[1, 2], [3, 4], [5, 6], [7], [8], [9, 10], [11, 12], [13, 14], [15]]
+    assert all(first == batch[0] for first, batch in looked_at)
+
+
 def test_an_error_of_one_process_ends_all_and_is_shown(settings, tmp_path):
     done = torchrun(2, "train_fixed.py", *settings, "train.checkpoint_dir=run", "data.root=nowhere", cwd=tmp_path)
     assert done.returncode != 0
@@ -103,8 +181,8 @@ def test_alone_nothing_is_shared():
     assert (distributed.rank(), distributed.world(), distributed.silent()) == (0, 1, None)
     assert distributed.share([1, 2, 3]) == [1, 2, 3] and torch.equal(distributed.share(rows), rows)
     assert distributed.gathered(rows, 3) is rows and distributed.mean(rows) is rows
-    assert distributed.gathered_objects(["a", "b"], 2) == ["a", "b"]
-    assert distributed.largest(15) == 15 and distributed.from_first("x") == "x"
+    assert distributed.on_first(["a", "b"]) == ["a", "b"]
+    assert distributed.largest(15) == distributed.total(15) == 15 and distributed.from_first("x") == "x"
     model = torch.nn.BatchNorm2d(3)
     assert distributed.shared(model, torch.device("cpu")) is model
     assert type(distributed.with_shared_statistics(model, torch.device("cpu"))) is torch.nn.BatchNorm2d

@@ -50,7 +50,7 @@ ALLOWED = {
     "run_folder": {"distributed", "journal"},
     "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
     "detector": {"checkpoints", "dataset", "guard", "lanes", "model", "runtime"},
-    "frames": {"dataset", "formats"},
+    "frames": {"dataset", "distributed", "formats"},
     "outputs": {"bezier", "formats", "frames", "submission", "visualize"},
 }
 ALLOWED |= dict.fromkeys(SCENES, SCENES)

@@ -1,10 +1,8 @@
 """Looking at images with a trained model: inputs of every kind, what is printed, written and drawn, and what is not."""
 
-import itertools
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,26 +11,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from roads import picture, pictures, video
 
 import checkpoints
-import frames
 import inference_fixed
-import outputs
 import submission
 from bezier import sample
-from config import Config, ModelConfig
 from dataset import preprocess, read_image
 from detector import LaneDetector
 from formats import entries
 from lanes import keep_lanes
-from model import LaneNet
-from visualize import COLOURS, contact_sheet, draw_lanes, write_image
+from visualize import write_image
 
 ROOT = Path(__file__).parent.parent
 PAIR = r"\(-?\d\.\d{3}, -?\d\.\d{3}\)"
 LINE = re.compile(rf"Sample \d+: Lane [1-6] \([01]\.\d\d\): P0={PAIR}"
                   + "".join(rf" P{i}={PAIR}" for i in range(1, 6)))
-VideoCapture = cv2.VideoCapture  # some tests put a camera in its place
 EXACT = ["train.device=cpu", "train.precision=fp32"]
 
 
@@ -42,68 +36,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A model that has learned nothing, but whose answers depend on the image and report every lane."""
-    torch.manual_seed(0)
-    model = LaneNet()
-    with torch.no_grad():
-        model.head.columns.weight *= 30
-        model.head.exists[-1].bias += 3
-        for number, parameter in enumerate(model.head.exists[-1].bias):
-            parameter += 0.1 * number  # so that every slot has a confidence of its own
-    path = tmp_path_factory.mktemp("model") / "model.pth"
-    checkpoints.save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
-                            scores={"steps": 0})
-    return path
-
-
-@pytest.fixture
-def run(checkpoint, capsys):
-    """A function that runs the script on words; returns its status, its lines on stdout and those on stderr."""
-    def call(*words):
-        status = inference_fixed.main([*map(str, words), "--checkpoint", str(checkpoint), *EXACT])
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
-
-    return call
-
-
-def picture(seed=0, width=160, height=90):
-    """A road of sorts, RGB uint8: no two seeds alike."""
-    image = np.random.default_rng(seed).integers(60, 120, (height, width, 3), dtype=np.uint8)
-    for x in (0.2 + 0.05 * seed, 0.8):
-        cv2.line(image, (width // 2, height // 3), (int(x * width) % width, height), (255, 255, 255), 3)
-    return image
-
-
-def pictures(folder, *names):
-    for seed, name in enumerate(names):
-        path = Path(folder) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, picture(seed))
-    return Path(folder)
-
-
-def video(path, images=12, size_px=(160, 96), codec="MJPG", fps=12.5):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, size_px)
-    assert writer.isOpened()
-    for seed in range(images):
-        writer.write(picture(seed % 15, *size_px)[..., ::-1])
-    writer.release()
-    return Path(path)
-
-
 def json_lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
-
-
-def film(path):
-    """Frames per second and RGB images of a video, by OpenCV."""
-    capture, images = VideoCapture(str(path)), []
-    while (image := capture.read()[1]) is not None:
-        images.append(image[..., ::-1])
-    return capture.get(cv2.CAP_PROP_FPS), images
 
 
 # The detector ------------------------------------------------------------------------------------------------
@@ -346,71 +280,6 @@ def test_cmyk_photos_are_read_in_their_colours():
     assert np.abs(read_image("print.jpg").astype(int) - colours)[:, 5:55:20].max() < 6
 
 
-# Reading in the background -----------------------------------------------------------------------------------
-
-
-def test_frames_keep_their_order_and_are_read_only_so_far_ahead(monkeypatch):
-    pictures("a", *(f"{i:02}.png" for i in range(20)))
-    begun = []
-
-    def counted(path):
-        begun.append(path)
-        return read_image(path)
-
-    monkeypatch.setattr(frames, "read_image", counted)
-    found = frames.inputs(["a"])
-    stream = frames.frames(found, lambda image: image, False, 4)
-    for number, frame in enumerate(itertools.islice(stream, 10), start=1):
-        np.testing.assert_array_equal(frame.pixels, read_image(found[number - 1].path))
-        assert frame.image is None and number <= len(begun) <= number + 4
-    stream.close()
-    assert len(begun) <= 14
-
-
-class Camera:
-    """What OpenCV's reader does with a camera that shows five images and is then unplugged."""
-
-    def __init__(self):
-        self.reads = 0
-
-    def open(self, index):
-        return index == 0
-
-    def set(self, *_):
-        return True
-
-    def get(self, what):
-        return {cv2.CAP_PROP_FPS: 30.0}.get(what, -1.0)
-
-    def read(self):
-        self.reads += 1
-        return (True, picture(self.reads)[..., ::-1].copy()) if self.reads <= 5 else (False, None)
-
-    def release(self):
-        pass
-
-
-def test_a_camera_is_asked_only_when_its_image_is_wanted(monkeypatch, run):
-    camera = Camera()
-    monkeypatch.setattr(cv2, "VideoCapture", lambda: camera)
-    stream = frames.frames(frames.inputs(["0"]), lambda image: image, True, 8)
-    for number, batch in enumerate(itertools.islice(frames.batches(stream, 16), 3), start=1):
-        assert [frame.name for frame in batch] == [f"camera 0 frame {number}"] and camera.reads == number
-        np.testing.assert_array_equal(batch[0].image, picture(number))
-    stream.close()
-    camera.reads = 0
-    status, out, err = run("0")
-    assert status == 1 and err == ["error: camera 0: breaks off after frame 5"]
-    assert [line for line in out if line.startswith("camera")] == [f"camera 0 frame {i}" for i in range(1, 6)]
-
-
-def test_frames_of_files_come_in_batches():
-    pictures("a", *(f"{i}.png" for i in range(5)))
-    video("a/z.avi", 4)
-    stream = frames.frames(frames.inputs(["a"]), lambda image: image, False, 2)
-    assert [[frame.index for frame in batch] for batch in frames.batches(stream, 4)] == [[1] * 4, [1, 1, 2, 3], [4]]
-
-
 # What is written ---------------------------------------------------------------------------------------------
 
 
@@ -463,151 +332,10 @@ def test_overlays_of_files_with_one_name_do_not_overwrite_each_other(run):
     assert len({path.read_bytes() for path in Path("out").iterdir()}) == 3
 
 
-@pytest.mark.parametrize("size_px", [(160, 96), (320, 180)])
-def test_a_video_becomes_an_annotated_video(run, size_px):
-    video("drive.avi", 10, size_px)
-    _, images = film("drive.avi")
-    status, _, err = run("drive.avi", "--save-images", "out", "--threshold", "0")
-    assert status == 0 and len(err) == 1
-    assert re.fullmatch(rf"{Path('out/00001_drive.mp4')}: 10 frames in \d+\.\d s, \d+\.\d frames/s", err[0])
-    assert [path.name for path in Path("out").iterdir()] == ["00001_drive.mp4"]
-    fps, drawn = film("out/00001_drive.mp4")
-    assert fps == pytest.approx(12.5) and len(drawn) == 10
-    assert {image.shape[1::-1] for image in drawn} == {size_px}
-    plain = [np.abs(a.astype(int) - b).max(-1) > 60 for a, b in zip(images, drawn, strict=True)]
-    assert all(0.01 < changed.mean() < 0.7 for changed in plain), "lanes are drawn on each, and only lanes"
-
-
-def test_two_videos_and_images_between_them_are_kept_apart(run):
-    video("a.avi", 3)
-    video("b.avi", 4, (320, 180))
-    pictures(".", "c.png")
-    run("a.avi", "c.png", "b.avi", "a.avi", "--save-images", "out")
-    assert {path.name: len(film(path)[1]) for path in Path("out").iterdir()} == {
-        "00001_a.mp4": 3, "00004_c.jpg": 1, "00005_b.mp4": 4, "00009_a.mp4": 3}
-
-
-def test_an_interrupted_run_leaves_nothing_half_written(run, monkeypatch):
-    video("drive.avi", 30)
-    calls, answers = [], LaneDetector.answers
-
-    def interrupted(self, pixels):
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return answers(self, pixels)
-
-    monkeypatch.setattr(LaneDetector, "answers", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run("drive.avi", "--save-images", "out", "--json", "a.json", "--tusimple", "b.json", "--sheet", "c.png")
-    assert len(calls) == 3 and list(Path("out").iterdir()) == []
-    assert [path.name for path in Path().iterdir() if path.is_file()] == ["drive.avi"]
-
-
-def test_a_camera_is_ended_by_an_interrupt_and_its_video_kept(run, monkeypatch):
-    camera = Camera()
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *name: VideoCapture(*name) if name else camera)
-    answers = LaneDetector.answers
-
-    def interrupted(self, pixels):
-        if camera.reads == 4 and not stopped:
-            stopped.append(os.kill(os.getpid(), signal.SIGINT))
-        return answers(self, pixels)
-
-    stopped = []
-    monkeypatch.setattr(LaneDetector, "answers", interrupted)
-    status, out, err = run("0", "--save-images", "out")
-    assert status == 0 and "camera 0 frame 4" in out and "camera 0 frame 5" not in out
-    assert len(err) == 1 and len(film("out/00001_camera0.mp4")[1]) == 4
-
-
-def test_a_video_that_cannot_be_written_is_an_error_and_leaves_nothing(run, monkeypatch):
-    video("drive.avi", 6)
-    monkeypatch.setattr(outputs.FilmWriter, "write", lambda self, image: setattr(self, "frames", self.frames + 1))
-    with pytest.raises(OSError, match=r"00001_drive\.mp4: only 0 of 6 frames could be written"):
-        run("drive.avi", "--save-images", "out")
-    assert list(Path("out").iterdir()) == []
-
-
 def test_what_is_no_file_is_not_replaced_by_one(run):
     pictures(".", "a.png")
     run("a.png", "--json", os.devnull)
     assert not Path(os.devnull).is_file()
-
-
-# A window ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there may be a display whatever the environment says")
-def test_without_a_display_the_rest_goes_on(run, monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    pictures(".", "a.png", "b.png")
-    status, out, err = run("a.png", "b.png", "--show")
-    assert status == 0 and "a.png" in out
-    assert len(err) == 1 and err[0].startswith("--show: no display here")
-
-
-@pytest.mark.parametrize(("key", "seen"), [(ord(" "), 3), (ord("q"), 1), (27, 1)])
-def test_a_window_shows_each_image_until_a_key_is_pressed(run, monkeypatch, key, seen):
-    pictures("a", "1.png", "2.png", "3.png")
-    shown, keys = [], itertools.cycle([-1, key])
-    monkeypatch.setattr(outputs, "can_show", lambda: True)
-    for name in ("namedWindow", "resizeWindow"):
-        monkeypatch.setattr(cv2, name, lambda *_: None)
-    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
-    monkeypatch.setattr(cv2, "imshow", lambda _, image: shown.append(image))
-    monkeypatch.setattr(cv2, "waitKey", lambda _: next(keys))
-    status, _, err = run("a", "--show", "--threshold", "1", "inference.batch_size=1")
-    assert (status, err) == (0, [])
-    assert len(shown) == seen
-    np.testing.assert_array_equal(shown[0], picture(0)[..., ::-1])
-
-
-# Drawing -----------------------------------------------------------------------------------------------------
-
-
-def straight(x=0.5):
-    return torch.stack((torch.full((6,), x), torch.linspace(0.2, 0.9, 6)), dim=-1)[None]
-
-
-@pytest.mark.parametrize("size_px", [(640, 360), (1280, 720), (3840, 2160)])
-def test_lines_and_text_grow_with_the_image(size_px):
-    width, height = size_px
-    grey = np.full((height, width, 3), 90, np.uint8)
-    drawn = draw_lanes(grey, straight(0.3), torch.tensor([0.98]), torch.tensor([True]))
-    assert not np.array_equal(drawn, grey) and np.array_equal(grey, np.full_like(grey, 90))
-    own = (np.abs(drawn.astype(int) - COLOURS[0]).max(-1) < 8)
-    line = own[int(0.27 * height)]  # between the first two control points
-    assert 0.0025 < line.sum() / width < 0.008 and line.sum() >= 2
-    assert abs(line.nonzero()[0].mean() + 0.5 - 0.3 * width) < 1
-    rows, columns = np.nonzero(own[:, int(0.32 * width):])  # the label is right of the curve
-    assert np.ptp(rows) >= 14 and 0.02 < np.ptp(rows) / height < 0.06 and 0.03 < np.ptp(columns) / width < 0.15
-
-
-def test_each_slot_has_its_colour_and_labels_do_not_cover_each_other():
-    image = np.full((360, 640, 3), 90, np.uint8)
-    points = torch.cat([straight(0.5 + 0.005 * i) for i in range(6)])
-    drawn = draw_lanes(image, points, torch.full((6,), 0.5), torch.ones(6, dtype=torch.bool))
-    areas = [(np.abs(drawn.astype(int) - colour).max(-1) < 8)[:, 345:].sum() for colour in COLOURS]
-    assert len(set(COLOURS)) == 6
-    assert min(areas) > 0.5 * max(areas) > 0
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 2)])
-def test_drawing_survives_any_size_and_any_curve(shape):
-    image = np.zeros((*shape, 3), np.uint8)
-    points = torch.cat([straight(x) for x in (-50.0, 0.5, 1e6)])
-    assert draw_lanes(image, points, torch.ones(3), torch.ones(3, dtype=torch.bool)).shape == image.shape
-    assert contact_sheet([image], 2).shape[1] == 960
-
-
-def test_a_picture_that_cannot_be_encoded_is_an_error_and_leaves_nothing():
-    with pytest.raises(OSError, match="cannot be written in this format"):
-        write_image(Path("a.nix"), picture())
-    with pytest.raises(OSError):
-        write_image(Path("absent/a.png"), picture())
-    assert list(Path().iterdir()) == []
 
 
 # As a process ------------------------------------------------------------------------------------------------
