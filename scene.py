@@ -211,7 +211,7 @@ def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False)
     `clean` leaves out clutter, wear, light and camera effects: fresh paint on dark asphalt, for tests.
     """
     rng = np.random.default_rng(seed)
-    kind = "road" if clean else rng.choice(["road", "unmarked", "no road"], p=[0.965, 0.022, 0.013])
+    kind = "road" if clean else rng.choice(["road", "unmarked", "no road"], p=[0.965, 0.015, 0.02])
     if kind == "no road":
         image = scene_clutter.draw_no_road(rng, width, height)
         return Scene(scene_effects.through_sensor(rng, image), [], int(rng.integers(60, 97)))
