@@ -5,7 +5,7 @@ import io
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -55,7 +55,7 @@ class Stopwatch:
         return run
 
 
-def table(device: torch.device, words: Sequence[str]) -> list[str]:
+def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
     """A Markdown table of one epoch, the second; words are overrides such as model.backbone=resnet18."""
     watch, found = Stopwatch(device), {}
 
@@ -85,8 +85,9 @@ def table(device: torch.device, words: Sequence[str]) -> list[str]:
     parts = found["parts"] | {"everything else": found["all"] - sum(found["parts"].values())}
     lines = ["| part of an epoch | share |", "|---|---|"]
     lines += [f"| {part} | {100 * seconds / found['all']:.1f} % |" for part, seconds in parts.items()]
-    return [f"{found['images_per_second']:.0f} images/s over the whole epoch, validation included; the guard with its "
-            f"forward passes takes {100 * found['guard'] / found['all']:.1f} %", "", *lines]
+    yield [f"Training{''.join(f' {word}' for word in words)}, second epoch, its validation included: "
+           f"{found['images_per_second']:.0f} images/s; the guard with its forward passes takes "
+           f"{100 * found['guard'] / found['all']:.1f} %", "", *lines]
 
 
 def function(call: Callable) -> Callable:
