@@ -62,14 +62,14 @@ def read_image(path: str | Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def breaks_off(data: memoryview) -> bool:
+def breaks_off(data: bytes) -> bool:
     """Whether a file is a JPEG without its end, which OpenCV before 5 fills up with grey and says nothing of."""
-    if bytes(data[:2]) != b"\xff\xd8":
+    if data[:2] != b"\xff\xd8":
         return False
     at = 2
-    while bytes(data[at:at + 1]) == b"\xff" and bytes(data[at + 1:at + 2]) != b"\xda":  # segments before the scan
+    while data[at:at + 1] == b"\xff" and data[at + 1:at + 2] != b"\xda":  # segments before the scan
         at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
-    return bytes(data[at:]).find(b"\xff\xd9") < 0
+    return data.rfind(b"\xff\xd9", at) < 0  # from behind, where it is
 
 
 def preprocess(image: np.ndarray, width: int, height: int) -> np.ndarray:
