@@ -15,6 +15,7 @@ from speed_forward import synchronise
 import dataset
 import train_fixed
 import validation
+from learner import MovingAverage
 from losses_fixed import LaneLoss
 from model import LaneNet
 
@@ -70,7 +71,7 @@ def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator
         (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
         (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
         (torch.optim.AdamW, "step", "optimiser"),
-        (torch.optim.swa_utils.AveragedModel, "update_parameters", "averaging the weights"),
+        (MovingAverage, "update_parameters", "averaging the weights"),
         (train_fixed, "validate", "validation"), (validation, "signs", "guard"),
         (train_fixed, "training_signs", "guard"),
     ]
