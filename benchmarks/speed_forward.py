@@ -7,10 +7,12 @@ meet the same moods of the machine; the figures are medians over the rounds, in 
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torchvision
+from speed_floor import Peak, floor_ms, peak
 from torch import nn
 
 import runtime
@@ -38,13 +40,19 @@ class Subject(NamedTuple):
 def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iterator[list[str]]:
     """Markdown tables of all networks, one for each batch size and precision."""
     networks = {name: network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
+    peaks = {dtype: peak(device, dtype, partial(synchronise, device)) for dtype in precisions(device)}
     for batch in BATCHES:
         count = rounds if batch == 1 else max(3, rounds // 5)
         subjects = {name: Subject(networks[name], images(name, batch).to(device)) for name in SIZES}
-        for dtype in precisions(device):
-            times = alternating({name: timed(*subject, device, dtype) for name, subject in subjects.items()}, count)
+        for dtype, most in peaks.items():
+            runs = {name: timed(*subject, device, dtype) for name, subject in subjects.items()}
+            if device.type == "cuda":
+                runs |= {f"{name}, CUDA graph": timed_graph(*subject, device, dtype)
+                         for name, subject in subjects.items() if name != YARDSTICK}
             yield [f"Forward pass, batch {batch}, {str(dtype).removeprefix('torch.')}, medians of {count} rounds in "
-                   "turn:", "", *table(subjects, times)]
+                   f"turn. The floor: operations at {most.operations / 1e12:.2f} TFLOP/s or weights and images at "
+                   f"{most.bytes / 1e9:.0f} GB/s, whichever takes longer; both measured.", "",
+                   *table(subjects, alternating(runs, count), dtype, most)]
 
 
 def network(name: str) -> nn.Module:
@@ -66,14 +74,15 @@ def precisions(device: torch.device) -> list[torch.dtype]:
     return list(dict.fromkeys((torch.float32, runtime.precision("auto", device))))
 
 
-def table(subjects: dict[str, Subject], times: dict[str, float]) -> list[str]:
-    """A Markdown table."""
-    lines = ["| network | input | weights | ms | images/s | yardstick / this |", "|" + 6 * "---|"]
-    for name, (network, images) in subjects.items():
-        weights, batch = sum(p.numel() for p in network.parameters()) / 1e6, len(images)
-        rate = times[YARDSTICK] / times[name]
-        lines.append(f"| {name} | {images.shape[3]}x{images.shape[2]} | {weights:.1f} M | {times[name]:.1f} "
-                     f"| {1e3 * batch / times[name]:.0f} | {rate:.1f} |")
+def table(subjects: dict[str, Subject], times: dict[str, float], dtype: torch.dtype, most: Peak) -> list[str]:
+    """A Markdown table; a run is named after its network, and what is special about it after a comma."""
+    lines = ["| network | input | weights | ms | images/s | yardstick / this | floor, ms | this / floor |",
+             "|" + 8 * "---|"]
+    for name, ms in times.items():
+        network, images = subjects[name.partition(",")[0]]
+        weights, floor = sum(p.numel() for p in network.parameters()) / 1e6, floor_ms(network, images, dtype, most)
+        lines.append(f"| {name} | {images.shape[3]}x{images.shape[2]} | {weights:.1f} M | {ms:.4g} "
+                     f"| {1e3 * len(images) / ms:.0f} | {times[YARDSTICK] / ms:.1f} | {floor:.3g} | {ms / floor:.1f} |")
     return lines
 
 
@@ -91,6 +100,32 @@ def timed(network: nn.Module, images: torch.Tensor, device: torch.device, dtype:
             network(images)
             synchronise(device)
             return 1e3 * (time.perf_counter() - began)
+
+    return run
+
+
+def timed_graph(network: nn.Module, images: torch.Tensor, device: torch.device, dtype: torch.dtype
+                ) -> Callable[[], float]:
+    """`timed` for the same work recorded as a CUDA graph, which one call starts."""
+    def forward() -> None:
+        with torch.inference_mode(), runtime.autocast(device, dtype):
+            network(images)
+
+    beside = torch.cuda.Stream()  # a recording begins when everything has run once elsewhere
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            forward()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward()
+
+    def run() -> float:
+        began = time.perf_counter()
+        graph.replay()
+        synchronise(device)
+        return 1e3 * (time.perf_counter() - began)
 
     return run
 
