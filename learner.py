@@ -14,8 +14,8 @@ from checkpoints import CheckpointError
 from config import Config, shown, to_dict
 from model import LaneNet
 
-MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
-              "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
+MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
+              "train.compile", "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
               "guard.patience")  # when a run is resumed
 
 

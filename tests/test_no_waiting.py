@@ -13,13 +13,13 @@ import checkpoints
 import runtime
 import train_fixed
 from config import load_config
-from lanes import LaneTarget
+from dataset import LaneDataset
 from learner import Progress, build_learner
 from losses_fixed import LaneLoss
 from validation import Network
 
 META = torch.device("meta")
-SIDE, SLOTS, BATCH = 64, 6, 4
+SIDE, SLOTS = 64, 6
 PLAN = [range(0, 4), range(4, 8), range(8, 12)]
 
 
@@ -27,26 +27,26 @@ class Enough(Exception):
     """The steps to look at are over; the epoch's last one reads the loss, and may."""
 
 
-class Images:
-    """Twelve empty images, of which the last four end the epoch; `on_second` is called before those of step two."""
+class Images(LaneDataset):
+    """Twelve images without a value; `on_second` is called before those of step two, and the third ends the epoch."""
 
-    width = height = SIDE
-    pixels = "a cache"
-
-    def __init__(self, on_second):
+    def __init__(self, on_second, on_device):
+        super().__init__([], SIDE, SIDE, SLOTS, pixels="a cache")
         self.on_second = on_second
+        parts = (torch.zeros(12, SIDE, SIDE, 3, dtype=torch.uint8), torch.rand(12, SLOTS, 6, 2),
+                 torch.ones(12, SLOTS, dtype=torch.bool))
+        self.held = tuple(part.to(META if on_device else "cpu") for part in parts)
 
     def __getitems__(self, indices):
         if indices == PLAN[2]:
             raise Enough
         if indices == PLAN[1]:
             self.on_second()
-        lanes = LaneTarget(torch.rand(BATCH, SLOTS, 6, 2), torch.ones(BATCH, SLOTS, dtype=torch.bool))
-        return torch.zeros(BATCH, 3, SIDE, SIDE, dtype=torch.uint8), lanes
+        return super().__getitems__(indices)
 
 
 class Waits(TorchDispatchMode):
-    """Notes, once it is `looking`, what a GPU would be waited for; the first step may fill tables that are kept."""
+    """Notes, once it is `looking`, what a GPU would be waited for; the first step may fill tables that stay."""
 
     def __init__(self):
         super().__init__()
@@ -62,18 +62,23 @@ class Waits(TorchDispatchMode):
         sent = args[0] if name == "aten::_to_copy" else args[1] if name == "aten::copy_" else None
         if sent is not None and sent.device != result.device and not options.get("non_blocking", False):
             self.found.append(f"{name} from {sent.device} to {result.device}, {tuple(sent.shape)}")
-        elif name == "aten::lift_fresh":  # torch.tensor(numbers): on a GPU it is sent over and waited for
-            self.found.append(f"{name} {tuple(result.shape)}")
+
+    def tensor(self, numbers, *, make=torch.tensor, device=None, **options):
+        """torch.tensor, which sends numbers over and waits without saying so to a dispatch mode."""
+        if self.looking and device is not None and torch.device(device) == META:
+            self.found.append(f"torch.tensor({numbers})")
+        return make(numbers, device=device, **options)
 
 
-def steps(monkeypatch):
+def steps(monkeypatch, on_device=False):
     """Two steps of training on META; returns what the second would have waited for."""
     monkeypatch.setattr(runtime, "autocast", lambda *_: contextlib.nullcontext())  # META has none
     config = load_config(None, ["augment.blank=0.5"])
     model = checkpoints.build_model(config).to(META)
     learner = build_learner(model, config, 10, META, torch.float32)
     waits = Waits()
-    data = Images(lambda: setattr(waits, "looking", True))
+    data = Images(lambda: setattr(waits, "looking", True), on_device)
+    monkeypatch.setattr(torch, "tensor", waits.tensor)
     with waits, pytest.raises(Enough):
         train_fixed.train_epoch(learner, model, data, PLAN, LaneLoss(), config,
                                 Network(learner.average.module, META, torch.float32), Progress(), runtime.Interrupt())
@@ -81,18 +86,17 @@ def steps(monkeypatch):
     return waits.found
 
 
-def test_a_step_waits_for_nothing(monkeypatch):
-    assert steps(monkeypatch) == []
+@pytest.mark.parametrize("on_device", [False, True], ids=["images sent", "images there"])
+def test_a_step_waits_for_nothing(monkeypatch, on_device):
+    assert steps(monkeypatch, on_device) == []
 
 
-def test_what_is_sent_and_waited_for_is_noticed(monkeypatch):
+@pytest.mark.parametrize(("sent", "said"), [(lambda: torch.zeros(1).to(META), "aten::_to_copy from cpu to meta, (1,)"),
+                                            (lambda: torch.tensor([2.0], device=META), "torch.tensor([2.0])")])
+def test_what_is_sent_and_waited_for_is_noticed(monkeypatch, sent, said):
     augment = train_fixed.augment
-
-    def sends(images, target, views):
-        return augment(images + torch.zeros(1, 1, 1, 1).to(META), target, views)
-
-    monkeypatch.setattr(train_fixed, "augment", sends)
-    assert steps(monkeypatch) == ["aten::_to_copy from cpu to meta, (1, 1, 1, 1)"]
+    monkeypatch.setattr(train_fixed, "augment", lambda images, *rest: augment(images + sent(), *rest))
+    assert steps(monkeypatch) == [said]
 
 
 @pytest.mark.parametrize("reads", [lambda x: x.sum().item(), lambda x: bool(x.any()), lambda x: x[x > 0],
