@@ -21,9 +21,15 @@ CONTROL_POINTS = DEGREE + 1
 def bernstein(t: Tensor, degree: int = DEGREE) -> Tensor:
     """Bernstein basis at t (...), as (..., degree + 1): C(n, k) t^k (1 - t)^(n - k)."""
     k = torch.arange(degree + 1, device=t.device, dtype=t.dtype)
-    binomial = torch.tensor([math.comb(degree, i) for i in range(degree + 1)], device=t.device, dtype=t.dtype)
     t = t.unsqueeze(-1)
-    return binomial * t**k * (1 - t) ** (degree - k)
+    return _binomials(degree, t.device, t.dtype) * t**k * (1 - t) ** (degree - k)
+
+
+@functools.lru_cache(maxsize=16)
+def _binomials(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """C(degree, k) as (degree + 1); kept, since a GPU has to be waited for to take numbers from the CPU."""
+    with torch.inference_mode(False):  # as in sample_basis
+        return torch.tensor([math.comb(degree, k) for k in range(degree + 1)], device=device, dtype=dtype)
 
 
 @functools.lru_cache(maxsize=16)

@@ -38,6 +38,7 @@ class DataConfig:
     cache_dir: str = "data/cache"
     cache_gb: float = setting(16.0, low=0)
     workers: int = setting(-1, low=-1, high=256)
+    on_device: bool | str = setting("auto", choices=("auto",))
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class AugmentConfig:
 class TrainConfig:
     device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
+    compile: bool = False
     epochs: int = setting(12, low=1, high=100_000)
     batch_size: int = setting(16, low=1, high=65_536)
     optimiser: str = setting("muon", choices=("muon", "adamw"))

@@ -27,6 +27,7 @@ from lanes import LaneTarget, to_slots
 
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
+HELD_AT_MOST = 0.25  # of a GPU's free memory: for a moment they need twice as much
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -62,14 +63,14 @@ def read_image(path: str | Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def breaks_off(data: memoryview) -> bool:
+def breaks_off(data: bytes) -> bool:
     """Whether a file is a JPEG without its end, which OpenCV before 5 fills up with grey and says nothing of."""
-    if bytes(data[:2]) != b"\xff\xd8":
+    if data[:2] != b"\xff\xd8":
         return False
     at = 2
-    while bytes(data[at:at + 1]) == b"\xff" and bytes(data[at + 1:at + 2]) != b"\xda":  # segments before the scan
+    while data[at:at + 1] == b"\xff" and data[at + 1:at + 2] != b"\xda":  # segments before the scan
         at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
-    return bytes(data[at:]).find(b"\xff\xd9") < 0
+    return data.rfind(b"\xff\xd9", at) < 0  # from behind, where it is
 
 
 def preprocess(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -138,16 +139,22 @@ class LaneDataset(Dataset):
     """Entries as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
 
     `pixels`, when given, is a cache of items opened by cache.py; without one every image is decoded each time.
+    `held` are its images, points and exists on a device, once `hold` has put them there.
     """
 
     def __init__(self, entries: Entries, width: int, height: int, slots: int, pixels=None):
         self.entries, self.width, self.height, self.slots = entries, width, height, slots
         self.pixels = pixels
+        self.held: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
+        if self.held:
+            rows = torch.from_numpy(np.asarray(indices, np.int64)).to(self.held[0].device, non_blocking=True)
+            images, points, exists = (part[rows] for part in self.held)
+            return images.permute(0, 3, 1, 2), LaneTarget(points, exists)
         if self.pixels is not None:
             images, points, exists = self.pixels.batch(indices)
         else:
@@ -155,6 +162,20 @@ class LaneDataset(Dataset):
             images, points, exists = (np.stack([item[k] for item in items]) for k in range(3))
         target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
+
+    def hold(self, device: torch.device, wanted: bool | str) -> None:
+        """Keep what the cache has on the device, so that no batch is copied there; without a cache nothing happens.
+
+        "auto" does so on a GPU that has the room. Raises DataError for a damaged image.
+        """
+        if self.pixels is None or not wanted:
+            return
+        if wanted == "auto" and (device.type != "cuda"
+                                 or self.pixels.images.nbytes > HELD_AT_MOST * torch.cuda.mem_get_info(device)[0]):
+            return
+        chunks = [[torch.from_numpy(part).to(device) for part in self.pixels.batch(rows)]
+                  for rows in batches(range(len(self)), 1024)]
+        self.held = tuple(map(torch.cat, zip(*chunks, strict=True)))
 
 
 def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -172,8 +193,9 @@ def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pi
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
-    return _Loader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers, pin_memory=pin,
-                   multiprocessing_context="spawn" if workers else None, worker_init_fn=_leave_group)
+    return _Loader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers,
+                   pin_memory=pin and not dataset.held, multiprocessing_context="spawn" if workers else None,
+                   worker_init_fn=_leave_group)
 
 
 class _Loader(DataLoader):

@@ -1,7 +1,7 @@
 """What training changes, how it steps, and how it is saved and taken up again."""
 
+import itertools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from config import Config, shown, to_dict
 from model import LaneNet
 from muon import Muon
 
-MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "train.device",
-              "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
+MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
+              "train.compile", "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
               "guard.patience")  # when a run is resumed
 
 
@@ -24,7 +24,7 @@ class Learner(NamedTuple):
     """Everything with a state that training changes."""
 
     model: LaneNet
-    average: AveragedModel  # moving average of the weights: what is validated and saved as the best model
+    average: "MovingAverage"  # of the weights: what is validated and saved as the best model
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
@@ -65,24 +65,35 @@ def build_learner(model: LaneNet, config: Config, steps: int, device: torch.devi
 
     return Learner(
         model,
-        AveragedModel(model, multi_avg_fn=moving_average(settings.ema), use_buffers=True),
+        MovingAverage(model, settings.ema),
         optimiser,
         torch.optim.lr_scheduler.LambdaLR(optimiser, factor),
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
     )
 
 
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """An update for AveragedModel: exponential, with a shorter memory in the first steps (as in TensorFlow)."""
-    def update(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for mean, value in zip(average, current, strict=True):
+class MovingAverage(AveragedModel):
+    """The exponential moving average of a model, with a shorter memory in the first steps (as in TensorFlow).
+
+    PyTorch's own way of updating asks the device how many steps there were, for which a GPU has to finish them.
+    """
+
+    def __init__(self, model: LaneNet, decay: float):
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: LaneNet) -> None:
+        """Take the model's present weights and buffers in."""
+        count = int(self.n_averaged)  # which stays on the CPU
+        weight = 1 - min(self.decay, (1 + count) / (10 + count)) if count else 1.0
+        current = itertools.chain(model.parameters(), model.buffers())
+        for mean, value in zip(itertools.chain(self.module.parameters(), self.module.buffers()), current, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, weight)
             else:
                 mean.copy_(value)
-
-    return update
+        self.n_averaged += 1
 
 
 def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:

@@ -93,6 +93,7 @@ class LaneHead(nn.Module):
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
         )
+        self.register_buffer("fit", fit_matrix(SAMPLES), persistent=False)  # not worked out anew when it is compiled
 
     def forward(self, features: Tensor, context: Tensor, top: float) -> tuple[LanePrediction, RowWise]:
         scale, offset = self.modulation(context)[:, :, None, None].chunk(2, dim=1)
@@ -136,7 +137,7 @@ class LaneHead(nn.Module):
         index = torch.arange(-1, rows + 1, device=x.device, dtype=x.dtype)
         hat = (1 - (at.unsqueeze(-1) - index).abs()).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
-        control_x = (sampled.unsqueeze(-2) * fit_matrix(SAMPLES, x.device)).sum(-1)  # (B, L, P)
+        control_x = (sampled.unsqueeze(-2) * self.fit).sum(-1)  # (B, L, P)
         points = canonical(control_x, y_far, y_near)  # (B, L, P, 2)
         middles = top + height * (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5)
         return LanePrediction(points, logits), RowWise(columns, present, centres, middles)

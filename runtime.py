@@ -57,10 +57,14 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"error{_who()}: {_one_line(error)}", file=sys.stderr)
         status = 1
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            print(f"error: train.compile=true does not work here: {' '.join(str(error).split())[:200]}; leave it out",
+                  file=sys.stderr)
+        elif "DataLoader worker" in str(error):
+            print("error: a process that reads images was killed (no memory left?); lower data.workers, or set it to 0",
+                  file=sys.stderr)
+        else:
             raise
-        print("error: a process that reads images was killed (no memory left?); lower data.workers, or set it to 0",
-              file=sys.stderr)
         status = 1
     sys.exit(status)
 

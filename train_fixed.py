@@ -70,6 +70,8 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
         train_set = sources.open_dataset(found.all_train(), config)
         val_set = sources.open_dataset(found.val, config)
+    for part in (train_set, val_set):
+        part.hold(device, config.data.on_device)
     truth = validation.reference(val_set)
     sample = validation.evenly(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
     known = validation.reference(train_set, sample)
@@ -98,6 +100,8 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     print(opening_line(model, train_set, val_set, config.model.sky, device, dtype), flush=True)
 
     stepped = distributed.shared(learner.model, device)
+    if config.train.compile:  # for each of the two sizes of batch that an epoch can have
+        stepped = torch.compile(stepped, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
     with runtime.Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
             epoch, began = progress.epoch, time.perf_counter()

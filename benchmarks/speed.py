@@ -1,60 +1,81 @@
-"""How fast the network, training and inference are on every device here, as Markdown tables.
+"""How fast the network, inference and training are on every device here, as Markdown tables.
 
-    python benchmarks/speed.py [forward] [training] [--device cpu] [--rounds 30] [section.key=value ...]
+    python benchmarks/speed.py [forward] [inference] [training] [tusimple] [--device cpu] [section.key=value ...]
 
-Nothing else should run meanwhile. `training` renders and caches 600 scenes on its first run unless data.root is given.
+Each table is printed as soon as it is there, with the machine and the date below it. Nothing else should run
+meanwhile. `inference` renders its images, and `training` renders and caches 3,300 scenes on its first run, unless
+data.root is given. `tusimple`, a training of that size, is left out where there is no GPU unless it is named.
 """
 
 import argparse
+import os
+import platform
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import speed_forward
+import speed_inference
 import speed_training
 
 import runtime
 
-SECTIONS = ("forward", "training")
+SECTIONS = {
+    "forward": speed_forward.tables,
+    "inference": speed_inference.tables,
+    "training": speed_training.tables,
+    "tusimple": speed_training.tusimple_tables,
+}
+FOR_GPUS = ("tusimple",)  # elsewhere only where it is asked for: it takes hours
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables; exit status 0."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("words", nargs="*", metavar="SECTION", help="forward, training; section.key=value settings")
+    arguments.add_argument("words", nargs="*", metavar="SECTION",
+                           help=f"{', '.join(SECTIONS)} (default: all); section.key=value settings")
     arguments.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: every one that is here")
-    arguments.add_argument("--rounds", type=int, default=30)
+    arguments.add_argument("--rounds", type=int, default=15, help="in which networks take turns (default: %(default)s)")
     options, overrides = runtime.parse(arguments, argv)
-    if set(options.words) - set(SECTIONS):
+    if not SECTIONS.keys() >= set(options.words):
         arguments.error(f"a section is one of: {', '.join(SECTIONS)}")
     runtime.keep_freed_memory()
-    for device in [options.device] if options.device else devices():
-        for section in options.words or SECTIONS:
+    for device in [runtime.pick_device(options.device)] if options.device else devices():
+        usual = [section for section in SECTIONS if device.type == "cuda" or section not in FOR_GPUS]
+        for section in options.words or usual:
             runtime.seed_everything(0)
-            print(f"\n## {section} on {device}: torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-            for line in lines(section, torch.device(device), options.rounds, overrides):
-                print(line, flush=True)
+            print(f"\n## {section} on {device}", flush=True)
+            for table in SECTIONS[section](device, options.rounds, overrides):
+                print("", *table, "", machine(device), sep="\n", flush=True)
     return 0
 
 
-def devices() -> list[str]:
+def devices() -> list[torch.device]:
     """The kinds of device of this machine."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    return [name for name, here in there.items() if here]
+    return [torch.device(name) for name, here in there.items() if here]
 
 
-def lines(section: str, device: torch.device, rounds: int, overrides: Sequence[str]) -> list[str]:
-    """The tables of a section."""
-    if section == "training":
-        return speed_training.table(device, overrides)
-    found = []
-    for batch in (1, 16):
-        found += [f"Batch {batch}, medians of {rounds} rounds in turn:", "",
-                  *speed_forward.table(device, rounds if batch == 1 else max(3, rounds // 5), batch), ""]
-    return found
+def machine(device: torch.device) -> str:
+    """Where, when and with what a table was measured."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [f"{processor()}, {cores} core(s)", f"{torch.get_num_threads()} thread(s)", f"torch {torch.__version__}",
+             f"Python {platform.python_version()}", date.today().isoformat()]
+    if device.type == "cuda":
+        parts.insert(0, torch.cuda.get_device_name(device))
+    return f"({'; '.join(parts)})"
+
+
+def processor() -> str:
+    """The model of the CPU, as well as the system knows it."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

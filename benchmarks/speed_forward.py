@@ -6,65 +6,128 @@ meet the same moods of the machine; the figures are medians over the rounds, in 
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torchvision
+from speed_floor import Peak, floor_ms, peak
 from torch import nn
 
 import runtime
-from config import Config, ModelConfig
+from config import Config
 from model import LaneNet
 
-WARMUP = 5
+WARMUP = 1  # rounds that do not count
+BATCHES = (1, 16)
 YARDSTICK = "yardstick: ResNet-18 trunk"
+SIZES = {  # height, width
+    YARDSTICK: (288, 800),
+    "compact": (Config().model.height, Config().model.width),
+    "resnet18": (288, 800),
+    "resnet34": (288, 800),
+}
 
 
-def table(device: torch.device, rounds: int, batch: int) -> list[str]:
-    """A Markdown table of all networks in both precisions."""
-    resnet = torchvision.models.resnet18()
-    trunk = nn.Sequential(*list(resnet.children())[:-2])
-    sizes = {"compact": (Config().model.height, Config().model.width), "resnet18": (288, 800), "resnet34": (288, 800)}
-    networks = {YARDSTICK: (trunk, torch.rand(batch, 3, 288, 800))} | {
-        name: (LaneNet(name, slots=ModelConfig().slots), torch.randint(256, (batch, 3, *size), dtype=torch.uint8))
-        for name, size in sizes.items()
-    }
-    lines = ["| network | input | weights | precision | ms | images/s | yardstick / this |", "|" + 7 * "---|"]
-    for dtype in sorted({torch.float32, runtime.precision("auto", device)}, key=str, reverse=True):
-        times = alternating(networks, rounds, device, dtype)
-        for name, (network, image) in networks.items():
-            weights, kind = sum(p.numel() for p in network.parameters()) / 1e6, str(dtype).removeprefix("torch.")
-            lines.append(f"| {name} | {image.shape[3]}x{image.shape[2]} | {weights:.1f} M | {kind} | {times[name]:.1f} "
-                         f"| {1e3 * batch / times[name]:.0f} | {times[YARDSTICK] / times[name]:.1f} |")
+class Subject(NamedTuple):
+    """A network and what it is given."""
+
+    network: nn.Module
+    images: torch.Tensor  # (B, 3, H, W)
+
+
+def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Markdown tables of all networks, one for each batch size and precision."""
+    networks = {name: network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
+    peaks = {dtype: peak(device, dtype, partial(synchronise, device)) for dtype in precisions(device)}
+    for batch in BATCHES:
+        count = rounds if batch == 1 else max(3, rounds // 5)
+        subjects = {name: Subject(networks[name], images(name, batch).to(device)) for name in SIZES}
+        for dtype, most in peaks.items():
+            runs = {name: timed(*subject, device, dtype) for name, subject in subjects.items()}
+            if device.type == "cuda":
+                runs |= {f"{name}, CUDA graph": timed_graph(*subject, device, dtype)
+                         for name, subject in subjects.items() if name != YARDSTICK}
+            yield [f"Forward pass, batch {batch}, {str(dtype).removeprefix('torch.')}, medians of {count} rounds in "
+                   f"turn. The floor: operations at {most.operations / 1e12:.2f} TFLOP/s or weights and images at "
+                   f"{most.bytes / 1e9:.0f} GB/s, whichever takes longer; both measured.", "",
+                   *table(subjects, alternating(runs, count), dtype, most)]
+
+
+def network(name: str) -> nn.Module:
+    """One of ours, or the yardstick."""
+    if name != YARDSTICK:
+        return LaneNet(name, slots=Config().model.slots)
+    return nn.Sequential(*list(torchvision.models.resnet18().children())[:-2])
+
+
+def images(name: str, batch: int) -> torch.Tensor:
+    """(B, 3, H, W) in channels-last memory as the network takes them: ours normalise uint8 themselves."""
+    shape = (batch, 3, *SIZES[name])
+    made = torch.rand(shape) if name == YARDSTICK else torch.randint(256, shape, dtype=torch.uint8)
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+def precisions(device: torch.device) -> list[torch.dtype]:
+    """float32, and what `auto` takes on this device where that is another."""
+    return list(dict.fromkeys((torch.float32, runtime.precision("auto", device))))
+
+
+def table(subjects: dict[str, Subject], times: dict[str, float], dtype: torch.dtype, most: Peak) -> list[str]:
+    """A Markdown table; a run is named after its network, and what is special about it after a comma."""
+    lines = ["| network | input | weights | ms | images/s | yardstick / this | floor, ms | this / floor |",
+             "|" + 8 * "---|"]
+    for name, ms in times.items():
+        network, images = subjects[name.partition(",")[0]]
+        weights, floor = sum(p.numel() for p in network.parameters()) / 1e6, floor_ms(network, images, dtype, most)
+        lines.append(f"| {name} | {images.shape[3]}x{images.shape[2]} | {weights:.1f} M | {ms:.4g} "
+                     f"| {1e3 * len(images) / ms:.0f} | {times[YARDSTICK] / ms:.1f} | {floor:.3g} | {ms / floor:.1f} |")
     return lines
 
 
-def alternating(networks: dict[str, tuple[nn.Module, torch.Tensor]], rounds: int, device: torch.device,
-                dtype: torch.dtype) -> dict[str, float]:
-    """Median milliseconds of each network over rounds in which every network runs once."""
-    runs = {}
-    for name, (network, image) in networks.items():
-        network.to(device, memory_format=torch.channels_last).eval()
-        image = image.to(device).contiguous(memory_format=torch.channels_last)
-        runs[name] = timed(network, image, device, dtype)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(WARMUP + rounds):
-        for name, run in runs.items():
-            times[name].append(run())
-    return {name: statistics.median(values[WARMUP:]) for name, values in times.items()}
+def alternating(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median of what each run gives over rounds in which every one of them takes its turn."""
+    times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + rounds)][WARMUP:]
+    return {name: statistics.median(row[name] for row in times) for name in runs}
 
 
-def timed(network: nn.Module, image: torch.Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
+def timed(network: nn.Module, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
     """A function that runs the network once and returns the milliseconds it took."""
     def run() -> float:
         with torch.inference_mode(), runtime.autocast(device, dtype):
             began = time.perf_counter()
-            network(image)
+            network(images)
             synchronise(device)
             return 1e3 * (time.perf_counter() - began)
 
     return run
 
+
+def timed_graph(network: nn.Module, images: torch.Tensor, device: torch.device, dtype: torch.dtype
+                ) -> Callable[[], float]:
+    """`timed` for the same work recorded as a CUDA graph, which one call starts."""
+    def forward() -> None:
+        with torch.inference_mode(), runtime.autocast(device, dtype):
+            network(images)
+
+    beside = torch.cuda.Stream()  # a recording begins when everything has run once elsewhere
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            forward()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward()
+
+    def run() -> float:
+        began = time.perf_counter()
+        graph.replay()
+        synchronise(device)
+        return 1e3 * (time.perf_counter() - began)
+
+    return run
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,11 +1,15 @@
-"""Where the time of a training epoch goes: the real training code, with a stopwatch around its parts."""
+"""Where the time of a training epoch goes: the real training code, with a stopwatch around its parts.
+
+And without one: how long a training of TuSimple's size would take, from two epochs of it on rendered images.
+"""
 
 import contextlib
 import io
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -14,10 +18,15 @@ from speed_forward import synchronise
 
 import dataset
 import muon
+import synthetic
 import train_fixed
 import validation
+from learner import MovingAverage
 from losses_fixed import LaneLoss
 from model import LaneNet
+
+TUSIMPLE = (3626, 358)  # images that it trains on, and that its usual split validates on
+USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=288"]  # of its networks
 
 
 class Stopwatch:
@@ -56,7 +65,7 @@ class Stopwatch:
         return run
 
 
-def table(device: torch.device, words: Sequence[str]) -> list[str]:
+def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
     """A Markdown table of one epoch, the second; words are overrides such as model.backbone=resnet18."""
     watch, found = Stopwatch(device), {}
 
@@ -71,7 +80,7 @@ def table(device: torch.device, words: Sequence[str]) -> list[str]:
         (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
         (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
         (muon.Muon, "step", "optimiser"),
-        (torch.optim.swa_utils.AveragedModel, "update_parameters", "averaging the weights"),
+        (MovingAverage, "update_parameters", "averaging the weights"),
         (train_fixed, "validate", "validation"), (validation, "signs", "guard"),
         (train_fixed, "training_signs", "guard"),
     ]
@@ -86,8 +95,25 @@ def table(device: torch.device, words: Sequence[str]) -> list[str]:
     parts = found["parts"] | {"everything else": found["all"] - sum(found["parts"].values())}
     lines = ["| part of an epoch | share |", "|---|---|"]
     lines += [f"| {part} | {100 * seconds / found['all']:.1f} % |" for part, seconds in parts.items()]
-    return [f"{found['images_per_second']:.0f} images/s over the whole epoch, validation included; the guard with its "
-            f"forward passes takes {100 * found['guard'] / found['all']:.1f} %", "", *lines]
+    yield [f"Training{''.join(f' {word}' for word in words)}, second epoch, its validation included: "
+           f"{found['images_per_second']:.0f} images/s; the guard with its forward passes takes "
+           f"{100 * found['guard'] / found['all']:.1f} %", "", *lines]
+
+
+def tusimple_tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
+    """A Markdown table of training on as many images as TuSimple has, on rendered ones; words are overrides."""
+    stamps = []
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
+            mock.patch.object(train_fixed, "write_log", lambda *_: stamps.append(time.perf_counter())):
+        synthetic.write_dataset(Path(folder), *TUSIMPLE, seed=0)
+        train_fixed.main([*USUAL, f"data.root={folder}", f"data.cache_dir={folder}/cache", *words, "train.epochs=3",
+                          f"train.device={device.type}", f"train.checkpoint_dir={folder}/checkpoints"])
+    seconds = (stamps[2] - stamps[0]) / 2  # the first epoch warms up
+    images, validation = TUSIMPLE
+    yield [f"Training {' '.join([*USUAL, *words])}: {images} rendered images in the cache, {validation} to "
+           "validate on; mean of the second and third epoch, all of it included:", "",
+           "| seconds an epoch | images/s | minutes for 50 epochs, extrapolated |", "|---|---|---|",
+           f"| {seconds:.2f} | {images / seconds:.0f} | {50 * seconds / 60:.2f} |"]
 
 
 def function(call: Callable) -> Callable:

@@ -5,9 +5,11 @@ import os
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import cache
 import formats
+from dataset import LaneDataset, loader
 from formats import DataError
 
 
@@ -132,3 +134,30 @@ def test_a_broken_image_is_named(folder):
     (folder / "1.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"1\.png: not an image"):
         opened(folder)
+
+
+def test_images_held_on_a_device_are_those_of_the_cache(folder):
+    plain, held = (LaneDataset(formats.entries(folder), 32, 32, 6, opened(folder)) for _ in range(2))
+    plain.hold(torch.device("cpu"), "auto")  # which is for GPUs
+    held.hold(torch.device("cpu"), True)
+    assert held.held and not plain.held
+    plan = [[2], [0, 2, 0], np.array([1], np.int32)]
+    found = zip(loader(held, plan, 0, True), loader(plain, plan, 0, False), strict=True)
+    for (images, target), (others, labels) in found:
+        assert torch.equal(images, others) and images.stride() == others.stride()
+        assert all(map(torch.equal, target, labels))
+
+
+def test_a_damaged_image_shows_when_it_is_held(folder):
+    pixels = opened(folder)
+    with (pixels.folder / "images.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    with pytest.raises(DataError, match="image 2 of the cache is damaged"):
+        LaneDataset(formats.entries(folder), 32, 32, 6, opened(folder)).hold(torch.device("cpu"), True)
+
+
+def test_without_a_cache_nothing_is_held(folder):
+    dataset = LaneDataset(formats.entries(folder), 32, 32, 6)
+    dataset.hold(torch.device("cpu"), True)
+    assert not dataset.held

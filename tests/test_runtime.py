@@ -92,6 +92,20 @@ def test_user_errors_are_one_line_and_status_one(capsys, error, line):
     assert capsys.readouterr() == ("", line)
 
 
+def test_a_compiler_that_fails_is_one_line(capsys):
+    """torch.compile raises many kinds of error, all of them PyTorch's own."""
+    failure = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
+
+    def fails():
+        raise failure("inductor:\nno C++ compiler")
+
+    with pytest.raises(SystemExit) as caught:
+        runtime.run(fails)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == ("error: train.compile=true does not work here: inductor: no C++ compiler; "
+                                       "leave it out\n")
+
+
 def test_a_closed_pipe_is_left_quietly(capsys):
     def fails():
         raise BrokenPipeError(32, "Broken pipe")

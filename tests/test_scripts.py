@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -128,6 +129,14 @@ def test_the_same_seed_gives_the_same_log(settings, trained, tmp_path):
     train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=again"])
     assert log(tmp_path / "again") == log(trained)
     assert same_weights(tmp_path / "again" / "last.pth", trained / "last.pth")
+
+
+@pytest.mark.parametrize("setting", ["data.on_device=true", "train.compile=true"])
+def test_what_is_for_speed_gives_the_same_log(settings, trained, tmp_path, monkeypatch, setting):
+    """Without a compiler: what is traced runs as it stands, in one piece, or fails."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=again", setting])
+    assert log(tmp_path / "again") == log(trained)
 
 
 def test_another_seed_gives_another_log(settings, trained):
