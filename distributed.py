@@ -109,19 +109,19 @@ def mean(value: Tensor) -> Tensor:
 
 def largest(value: int) -> int:
     """The largest of the processes' numbers: a wish of one to stop is the wish of all."""
-    return _reduced(value, dist.ReduceOp.MAX)
+    return _reduced(value, "MAX")
 
 
 def total(value: int) -> int:
     """The sum of the processes' numbers."""
-    return _reduced(value, dist.ReduceOp.SUM)
+    return _reduced(value, "SUM")
 
 
-def _reduced(value: int, how: Any) -> int:
+def _reduced(value: int, how: str) -> int:
     if world() == 1:
         return value
     found = torch.tensor(value)
-    dist.all_reduce(found, how)
+    dist.all_reduce(found, getattr(dist.ReduceOp, how))
     return int(found)
 
 
