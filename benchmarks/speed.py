@@ -65,6 +65,8 @@ def machine(device: torch.device) -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parts = [f"{processor()}, {cores} core(s)", f"{torch.get_num_threads()} thread(s)", f"torch {torch.__version__}",
              f"Python {platform.python_version()}", date.today().isoformat()]
+    if hasattr(os, "getloadavg"):  # a quiet machine has no more than what the benchmark itself takes
+        parts.append(f"load {os.getloadavg()[0]:.1f}")
     if device.type == "cuda":
         parts.insert(0, torch.cuda.get_device_name(device))
     return f"({'; '.join(parts)})"

@@ -17,7 +17,7 @@ from speed_floor import Peak, floor_ms
 
 from model import LaneNet
 
-MACHINE = re.compile(r"\(.+, \d+ core\(s\); 1 thread\(s\); torch \S+; Python \S+; \d{4}-\d\d-\d\d\)")
+MACHINE = re.compile(r"\(.+, \d+ core\(s\); 1 thread\(s\); torch \S+; Python \S+; \d{4}-\d\d-\d\d(; load [\d.]+)?\)")
 TINY = ["model.backbone=compact", "model.width=64", "model.height=64", "train.precision=fp32", "guard.patience=9",
         "guard.min_diversity=0", "guard.min_sensitivity=0"]  # models of a few steps are kept
 
