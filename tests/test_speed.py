@@ -52,10 +52,11 @@ def tables(capsys, *words):
 def test_the_forward_tables_measure_every_network_beside_the_yardstick(capsys):
     found = tables(capsys, "forward")
     assert len(found) == len(speed_forward.BATCHES) * len(speed_forward.precisions(torch.device("cpu")))
-    for _, _, yardstick, compact in found:
-        assert (yardstick[0], compact[0]) == (speed_forward.YARDSTICK, "compact")
+    for _, _, yardstick, folded, compact in found:
+        assert [row[0] for row in (yardstick, folded, compact)] == [
+            speed_forward.YARDSTICK, f"{speed_forward.YARDSTICK}, fused", "compact"]
         assert yardstick[5] == "1.0" and float(compact[5]) > 0
-        for row in (yardstick, compact):
+        for row in (yardstick, folded, compact):
             assert float(row[7]) == pytest.approx(float(row[3]) / float(row[6]), rel=0.05, abs=0.06)
 
 
