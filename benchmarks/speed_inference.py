@@ -154,8 +154,7 @@ def parts_ms(one: Subject, paths: Sequence[Path]) -> list[float]:
         keep = keep_lanes(points, confidence, 0.0)
         for number, path in enumerate(paths):
             frame = Frame(Input(str(path), path))
-            "\n".join(inference_fixed.lane_lines(
-                Result(number, frame, points[number], confidence[number], keep[number])))
+            inference_fixed.lane_lines(Result(number, frame, points[number], confidence[number], keep[number]))
     stamps.append(time.perf_counter())
     return [1e3 * (after - before) for before, after in itertools.pairwise(stamps)]
 
@@ -213,7 +212,7 @@ def whole_rate(one: LaneDetector, paths: list[Path], batch: int) -> float:
         for group in frames.batches(read(one, paths, batch), batch):
             answers = zip(*one.answers([frame.pixels for frame in group]), strict=True)
             for frame, answer in zip(group, answers, strict=True):
-                text.write("\n".join(inference_fixed.lane_lines(Result(next(number), frame, *answer))))
+                text.write(inference_fixed.lane_lines(Result(next(number), frame, *answer)))
     return len(paths) / (time.perf_counter() - began)
 
 
