@@ -41,7 +41,7 @@ def random_views(count: int, settings: AugmentConfig, aspect: float, generator: 
 
 def augment(images: Tensor, target: LaneTarget, views: Views) -> tuple[Tensor, LaneTarget]:
     """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target."""
-    matrix, gain, offset, blank = (v.to(images.device, non_blocking=True) for v in views)
+    matrix, gain, offset, blank = (v.to(images.device, non_blocking=images.device.type != "mps") for v in views)
     grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:])
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images = torch.addcmul(offset, images, gain).clamp_(0, 255)

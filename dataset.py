@@ -152,7 +152,8 @@ class LaneDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
         if self.held:
-            rows = torch.from_numpy(np.asarray(indices, np.int64)).to(self.held[0].device, non_blocking=True)
+            device = self.held[0].device
+            rows = torch.from_numpy(np.asarray(indices, np.int64)).to(device, non_blocking=device.type != "mps")
             images, points, exists = (part[rows] for part in self.held)
             return images.permute(0, 3, 1, 2), LaneTarget(points, exists)
         if self.pixels is not None:

@@ -131,7 +131,5 @@ def write_submission(path: Path, answer: Answer, entries: Sequence[Entry]) -> No
         submission.write_culane(path, entries, answer.lanes)
 
 
-
-
 if __name__ == "__main__":
     runtime.run(main)

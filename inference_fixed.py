@@ -96,7 +96,7 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
                 if window:
                     window.show(report.drawn, wait=report.frame.input.kind == "image")
             sys.stdout.flush()
-            interrupt.signal = distributed.largest(interrupt.signal)
+            interrupt.signal = distributed.largest(interrupt.signal) or interrupt.signal
             if interrupt.signal and not has_camera:
                 raise KeyboardInterrupt  # nothing half written stays behind
             if interrupt.signal or (window and window.closed):

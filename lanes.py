@@ -26,7 +26,8 @@ class LaneTarget(NamedTuple):
     exists: Tensor
 
     def to(self, device: torch.device) -> "LaneTarget":
-        return LaneTarget(self.points.to(device, non_blocking=True), self.exists.to(device, non_blocking=True))
+        unwaited = torch.device(device).type != "mps"  # there the copy may read what has been freed meanwhile
+        return LaneTarget(self.points.to(device, non_blocking=unwaited), self.exists.to(device, non_blocking=unwaited))
 
 
 class RowWise(NamedTuple):

@@ -57,9 +57,9 @@ class LaneNet(nn.Module):
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowWise]:
         """A LanePrediction; with_rows adds what training also teaches."""
-        skipped = STRIDE * round(self.sky * images.shape[2] / STRIDE)
-        images = images[:, :, skipped:]
-        x = torch.addcmul(self.offset, images.float(), self.scale)  # (B, 3, H, W)
+        height = int(images.shape[2])  # a tensor where the call is traced for ONNX
+        skipped = skipped_rows(self.sky, height)
+        x = torch.addcmul(self.offset, images[:, :, skipped:].float(), self.scale)  # (B, 3, H - skipped, W)
         x = x.contiguous(memory_format=torch.channels_last)
         maps = []
         for stage in self.trunk:
@@ -67,9 +67,13 @@ class LaneNet(nn.Module):
             maps.append(x)  # strides 8, 16, 32
         features = self.neck(maps)  # (B, C, h, w)
         context = maps[-1].mean((2, 3))  # (B, C')
-        top = skipped / (skipped + images.shape[2])
-        prediction, rows = self.head(features, context, top)
+        prediction, rows = self.head(features, context, skipped / height)
         return (prediction, rows) if with_rows else prediction
+
+
+def skipped_rows(sky: float, height: int) -> int:
+    """How many of the upper rows of an input are not looked at: whole rows of the map at STRIDE."""
+    return STRIDE * round(sky * height / STRIDE)
 
 
 class LaneHead(nn.Module):
@@ -207,7 +211,7 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     for module in model.modules():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
             module.to(dtype)
-    return model
+    return model.to(memory_format=torch.channels_last)
 
 
 def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[int]]:

@@ -18,7 +18,7 @@ KERNEL_RATE = 10.0  # times the learning rate: an orthogonal step is small besid
 
 
 class Muon(torch.optim.Optimizer):
-    """Kernels are stepped by Muon at KERNEL_RATE times lr, the others by AdamW at lr; those alone are not decayed."""
+    """Kernels are stepped by Muon at KERNEL_RATE times lr, the rest by AdamW at lr; `others` are not decayed."""
 
     def __init__(self, kernels: Iterable[Tensor], decayed: Iterable[Tensor], others: Iterable[Tensor], lr: float,
                  weight_decay: float):

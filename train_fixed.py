@@ -27,7 +27,7 @@ from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet, LanePrediction
+from model import LaneNet, LanePrediction, skipped_rows
 from run_folder import TrainingError, put_aside, writable_folder, write_log
 from threshold import best_threshold, threshold_curve
 from validation import Network, Reference
@@ -97,7 +97,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     scalars = None
     if config.train.tensorboard and first:
         scalars = summary_writer(folder / journal.TENSORBOARD, purge_step=progress.epoch)
-    print(opening_line(model, train_set, val_set, config.model.sky, device, dtype), flush=True)
+    print(opening_line(model, train_set, val_set, config, device, dtype), flush=True)
 
     stepped = distributed.shared(learner.model, device)
     if config.train.compile:  # for each of the two sizes of batch that an epoch can have
@@ -171,7 +171,7 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
         size = len(plan[step])
         generator.manual_seed(step_seed(config.train.seed, progress.epoch, step))
         views = random_views(size, config.augment, dataset.width / dataset.height, generator)
-        images, target = images.to(device, non_blocking=True), target.to(device)
+        images, target = images.to(device, non_blocking=device.type != "mps"), target.to(device)
         images, target = augment(images, target, Views(*map(distributed.share, views)))
         with runtime.autocast(device, network.dtype):
             (points, logits), rows = stepped(images, with_rows=True)
@@ -188,7 +188,7 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
 
         sums += torch.stack(terms).detach() * size
         step, seen = step + 1, seen + size
-        interrupt.signal = distributed.largest(interrupt.signal)
+        interrupt.signal = distributed.largest(interrupt.signal) or interrupt.signal
         if step % CHECK_EVERY == 0 or step == len(plan) or interrupt.signal:
             refuse_impossible(terms, progress.epoch, step)
             refuse_impossible(LossTerms(*(sums / seen)), progress.epoch, step)  # nor any step before
@@ -241,10 +241,11 @@ def training_signs(network: Network, train_set: LaneDataset, known: Reference, c
     return validation.label_signs(known, prediction)
 
 
-def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, sky: float, device: torch.device,
+def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, config: Config, device: torch.device,
                  dtype: torch.dtype) -> str:
     """What is about to be trained on what, and which labels it will not see."""
     weights = sum(p.numel() for p in model.parameters())
+    hidden = skipped_rows(config.model.sky, config.model.height) / config.model.height
     line = (f"{len(train_set)} images to train on, {len(val_set)} to validate on; {weights / 1e6:.1f} M weights on "
             f"{device} in {str(dtype).removeprefix('torch.')}")
     if train_set.pixels is None:
@@ -254,8 +255,9 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, s
         if pixels.left_out + pixels.too_short:
             line += (f"\n{pixels.left_out} of {lanes} lanes in {images} do not fit the slots, "
                      f"{pixels.too_short} more have fewer than two points")
-        if above := int((pixels.exists & (pixels.points[:, :, 0, 1] < sky - A_ROW)).sum()):
-            line += f"\n{above} of {lanes} lanes in {images} begin in what model.sky={sky:g} hides: lower it"
+        if above := int((pixels.exists & (pixels.points[:, :, 0, 1] < hidden - A_ROW)).sum()):
+            line += (f"\n{above} of {lanes} lanes in {images} begin in what model.sky={config.model.sky:g} hides: "
+                     "lower it")
     return line
 
 

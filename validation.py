@@ -49,7 +49,7 @@ class Network(NamedTuple):
         """points (B, L, P, 2) and logits (B, L), float32 on the device, for uint8 images (B, 3, H, W)."""
         self.model.eval()
         with torch.inference_mode(), runtime.autocast(self.device, self.dtype):
-            points, logits = self.model(images.to(self.device, non_blocking=True))
+            points, logits = self.model(images.to(self.device, non_blocking=self.device.type != "mps"))
         return LanePrediction(points.float(), logits.float())
 
 
