@@ -96,10 +96,10 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
                 if window:
                     window.show(report.drawn, wait=report.frame.input.kind == "image")
             sys.stdout.flush()
-            interrupt.signal = distributed.largest(interrupt.signal) or interrupt.signal
-            if interrupt.signal and not has_camera:
+            stop = distributed.largest(interrupt.signal)
+            if stop and not has_camera:
                 raise KeyboardInterrupt  # nothing half written stays behind
-            if interrupt.signal or (window and window.closed):
+            if stop or (window and window.closed):
                 break  # the usual end of a camera
         if tiles:
             write_image(options.sheet, contact_sheet(tiles, columns=4))

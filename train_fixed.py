@@ -109,7 +109,8 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             plan = batches(order, config.train.batch_size)
             to_do = sum(map(len, plan[progress.step:]))
             progress = train_epoch(learner, stepped, train_set, plan, loss, config, network, progress, interrupt)
-            if interrupt.signal:
+            if stop := distributed.largest(interrupt.signal):
+                interrupt.signal = stop
                 save(folder / "last.pth", config, learner,
                      progress._replace(seconds=progress.seconds + time.perf_counter() - began))
                 if first:
@@ -188,12 +189,12 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
 
         sums += torch.stack(terms).detach() * size
         step, seen = step + 1, seen + size
-        interrupt.signal = distributed.largest(interrupt.signal) or interrupt.signal
-        if step % CHECK_EVERY == 0 or step == len(plan) or interrupt.signal:
+        stop = distributed.largest(interrupt.signal)  # none goes alone: who is told later than this goes next time
+        if step % CHECK_EVERY == 0 or step == len(plan) or stop:
             refuse_impossible(terms, progress.epoch, step)
             refuse_impossible(LossTerms(*(sums / seen)), progress.epoch, step)  # nor any step before
             bar.set_postfix(loss=f"{terms.total.item():.3f}")
-        if interrupt.signal:
+        if stop:
             break
     return progress._replace(step=step, sums=distributed.mean(sums))
 
