@@ -29,6 +29,7 @@ from entries import Entries
 from formats import DataError, Entry, Label
 from formats_json import LLAMAS_SIZE
 from metrics import TUSIMPLE_SIZE
+from model import begins_in_sky
 
 SHOWN = 5  # examples of each kind of trouble
 CEILING_IMAGES = 1000  # CULane's metric draws every lane: on more images than these it takes minutes
@@ -119,6 +120,9 @@ def describe(seen: Sequence[Seen], config: Config) -> None:
         print(f"  data.split={config.data.split[-1]}: {len(train)} images to train on, {len(val)} to validate on")
     except DataError as error:
         print(f"  {error}")
+    above = [int(begins_in_sky(s.curves, config.model.sky, config.model.height).sum()) for s in seen]
+    trouble(f"of {lanes} lanes begin in what model.sky={config.model.sky:g} hides; lower it if they are many",
+            sum(above), [place(s.entry) for s, count in zip(seen, above, strict=True) if count])
     for what, field in (
         (f"of {lanes} lanes do not fit the {config.model.slots} slots (model.slots)", "left_out"),
         (f"of {lanes} lanes have fewer than two points in the image", "too_short"),

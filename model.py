@@ -11,7 +11,7 @@ from an average over the whole image, finds the mean lane first, and tends to st
 import copy
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ FINER = 2  # columns a cell of that map
 BESIDE = 0.1  # of the width: the unit in which a lane may differ from what its columns say
 NEAR = 0.08  # of the width: columns so far from where a lane is expected lose a nat
 SAMPLES = 24  # rows along a curve from which its control points are fitted
+A_ROW = 0.02  # of the height: a lane that begins so little above what the network looks at loses nothing
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
 
 
@@ -74,6 +75,11 @@ class LaneNet(nn.Module):
 def skipped_rows(sky: float, height: int) -> int:
     """How many of the upper rows of an input are not looked at: whole rows of the map at STRIDE."""
     return STRIDE * round(sky * height / STRIDE)
+
+
+def begins_in_sky(points: Any, sky: float, height: int) -> Any:
+    """Which curves (..., P, 2), a tensor or an array, begin in rows that an input of this height loses."""
+    return points[..., 0, 1] < skipped_rows(sky, height) / height - A_ROW
 
 
 class LaneHead(nn.Module):

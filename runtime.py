@@ -1,4 +1,4 @@
-"""What a script needs to run: the command line, the device, precision, seeds, and checkpoints."""
+"""What a script needs to run: the command line, the device, precision, seeds, signals, and how errors end it."""
 
 import argparse
 import contextlib
@@ -51,18 +51,19 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         status = 130
     except torch.OutOfMemoryError:
-        print("error: the device has no memory left; lower train.batch_size or the model's size", file=sys.stderr)
+        print(f"error{_who()}: the device has no memory left; lower train.batch_size or the model's size, or set "
+              "data.on_device=false", file=sys.stderr)
         status = 1
     except (ValueError, OSError) as error:
         print(f"error{_who()}: {_one_line(error)}", file=sys.stderr)
         status = 1
     except RuntimeError as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            print(f"error: train.compile=true does not work here: {' '.join(str(error).split())[:200]}; leave it out",
-                  file=sys.stderr)
+            print(f"error{_who()}: train.compile=true does not work here: {' '.join(str(error).split())[:200]}; "
+                  "leave it out", file=sys.stderr)
         elif "DataLoader worker" in str(error):
-            print("error: a process that reads images was killed (no memory left?); lower data.workers, or set it to 0",
-                  file=sys.stderr)
+            print(f"error{_who()}: a process that reads images was killed (no memory left?); lower data.workers, or "
+                  "set it to 0", file=sys.stderr)
         else:
             raise
         status = 1

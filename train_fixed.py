@@ -27,7 +27,7 @@ from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet, LanePrediction, skipped_rows
+from model import LaneNet, LanePrediction, begins_in_sky
 from run_folder import TrainingError, put_aside, writable_folder, write_log
 from threshold import best_threshold, threshold_curve
 from validation import Network, Reference
@@ -36,7 +36,6 @@ DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
 TRAIN_SAMPLE = 40  # one training image in so many is looked at by the guard: under 1 % of an epoch
 TRAIN_SAMPLE_MOST = 2000  # and no more than these, since their labels stay in memory
-A_ROW = 0.02  # of the height: a lane that begins so little above what the network looks at loses nothing
 CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 
@@ -246,7 +245,6 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, c
                  dtype: torch.dtype) -> str:
     """What is about to be trained on what, and which labels it will not see."""
     weights = sum(p.numel() for p in model.parameters())
-    hidden = skipped_rows(config.model.sky, config.model.height) / config.model.height
     line = (f"{len(train_set)} images to train on, {len(val_set)} to validate on; {weights / 1e6:.1f} M weights on "
             f"{device} in {str(dtype).removeprefix('torch.')}")
     if train_set.pixels is None:
@@ -256,7 +254,7 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, c
         if pixels.left_out + pixels.too_short:
             line += (f"\n{pixels.left_out} of {lanes} lanes in {images} do not fit the slots, "
                      f"{pixels.too_short} more have fewer than two points")
-        if above := int((pixels.exists & (pixels.points[:, :, 0, 1] < hidden - A_ROW)).sum()):
+        if above := int((pixels.exists & begins_in_sky(pixels.points, config.model.sky, config.model.height)).sum()):
             line += (f"\n{above} of {lanes} lanes in {images} begin in what model.sky={config.model.sky:g} hides: "
                      "lower it")
     return line

@@ -27,6 +27,7 @@ import checkpoints
 import export_fixed
 import runtime
 from config import Config
+from model import fused
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,12 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         session = open_session(file, options.threads)
         network, config, _ = checkpoints.load_model(checkpoint, device)
-    network = network.to(memory_format=torch.channels_last)
     image = torch.randint(256, (1, 3, config.model.height, config.model.width), dtype=torch.uint8)
 
-    runs = {"PyTorch float32": timed(network, image, device, torch.float32)}
+    runs = {"PyTorch float32": timed(fused(network, torch.float32), image, device, torch.float32)}
     if runtime.precision("auto", device) == torch.bfloat16:
-        runs["PyTorch bfloat16"] = timed(network, image, device, torch.bfloat16)
+        runs["PyTorch bfloat16"] = timed(fused(network, torch.bfloat16), image, device, torch.bfloat16)
     runs["onnxruntime float32"] = timed_session(session, image.numpy())
     times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + options.rounds)][WARMUP:]
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {options.threads} thread(s), "

@@ -25,7 +25,7 @@ from learner import MovingAverage
 from losses_fixed import LaneLoss
 from model import LaneNet
 
-TUSIMPLE = (3626, 358)  # images that it trains on, and that its usual split validates on
+TUSIMPLE = (3626, 358)  # all of its labelled images, and as many more as are usually kept back to validate on
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=288"]  # of its networks
 
 
@@ -79,7 +79,7 @@ def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator
     places = [
         (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
         (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
-        (muon.Muon, "step", "optimiser"),
+        (muon.Muon, "step", "optimiser"), (torch.optim.AdamW, "step", "optimiser"),
         (MovingAverage, "update_parameters", "averaging the weights"),
         (train_fixed, "validate", "validation"), (validation, "signs", "guard"),
         (train_fixed, "training_signs", "guard"),

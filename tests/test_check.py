@@ -72,6 +72,10 @@ def test_rendered_scenes_are_sound(rendered, capsys):
 def test_settings_apply(rendered, capsys):
     _, out = report_of(capsys, rendered, "model.slots=2", "data.split=all")
     assert "do not fit the 2 slots" in out and "0 images to train on, 32 to validate on" in out
+    _, whole = report_of(capsys, rendered, "model.sky=0")
+    _, half = report_of(capsys, rendered, "model.sky=0.5")
+    assert re.search(r"\n  0 of \d+ lanes begin in what model.sky=0 hides", whole)
+    assert "label_data_" in half.split("model.sky=0.5 hides")[1].splitlines()[1]  # where the first one is
 
 
 def test_labels_without_images(tmp_path, capsys):
