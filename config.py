@@ -56,7 +56,7 @@ class ModelConfig:
     pretrained: bool | str = False
     width: int = setting(320, low=64, high=4096, multiple=32)
     height: int = setting(192, low=64, high=4096, multiple=32)
-    sky: float = setting(0.1667, low=0, high=0.75)
+    sky: float = setting(0.25, low=0, high=0.75)
     slots: int = setting(6, low=2, high=32, multiple=2)
 
 

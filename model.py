@@ -44,7 +44,7 @@ class LaneNet(nn.Module):
     `sky` is the share of the height, at the top, that is not looked at, and in which no lane begins.
     """
 
-    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, sky: float = 1 / 6):
+    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, sky: float = 0.25):
         super().__init__()
         if slots < 2 or slots % 2:
             raise ValueError(f"model.slots is {slots}; expected an even number: half to the left, half to the right")
@@ -160,19 +160,21 @@ def column_centres(columns: int, device: torch.device) -> Tensor:
 
 
 class Neck(nn.Module):
-    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up."""
+    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up; the head smoothes it."""
 
     def __init__(self, widths: list[int], channels: int):
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
-        self.smooth = nn.ModuleList(ConvNormAct(channels, channels, kernel=3) for _ in widths[1:])
+        self.smooth = ConvNormAct(channels, channels, kernel=3)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        x = self.lateral[-1](maps[-1])
-        for finer, lateral, smooth in zip(maps[-2::-1], self.lateral[-2::-1], self.smooth, strict=True):
-            finer = lateral(finer)
-            x = smooth(finer + F.interpolate(x, size=finer.shape[2:], mode="nearest"))
-        return x
+        fine, middle, deep = (lateral(x) for lateral, x in zip(self.lateral, maps, strict=True))
+        return fine + enlarged(self.smooth(middle + enlarged(deep, middle)), fine)
+
+
+def enlarged(x: Tensor, other: Tensor) -> Tensor:
+    """A map at the size of another, by repetition."""
+    return F.interpolate(x, size=other.shape[2:], mode="nearest")
 
 
 class ConvNormAct(nn.Sequential):
