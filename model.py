@@ -160,21 +160,19 @@ def column_centres(columns: int, device: torch.device) -> Tensor:
 
 
 class Neck(nn.Module):
-    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up; the head smoothes it."""
+    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up."""
 
     def __init__(self, widths: list[int], channels: int):
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
-        self.smooth = ConvNormAct(channels, channels, kernel=3)
+        self.smooth = nn.ModuleList(ConvNormAct(channels, channels, kernel=3) for _ in widths[1:])
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        fine, middle, deep = (lateral(x) for lateral, x in zip(self.lateral, maps, strict=True))
-        return fine + enlarged(self.smooth(middle + enlarged(deep, middle)), fine)
-
-
-def enlarged(x: Tensor, other: Tensor) -> Tensor:
-    """A map at the size of another, by repetition."""
-    return F.interpolate(x, size=other.shape[2:], mode="nearest")
+        x = self.lateral[-1](maps[-1])
+        for finer, lateral, smooth in zip(maps[-2::-1], self.lateral[-2::-1], self.smooth, strict=True):
+            finer = lateral(finer)
+            x = smooth(finer + F.interpolate(x, size=finer.shape[2:], mode="nearest"))
+        return x
 
 
 class ConvNormAct(nn.Sequential):
