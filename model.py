@@ -24,8 +24,6 @@ from lanes import RowWise
 
 STRIDE = 8  # of the map in which columns are chosen
 FINER = 2  # columns a cell of that map
-BESIDE = 0.1  # of the width: the unit in which a lane may differ from what its columns say
-NEAR = 0.08  # of the width: columns so far from where a lane is expected lose a nat
 SAMPLES = 24  # rows along a curve from which its control points are fitted
 A_ROW = 0.02  # of the height: a lane that begins so little above what the network looks at loses nothing
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
@@ -98,8 +96,8 @@ class LaneHead(nn.Module):
         self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
             nn.Conv1d(channels + 1, channels, 9, padding=4), nn.SiLU()
         )
-        # in each row: is it the lane's first, its last, does it speak for the lane, is there a lane, how far beside
-        self.ends = nn.Conv1d(channels, 5, 9, padding=4)
+        # in each row: is it the lane's first, its last, does it speak for the lane, is there a lane
+        self.ends = nn.Conv1d(channels, 4, 9, padding=4)
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
         )
@@ -122,16 +120,10 @@ class LaneHead(nn.Module):
         seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
         seen = torch.cat((seen, x.unsqueeze(2).to(seen.dtype) * 2 - 1), dim=2)  # (B, L, C + 1, h)
         along = self.along(seen.flatten(0, 1))  # (B * L, C, h)
-        *ends, present, beside = self.ends(along).float().unflatten(0, (-1, x.shape[1])).unbind(2)  # (B, L, h)
+        *ends, present = self.ends(along).float().unflatten(0, (-1, x.shape[1])).unbind(2)  # (B, L, h)
         far, near, matters = (logits.softmax(-1) for logits in ends)
         evidence = torch.einsum("blch,blh->blc", along.unflatten(0, (-1, x.shape[1])), matters.to(along.dtype))
         logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
-
-        # A second look at the columns, near where the lane as a whole goes: of two lines in a row it takes one, where
-        # the first look took their mean, and where nothing is seen it goes on as the lane does.
-        expected = (x + BESIDE * beside).unsqueeze(-1)  # (B, L, h, 1)
-        where = (columns - ((centres - expected) / NEAR).square()).softmax(-1)
-        x = (where * centres).sum(-1)
 
         rows = x.shape[2]
         height = (1 - top) / rows  # of a row
