@@ -13,6 +13,7 @@ MOMENTUM = 0.95
 BETAS = 0.9, 0.99  # of AdamW; the second is short, since our runs are
 QUINTIC = 3.4445, -4.7750, 2.0315  # Jordan's: singular values come near 1 in five rounds, from 0.01 on
 ROUNDS = 5
+GROUP = 64  # output channels of a kernel that are stepped together: the work grows with the square of it
 KERNEL_RATE = 10.0  # times the learning rate: an orthogonal step is small beside AdamW's, which moves each weight by it
 
 
@@ -40,11 +41,13 @@ class Muon(torch.optim.Optimizer):
         momentum.mul_(MOMENTUM).add_(p.grad)
         ahead = torch.add(p.grad, momentum, alpha=MOMENTUM, out=torch.empty_like(p))  # Nesterov's
         weights, ahead = as_matrix(p), as_matrix(ahead)
+        decay = lr * weight_decay
         rows, columns = weights.shape
         if rows > columns:
             weights, ahead = weights.T, ahead.T
-        weights.addmm_(orthogonaliser(ahead), ahead, beta=1 - lr * weight_decay,
-                       alpha=-lr * max(1.0, rows / columns) ** 0.5)
+        lr *= max(1.0, rows / columns) ** 0.5
+        for part, step in zip(weights.split(GROUP), ahead.split(GROUP), strict=True):
+            part.addmm_(orthogonaliser(step), step, beta=1 - decay, alpha=-lr)
 
     def _step_other(self, p: Tensor, lr: float, weight_decay: float) -> None:
         mean, square = self._state(p, "mean"), self._state(p, "square")

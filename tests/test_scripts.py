@@ -26,6 +26,7 @@ from checkpoints import CheckpointError
 from config import ConfigError, LossConfig
 from formats import DataError
 from lanes import RowWise
+from learner import Progress
 from losses_fixed import LossTerms
 from model import LaneNet, LanePrediction, column_centres
 from train_fixed import TrainingError
@@ -114,6 +115,16 @@ def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
     for record in log(trained):
         total = sum(weight * record[name] for name, weight in vars(LossConfig()).items())
         assert record["train_loss"] == pytest.approx(total, rel=1e-4)
+
+
+def test_which_of_two_epochs_is_the_better_one():
+    def quality(f1, accuracy, error_px):
+        return train_fixed.quality({"f1": f1, "accuracy": accuracy, "error_px": error_px})
+
+    assert quality(0.93, 0.94, 12.0) > quality(0.91, 0.94, 8.0)  # F1 decides
+    assert quality(0.913, 0.94, 8.0) > quality(0.914, 0.94, 9.0)  # where it says the same, the error does
+    assert quality(0.60, 0.70, 30.0) > quality(0.67, 0.30, 20.0)  # nothing found has an F1 of 0.67
+    assert quality(0.01, 0.10, 200.0) > Progress().best
 
 
 def test_the_best_model_is_the_averaged_one_and_can_be_used_alone(trained):
