@@ -1,7 +1,8 @@
 """Muon (Jordan et al. 2024): momentum whose direction is made orthogonal, for kernels; AdamW for everything else.
 
-A kernel (O, I, h, w) is stepped as a matrix (O, I h w) all of whose directions move by as much, not only the few that
-dominate its gradient. Here it reaches in three epochs what AdamW alone reaches in six (benchmarks/search.md).
+A kernel (O, I, h, w) is stepped as matrices (up to GROUP of O, I h w), all of whose directions move by as much, not
+only the few that dominate a gradient. Here it reaches in three epochs what AdamW alone reaches in six
+(benchmarks/search.md).
 """
 
 from collections.abc import Iterable
