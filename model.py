@@ -203,7 +203,7 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
         for (name, child), (after, norm) in pairwise(list(module.named_children())):
-            if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
                 setattr(module, name, fuse_conv_bn_eval(child, norm))
                 setattr(module, after, nn.Identity())
     for module in model.modules():

@@ -1,7 +1,7 @@
 """Muon (Jordan et al. 2024): momentum whose direction is made orthogonal, for kernels; AdamW for everything else.
 
-A kernel (O, I, h, w) is stepped as matrices (up to GROUP of O, I h w), all of whose directions move by as much, not
-only the few that dominate a gradient. Here it reaches in three epochs what AdamW alone reaches in six
+A kernel (O, I, h, w) is stepped as a matrix (O, I h w), GROUP rows at a time, all of whose directions move by as much,
+not only the few that dominate a gradient. Here it reaches in three epochs what AdamW alone reaches in six
 (benchmarks/search.md).
 """
 
@@ -14,7 +14,7 @@ MOMENTUM = 0.95
 BETAS = 0.9, 0.99  # of AdamW; the second is short, since our runs are
 QUINTIC = 3.4445, -4.7750, 2.0315  # Jordan's: singular values come near 1 in five rounds, from 0.01 on
 ROUNDS = 5
-GROUP = 64  # output channels of a kernel that are stepped together: the work grows with the square of it
+GROUP = 64  # rows of such a matrix, lying on its longer side, that are stepped together: the work grows with its square
 KERNEL_RATE = 10.0  # times the learning rate: an orthogonal step is small beside AdamW's, which moves each weight by it
 
 
@@ -81,7 +81,7 @@ def orthogonaliser(matrix: Tensor) -> Tensor:
     """
     a, b, c = QUINTIC
     gram = matrix @ matrix.T  # X X^T; a round makes P X of X, with P = a + b gram + c gram^2
-    square = gram.trace().clamp(min=1e-30)  # of the norm, which no singular value exceeds
+    square = gram.trace().clamp(min=1e-14)  # of the norm, which no singular value exceeds
     gram /= square
     total = None
     for left in reversed(range(ROUNDS)):

@@ -1,5 +1,6 @@
 """The network: shapes, canonical curves, symmetries, what it computes with, and that it can learn."""
 
+import copy
 import time
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def test_a_fused_network_answers_as_the_one_it_comes_from(backbone, dtype, off):
         nn.init.uniform_(norm.bias, -0.5, 0.5)
     small = fused(model, dtype)
     assert norms and model.training and not any(isinstance(module, nn.BatchNorm2d) for module in small.modules())
+    shared = fused(nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model)), dtype)  # of several GPUs
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in shared.modules())
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         before, after = model.eval()(pictures(2, seed=1)), small(pictures(2, seed=1))
     torch.testing.assert_close(after.points, before.points, atol=off, rtol=0)

@@ -38,6 +38,14 @@ def test_the_order_of_a_kernel_in_memory_does_not_matter(shape):
     assert (plain - random(*shape)).norm() > 0.1
 
 
+def test_a_gradient_that_is_only_rounding_moves_little():
+    kernel = torch.nn.Parameter(random(16, 8, 3, 3))
+    before, kernel.grad = kernel.detach().clone(), 1e-12 * random(16, 8, 3, 3, seed=1)
+    Muon([kernel], [], [], lr=0.01, weight_decay=0.0).step()
+    whole = 16**0.5 * 0.01 * KERNEL_RATE  # about the norm of a step that is not held back
+    assert (kernel - before).norm() < 0.2 * whole
+
+
 def test_no_gradient_and_a_gradient_of_zero_change_nothing():
     weights = [torch.nn.Parameter(random(4, 3, 3, 3)), torch.nn.Parameter(random(5)), torch.nn.Parameter(random(5, 5))]
     before = copy.deepcopy(weights)

@@ -118,12 +118,14 @@ def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
 
 
 def test_which_of_two_epochs_is_the_better_one():
-    def quality(f1, accuracy, error_px):
-        return train_fixed.quality({"f1": f1, "accuracy": accuracy, "error_px": error_px})
+    def quality(f1, accuracy, error_px, images=300):
+        return train_fixed.quality({"f1": f1, "accuracy": accuracy, "error_px": error_px}, images)
 
     assert quality(0.93, 0.94, 12.0) > quality(0.91, 0.94, 8.0)  # F1 decides
     assert quality(0.913, 0.94, 8.0) > quality(0.914, 0.94, 9.0)  # where it says the same, the error does
     assert quality(0.60, 0.70, 30.0) > quality(0.67, 0.30, 20.0)  # nothing found has an F1 of 0.67
+    assert quality(0.914, 0.94, 9.0, 10_000) > quality(0.911, 0.94, 8.0, 10_000)  # more images tell more
+    assert quality(0.914, 0.94, math.nan) > quality(0.911, 0.94, math.nan)  # no lanes in any of them
     assert quality(0.01, 0.10, 200.0) > Progress().best
 
 
