@@ -18,7 +18,7 @@ from config import Config, config_from_dict, shown, to_dict
 from model import LaneNet
 
 FORMAT = "lane-regression"  # marks our own checkpoints
-VERSION = 4  # raised with the network: weights of another one do not fit
+VERSION = 5  # raised with the network: weights of another one do not fit
 
 
 class CheckpointError(ValueError):

@@ -19,8 +19,8 @@ import checkpoints
 import guard
 import runtime
 from dataset import preprocess
+from fusion import fused
 from lanes import keep_lanes
-from model import fused
 
 
 class Lane(NamedTuple):

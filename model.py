@@ -8,8 +8,6 @@ a softmax, so an x coordinate is read off from where the evidence is; a globally
 from an average over the whole image, finds the mean lane first, and tends to stay there.
 """
 
-import copy
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +15,6 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bezier import canonical, fit_matrix
 from lanes import RowWise
@@ -50,7 +47,7 @@ class LaneNet(nn.Module):
         self.trunk, widths = _trunk(backbone, pretrained)
         self.neck = Neck(widths, channels=64)
         self.head = LaneHead(channels=64, context=widths[-1], slots=slots)
-        mean, std = (255 * torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+        mean, std = (255 * torch.tensor(v) for v in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
@@ -58,16 +55,23 @@ class LaneNet(nn.Module):
         """A LanePrediction; with_rows adds what training also teaches."""
         height = int(images.shape[2])  # a tensor where the call is traced for ONNX
         skipped = skipped_rows(self.sky, height)
-        x = torch.addcmul(self.offset, images[:, :, skipped:].float(), self.scale)  # (B, 3, H - skipped, W)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.normalised(images[:, :, skipped:])  # (B, 3, H - skipped, W)
         maps = []
         for stage in self.trunk:
             x = stage(x)
             maps.append(x)  # strides 8, 16, 32
         features = self.neck(maps)  # (B, C, h, w)
-        context = maps[-1].mean((2, 3))  # (B, C')
+        context = F.avg_pool2d(maps[-1], maps[-1].shape[2:]).flatten(1)  # (B, C'); as a mean, and faster
         prediction, rows = self.head(features, context, skipped / height)
         return (prediction, rows) if with_rows else prediction
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) of mean 0 and deviation 1, float32, channels_last. By rows of pixels, which is faster."""
+        width = int(images.shape[3])
+        rows = images.permute(0, 2, 3, 1).flatten(2).float()  # (B, H, 3 W)
+        offset, scale = (of_colour.expand(width, 3).flatten() for of_colour in (self.offset, self.scale))
+        rows = torch.addcmul(offset, rows, scale)
+        return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
 
 def skipped_rows(sky: float, height: int) -> int:
@@ -88,42 +92,41 @@ class LaneHead(nn.Module):
 
     def __init__(self, channels: int, context: int, slots: int):
         super().__init__()
-        self.modulation = nn.Linear(context, 2 * channels)
+        self.context = nn.Linear(context, 3 * channels)  # a scale and an offset of the map; what is added along lanes
         self.mix = ConvNormAct(channels, channels, kernel=3)
-        self.columns = nn.Conv2d(channels, slots * FINER, 3, bias=False)  # a softmax does not see a bias
+        # One cell more on each side, so that a lane at the very edge is still between two columns; a softmax does not
+        # see a bias.
+        self.columns = nn.Conv2d(channels, slots * FINER, 3, padding=(1, 2), bias=False)
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
-        self.context_embedding = nn.Linear(context, channels)
-        self.along = nn.Sequential(  # along the rows of one lane; 9 rows see 72 px of the input
-            nn.Conv1d(channels + 1, channels, 9, padding=4), nn.SiLU()
-        )
+        self.x_embedding = nn.Parameter(torch.randn(channels) * 0.1)
+        self.along = nn.Conv2d(channels, channels, (9, 1), padding=(4, 0))  # the rows of a lane: 72 px of the input
         # in each row: is it the lane's first, its last, does it speak for the lane, is there a lane
-        self.ends = nn.Conv1d(channels, 4, 9, padding=4)
+        self.ends = nn.Conv2d(channels, 4, (9, 1), padding=(4, 0))
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
         )
         self.register_buffer("fit", fit_matrix(SAMPLES), persistent=False)  # not worked out anew when it is compiled
 
     def forward(self, features: Tensor, context: Tensor, top: float) -> tuple[LanePrediction, RowWise]:
-        scale, offset = self.modulation(context)[:, :, None, None].chunk(2, dim=1)
+        modulation = self.context(context).to(features.dtype)[:, :, None, None]
+        scale, offset, added = modulation.chunk(3, dim=1)  # (B, C, 1, 1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
-        # One cell more on each side, so that a lane at the very edge is still between two columns.
-        columns = self.columns(F.pad(features, (2, 2, 1, 1))).float()  # (B, L * 2, h, w + 2)
-        columns = columns.unflatten(1, (-1, FINER)).permute(0, 1, 3, 4, 2).flatten(3)  # (B, L, h, K)
+        columns = self.columns(features).unflatten(1, (-1, FINER))  # (B, L, 2, h, w + 2)
+        columns = columns.permute(0, 1, 3, 4, 2).flatten(3).float()  # (B, L, h, K)
         centres = column_centres(columns.shape[-1], columns.device)  # (K)
         where = columns.softmax(-1)
         # Coordinates are sums of products, not matrix products: autocast rounds those to bfloat16, 5 px of 1280.
         x = (where * centres).sum(-1)  # (B, L, h)
 
         # What the network sees along each lane decides whether it is there and where it begins and ends.
-        inner = where.unflatten(-1, (-1, FINER)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
-        seen = torch.einsum("blhw,bchw->blch", inner, features)  # (B, L, C, h)
-        seen = seen + self.lane_embedding[..., None] + self.context_embedding(context)[:, None, :, None]
-        seen = torch.cat((seen, x.unsqueeze(2).to(seen.dtype) * 2 - 1), dim=2)  # (B, L, C + 1, h)
-        along = self.along(seen.flatten(0, 1))  # (B * L, C, h)
-        *ends, present = self.ends(along).float().unflatten(0, (-1, x.shape[1])).unbind(2)  # (B, L, h)
-        far, near, matters = (logits.softmax(-1) for logits in ends)
-        evidence = torch.einsum("blch,blh->blc", along.unflatten(0, (-1, x.shape[1])), matters.to(along.dtype))
-        logits = self.exists(torch.cat((evidence.flatten(1), context.to(evidence.dtype)), dim=1)).float()  # (B, L)
+        cells = where.unflatten(-1, (-1, FINER)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
+        seen = cells.transpose(1, 2) @ features.permute(0, 2, 3, 1)  # (B, h, L, C)
+        seen = seen + (x.transpose(1, 2).unsqueeze(-1) * 2 - 1) * self.x_embedding + self.lane_embedding
+        along = F.silu(self.along(seen.permute(0, 3, 1, 2) + added))  # (B, C, h, L)
+        ends = self.ends(along).float().transpose(2, 3)  # (B, 4, L, h)
+        far, near, matters = ends[:, :3].softmax(-1).unbind(1)  # (B, L, h)
+        evidence = (along * matters.transpose(1, 2).unsqueeze(1)).sum(2)  # (B, C, L)
+        logits = self.exists(torch.cat((evidence.flatten(1), context), dim=1)).float()  # (B, L)
 
         rows = x.shape[2]
         height = (1 - top) / rows  # of a row
@@ -141,8 +144,8 @@ class LaneHead(nn.Module):
         sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
         control_x = (sampled.unsqueeze(-2) * self.fit).sum(-1)  # (B, L, P)
         points = canonical(control_x, y_far, y_near)  # (B, L, P, 2)
-        middles = top + height * (torch.arange(rows, device=x.device, dtype=x.dtype) + 0.5)
-        return LanePrediction(points, logits), RowWise(columns, present, centres, middles)
+        middles = torch.linspace(top + height / 2, 1 - height / 2, rows, device=x.device, dtype=x.dtype)
+        return LanePrediction(points, logits), RowWise(columns, ends[:, 3], centres, middles)
 
 
 def column_centres(columns: int, device: torch.device) -> Tensor:
@@ -152,19 +155,25 @@ def column_centres(columns: int, device: torch.device) -> Tensor:
 
 
 class Neck(nn.Module):
-    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up."""
+    """Maps at strides 8, 16 and 32 to one of `channels` at stride 8, from the deepest up.
+
+    The sum of two maps is smoothed before it is enlarged again; the last one is left to what comes after the neck.
+    """
 
     def __init__(self, widths: list[int], channels: int):
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
-        self.smooth = nn.ModuleList(ConvNormAct(channels, channels, kernel=3) for _ in widths[1:])
+        self.smooth = nn.ModuleList(ConvNormAct(channels, channels, kernel=3) for _ in widths[2:])
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = self.lateral[-1](maps[-1])
-        for finer, lateral, smooth in zip(maps[-2::-1], self.lateral[-2::-1], self.smooth, strict=True):
-            finer = lateral(finer)
-            x = smooth(finer + F.interpolate(x, size=finer.shape[2:], mode="nearest"))
-        return x
+        for finer, lateral, smooth in zip(maps[-2:0:-1], self.lateral[-2:0:-1], self.smooth, strict=True):
+            x = smooth(lateral(finer) + _enlarged(x, finer))
+        return self.lateral[0](maps[0]) + _enlarged(x, maps[0])
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 
 class ConvNormAct(nn.Sequential):
@@ -193,23 +202,6 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
-
-
-def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy for inference under autocast to dtype: batch norms folded into their convolutions, kernels in dtype.
-
-    It spares a pass over each map, and the casts of all kernels at each call.
-    """
-    model = copy.deepcopy(model).eval()
-    for module in list(model.modules()):
-        for (name, child), (after, norm) in pairwise(list(module.named_children())):
-            if isinstance(child, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-                setattr(module, name, fuse_conv_bn_eval(child, norm))
-                setattr(module, after, nn.Identity())
-    for module in model.modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
-            module.to(dtype)
-    return model.to(memory_format=torch.channels_last)
 
 
 def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[int]]:

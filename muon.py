@@ -6,6 +6,7 @@ not only the few that dominate a gradient. Here it reaches in three epochs what 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,31 +33,42 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """Step every parameter that has a gradient."""
         for group in self.param_groups:
-            step = self._step_kernel if group["is_kernel"] else self._step_other
-            for p in group["params"]:
-                if p.grad is not None:
-                    step(p, group["lr"], group["weight_decay"])
+            stepped = [p for p in group["params"] if p.grad is not None]
+            if stepped:
+                (self._step_kernels if group["is_kernel"] else self._step_others)(stepped, group)
 
-    def _step_kernel(self, p: Tensor, lr: float, weight_decay: float) -> None:
-        momentum, lr = self._state(p, "momentum"), lr * KERNEL_RATE
-        momentum.mul_(MOMENTUM).add_(p.grad)
-        ahead = torch.add(p.grad, momentum, alpha=MOMENTUM, out=torch.empty_like(p))  # Nesterov's
-        weights, ahead = as_matrix(p), as_matrix(ahead)
-        decay = lr * weight_decay
-        rows, columns = weights.shape
-        if rows > columns:
-            weights, ahead = weights.T, ahead.T
-        lr *= max(1.0, rows / columns) ** 0.5
-        for part, step in zip(weights.split(GROUP), ahead.split(GROUP), strict=True):
-            part.addmm_(orthogonaliser(step), step, beta=1 - decay, alpha=-lr)
+    def _step_kernels(self, kernels: list[Tensor], group: dict[str, Any]) -> None:
+        """All of them at once, since a round of Newton-Schulz on one group of rows is too small a piece of work."""
+        momenta, grads = [self._state(p, "momentum") for p in kernels], [p.grad for p in kernels]
+        torch._foreach_mul_(momenta, MOMENTUM)
+        torch._foreach_add_(momenta, grads)
+        parts = []  # (weights, their step, learning rate) of GROUP rows, all but the last of a kernel
+        for p, momentum in zip(kernels, momenta, strict=True):
+            ahead = torch.add(p.grad, momentum, alpha=MOMENTUM, out=torch.empty_like(p))  # Nesterov's
+            weights, ahead = as_matrix(p), as_matrix(ahead)
+            rows, columns = weights.shape
+            if rows > columns:
+                weights, ahead = weights.T, ahead.T
+            lr = group["lr"] * KERNEL_RATE * max(1.0, rows / columns) ** 0.5
+            parts += [(*part, lr) for part in zip(weights.split(GROUP), ahead.split(GROUP), strict=True)]
+        grams = kernels[0].new_zeros(len(parts), GROUP, GROUP)
+        for gram, (_, step, _) in zip(grams, parts, strict=True):
+            gram[:len(step), :len(step)] = step @ step.T
+        decay = group["lr"] * KERNEL_RATE * group["weight_decay"]
+        for factor, (weights, step, lr) in zip(orthogonalisers(grams), parts, strict=True):
+            weights.addmm_(factor[:len(step), :len(step)], step, beta=1 - decay, alpha=-lr)
 
-    def _step_other(self, p: Tensor, lr: float, weight_decay: float) -> None:
-        mean, square = self._state(p, "mean"), self._state(p, "square")
-        self.state[p]["step"] = count = self.state[p].get("step", 0) + 1
-        mean.lerp_(p.grad, 1 - BETAS[0])
-        square.lerp_(p.grad.square(), 1 - BETAS[1])
-        spread = (square / (1 - BETAS[1] ** count)).sqrt_().add_(1e-8)
-        p.mul_(1 - lr * weight_decay).addcdiv_(mean, spread, value=-lr / (1 - BETAS[0] ** count))
+    def _step_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
+        grads, lr = [p.grad for p in others], group["lr"]
+        means, squares = ([self._state(p, name) for p in others] for name in ("mean", "square"))
+        group["steps"] = count = group.get("steps", 0) + 1
+        torch._foreach_lerp_(means, grads, 1 - BETAS[0])
+        torch._foreach_mul_(squares, BETAS[1])
+        torch._foreach_addcmul_(squares, grads, grads, 1 - BETAS[1])
+        spreads = torch._foreach_sqrt(torch._foreach_div(squares, 1 - BETAS[1] ** count))
+        torch._foreach_add_(spreads, 1e-8)
+        torch._foreach_mul_(others, 1 - lr * group["weight_decay"])
+        torch._foreach_addcdiv_(others, means, spreads, -lr / (1 - BETAS[0] ** count))
 
     def _state(self, p: Tensor, name: str) -> Tensor:
         state = self.state[p]
@@ -72,22 +84,20 @@ def as_matrix(kernel: Tensor) -> Tensor:
     return kernel.view(len(kernel), -1)
 
 
-def orthogonaliser(matrix: Tensor) -> Tensor:
-    """What a matrix (rows, columns), no higher than wide, is multiplied by from the left for all of its singular values
-    to be near 1 (0.7 to 1.2), by Newton-Schulz.
+def orthogonalisers(grams: Tensor) -> Tensor:
+    """(N, GROUP, GROUP): what matrices X (rows, columns), no higher than wide, are multiplied by from the left for all
+    of their singular values to be near 1 (0.7 to 1.2), by Newton-Schulz, given the products X X^T.
 
-    The rounds run on its product with its transpose, which is smaller than the matrix: a kernel's is up to nine times
-    as wide as it is high.
+    The rounds run on those, which are smaller than the matrices: a kernel is up to nine times as wide as it is high.
     """
-    a, b, c = QUINTIC
-    gram = matrix @ matrix.T  # X X^T; a round makes P X of X, with P = a + b gram + c gram^2
-    square = gram.trace().clamp(min=1e-14)  # of the norm, which no singular value exceeds
-    gram /= square
+    a, b, c = QUINTIC  # a round makes P X of X, with P = a + b gram + c gram^2
+    square = grams.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-14)[:, None, None]
+    grams = grams / square  # the square of the norm, which no singular value exceeds
     total = None
     for left in reversed(range(ROUNDS)):
-        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial.diagonal().add_(a)
+        polynomial = torch.baddbmm(grams, grams, grams, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
         total = polynomial if total is None else polynomial @ total
         if left:
-            gram = polynomial @ gram @ polynomial
+            grams = polynomial @ grams @ polynomial
     return total / square.sqrt()

@@ -23,11 +23,12 @@ import validation
 from augment import Views, augment, random_views
 from config import Config, ConfigError
 from dataset import LaneDataset, batches, epoch_order, loader
+from fusion import fused
 from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet, LanePrediction, begins_in_sky, fused
+from model import LaneNet, LanePrediction, begins_in_sky
 from run_folder import TrainingError, put_aside, writable_folder, write_log
 from threshold import best_threshold, threshold_curve
 from validation import Network, Reference

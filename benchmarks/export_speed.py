@@ -20,6 +20,8 @@ import numpy as np
 import onnxruntime
 import torch
 
+from fusion import fused
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from speed_forward import WARMUP, timed
 
@@ -27,7 +29,6 @@ import checkpoints
 import export_fixed
 import runtime
 from config import Config
-from model import fused
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -77,7 +77,7 @@ class PooledNet(LaneNet):
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, None]:
         """A LanePrediction from images (B, 3, H, W); its control points are free, each a sigmoid."""
-        x = torch.addcmul(self.offset, images.float(), self.scale).contiguous(memory_format=torch.channels_last)
+        x = self.normalised(images)
         for stage in self.trunk:
             x = stage(x)
         answer = self.answer(x.mean((2, 3))).unflatten(1, (self.slots, 13))  # (B, L, 6 x 2 + 1)

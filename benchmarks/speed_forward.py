@@ -18,7 +18,8 @@ from torch import nn
 
 import runtime
 from config import Config
-from model import LaneNet, fused
+from fusion import fused
+from model import LaneNet
 
 WARMUP = 1  # rounds that do not count
 BATCHES = (1, 16)

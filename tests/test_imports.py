@@ -29,6 +29,7 @@ ALLOWED = {
     "lanes": {"bezier"},
     "losses_fixed": {"bezier", "lanes"},
     "model": {"bezier", "lanes"},
+    "fusion": {"model"},
     "augment": {"bezier", "config", "lanes"},
     "dataset": {"bezier", "entries", "formats", "image_size", "label_files", "lanes"},
     "submission": {"bezier", "formats", "label_files", "lanes", "metrics"},
@@ -49,7 +50,7 @@ ALLOWED = {
     "journal": {"breakdown", "config", "dataset", "lanes", "plots", "visualize"},
     "run_folder": {"distributed", "journal"},
     "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
-    "detector": {"checkpoints", "dataset", "guard", "lanes", "model", "runtime"},
+    "detector": {"checkpoints", "dataset", "fusion", "guard", "lanes", "runtime"},
     "frames": {"dataset", "distributed", "formats"},
     "outputs": {"bezier", "formats", "frames", "submission", "visualize"},
 }

@@ -1,0 +1,93 @@
+"""The network as inference runs it: batch norms folded into their convolutions, and those as the device likes them."""
+
+import copy
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from model import ConvNormAct, Residual
+
+
+def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy for inference under autocast to dtype, without batch norms, its kernels in dtype.
+
+    It spares a pass over each map, and the casts of all kernels at each call; on a CPU, where oneDNN is there, also
+    the rearranging of all kernels at each call, and the passes for activations and sums.
+    """
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        for (name, child), (after, norm) in pairwise(list(module.named_children())):
+            if isinstance(child, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+                setattr(module, name, fuse_conv_bn_eval(child, norm))
+                setattr(module, after, nn.Identity())
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.to(dtype)
+    model = model.to(memory_format=torch.channels_last)
+    if all(weights.device.type == "cpu" for weights in model.parameters()) and _has_operators(dtype):
+        _pack(model)
+    return model
+
+
+def _has_operators(dtype: torch.dtype) -> bool:
+    """Whether this PyTorch and this CPU have what PackedConv calls."""
+    needed = "_convolution_pointwise", "_reorder_convolution_weight"
+    if not (torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in needed)):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _pack(module: nn.Module) -> None:
+    """Put a PackedConv in the place of each convolution in the module."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Conv2d):
+            setattr(module, name, PackedConv(child))
+        elif isinstance(child, ConvNormAct):
+            setattr(module, name, PackedConv(child[0], then="relu"))
+        elif isinstance(child, Residual):
+            setattr(module, name, PackedResidual(child))
+        else:
+            _pack(child)
+
+
+class PackedConv(nn.Module):
+    """A convolution by oneDNN, with its kernel kept as that library wants it for inputs of the last size.
+
+    nn.Conv2d has the kernel rearranged at each call, which at batch 1 takes a fifth of the network's time. These
+    operators are what torch.compile calls instead, but they need no compiler. For inference only: no gradients.
+    """
+
+    def __init__(self, conv: nn.Conv2d, then: str = "none"):
+        super().__init__()
+        self.kernel, self.bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
+        self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        self.then = then  # none | relu
+        self.packed = None, None  # size of the inputs, kernel
+
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """The convolution of x (B, C, H, W), plus another map of the output's size, and then what is to follow."""
+        x = x.to(self.kernel.dtype)
+        size, kernel = self.packed
+        if size != x.shape:
+            kernel = torch.ops.mkldnn._reorder_convolution_weight(self.kernel, *self.geometry, list(x.shape))
+            self.packed = x.shape, kernel
+        convolve, then = torch.ops.mkldnn._convolution_pointwise, (self.then, [], "")
+        if plus is None:
+            return convolve.default(x, kernel, self.bias, *self.geometry, *then)
+        return convolve.binary(x, plus, kernel, self.bias, *self.geometry, "add", 1.0, *then)
+
+
+class PackedResidual(nn.Module):
+    """A Residual whose second convolution also adds the shortcut."""
+
+    def __init__(self, block: Residual):
+        super().__init__()
+        self.first = PackedConv(block.first[0], then="relu")
+        self.second = PackedConv(block.second[0], then="relu")
+        self.shortcut = block.shortcut
+        _pack(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x), self.shortcut(x))
