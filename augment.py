@@ -15,6 +15,7 @@ from config import AugmentConfig
 from lanes import LaneTarget, to_slots
 
 SAMPLES = 64  # a lane that leaves the image is cut at its last sample inside
+HORIZON = 0.35  # of the height: about where the roads of TuSimple end
 
 
 class Views(NamedTuple):
@@ -54,7 +55,7 @@ def random_affine(count: int, settings: AugmentConfig, aspect: float, generator:
     """Matrices (B, 2, 3) that move a point (x, y, 1) of the image to its place in the new view.
 
     The view is turned and scaled about the centre of the image, in pixels (aspect = width / height), shifted,
-    and mirrored.
+    mirrored, and sheared along the horizon: what a camera sees of a flat road that stands further to one side.
     """
     def uniform(limit: float) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * limit
@@ -67,6 +68,9 @@ def random_affine(count: int, settings: AugmentConfig, aspect: float, generator:
     shift = torch.stack((uniform(settings.shift), uniform(settings.shift)), dim=1)
     centre = torch.full((count, 2), 0.5)
     offset = centre - (linear @ centre.unsqueeze(-1)).squeeze(-1) + shift
+    shear = uniform(settings.shear / (1 - HORIZON))
+    linear[:, 0] += shear.unsqueeze(-1) * linear[:, 1]
+    offset[:, 0] += shear * (offset[:, 1] - HORIZON)
     return torch.cat((linear, offset.unsqueeze(-1)), dim=2)
 
 

@@ -71,9 +71,10 @@ class LossConfig:
 @dataclass(frozen=True)
 class AugmentConfig:
     flip: float = setting(0.5, low=0, high=1)
-    rotate: float = setting(3.0, low=0, high=30)
-    scale: float = setting(0.1, low=0, high=0.8)
-    shift: float = setting(0.05, low=0, high=0.5)
+    rotate: float = setting(1.0, low=0, high=30)
+    scale: float = setting(0.03, low=0, high=0.8)
+    shift: float = setting(0.02, low=0, high=0.5)
+    shear: float = setting(0.1, low=0, high=0.5)
     brightness: float = setting(0.3, low=0, high=0.9)
     contrast: float = setting(0.3, low=0, high=0.9)
     colour: float = setting(0.2, low=0, high=0.9)

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import augment as augment_module
-from augment import augment, random_affine, random_colour, random_views, warp_lanes
+from augment import HORIZON, augment, random_affine, random_colour, random_views, warp_lanes
 from bezier import canonical, x_at_rows
 from config import AugmentConfig
 from lanes import LaneTarget, to_slots
 
 WIDTH, HEIGHT = 320, 192
 NOTHING = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
-GEOMETRY = {"flip": 1.0, "rotate": 6.0, "scale": 0.2, "shift": 0.1}
+GEOMETRY = {"flip": 1.0, "rotate": 6.0, "scale": 0.2, "shift": 0.1, "shear": 0.15}
 COLOUR = {"brightness": 0.3, "contrast": 0.3, "colour": 0.2}
 ALL = AugmentConfig(**GEOMETRY | {"flip": 0.5}, **COLOUR)  # whatever the defaults are
 ROAD = [  # control x of three lanes from row 0.35 to row 0.95
@@ -157,7 +157,7 @@ def test_gain_stays_within_its_setting():
 
 
 def test_geometry_stays_within_its_settings():
-    settings = dataclasses.replace(ALL, flip=0.0)
+    settings = dataclasses.replace(ALL, flip=0.0, shear=0.0)
     matrix = random_affine(500, settings, 2.0, torch.Generator().manual_seed(0))
     centre = matrix @ torch.tensor([0.5, 0.5, 1.0])
     assert (centre - 0.5).abs().max() <= 0.1 + 1e-5
@@ -165,6 +165,15 @@ def test_geometry_stays_within_its_settings():
     assert size.min() >= 1 / 1.2 - 1e-4 and size.max() <= 1.2 + 1e-4
     angle = torch.rad2deg(torch.atan2(matrix[:, 1, 0] / 2.0, matrix[:, 1, 1]))  # aspect 2
     assert 5 < angle.abs().max() <= 6 + 1e-3
+
+
+def test_a_shear_leaves_the_horizon_and_moves_the_bottom_sideways():
+    matrix = random_affine(500, dataclasses.replace(NOTHING, shear=0.15), 2.0, torch.Generator().manual_seed(0))
+    horizon, bottom = (torch.tensor([0.4, y, 1.0]) for y in (HORIZON, 1.0))
+    torch.testing.assert_close(matrix @ horizon, horizon[:2].expand(500, 2))
+    x, y = (matrix @ bottom).unbind(1)
+    torch.testing.assert_close(y, torch.ones(500))
+    assert -0.15 - 1e-5 <= (x - 0.4).min() < -0.14 and 0.14 < (x - 0.4).max() <= 0.15 + 1e-5
 
 
 def test_the_same_seed_gives_the_same_views():
