@@ -86,7 +86,7 @@ class TrainConfig:
     device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = False
-    epochs: int = setting(14, low=1, high=100_000)
+    epochs: int = setting(15, low=1, high=100_000)
     batch_size: int = setting(16, low=1, high=65_536)
     optimiser: str = setting("muon", choices=("muon", "adamw"))
     learning_rate: float = setting(2e-3, low=0, high=1)
