@@ -55,7 +55,7 @@ def random_affine(count: int, settings: AugmentConfig, aspect: float, generator:
     """Matrices (B, 2, 3) that move a point (x, y, 1) of the image to its place in the new view.
 
     The view is turned and scaled about the centre of the image, in pixels (aspect = width / height), shifted,
-    mirrored, and sheared along the horizon: what a camera sees of a flat road that stands further to one side.
+    mirrored, and sheared along the horizon: what a camera that stands further to one side sees of a flat road.
     """
     def uniform(limit: float) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * limit

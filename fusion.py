@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,10 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy for inference under autocast to dtype, without batch norms, its kernels in dtype.
 
     It spares a pass over each map, and the casts of all kernels at each call; on a CPU, where oneDNN is there, also
-    the rearranging of all kernels at each call, and the passes for activations and sums.
+    the rearranging of all kernels at each call, and the passes for activations and sums. It has no gradients, and stays
+    on its device and in its dtype.
     """
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model).eval().requires_grad_(False)
     for module in list(model.modules()):
         for (name, child), (after, norm) in pairwise(list(module.named_children())):
             if isinstance(child, nn.Conv2d) and isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
@@ -33,10 +35,13 @@ def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def _has_operators(dtype: torch.dtype) -> bool:
     """Whether this PyTorch and this CPU have what PackedConv calls."""
-    needed = "_convolution_pointwise", "_reorder_convolution_weight"
-    if not (torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in needed)):
+    operators = torch.ops.mkldnn
+    needed = "_convolution_pointwise", "_reorder_convolution_weight", "_is_mkldnn_bf16_supported"
+    if not (torch.backends.mkldnn.is_available() and all(hasattr(operators, name) for name in needed)):
         return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if hasattr(operators, "_is_mkldnn_acl_supported") and operators._is_mkldnn_acl_supported():
+        return False  # of ARM, where torch.compile does not call them either
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and operators._is_mkldnn_bf16_supported())
 
 
 def _pack(module: nn.Module) -> None:
@@ -53,7 +58,7 @@ def _pack(module: nn.Module) -> None:
 
 
 class PackedConv(nn.Module):
-    """A convolution by oneDNN, with its kernel kept as that library wants it for inputs of the last size.
+    """A convolution by oneDNN, with its kernel kept as that library wants it; packed at the first input.
 
     nn.Conv2d has the kernel rearranged at each call, which at batch 1 takes a fifth of the network's time. These
     operators are what torch.compile calls instead, but they need no compiler. For inference only: no gradients.
@@ -64,19 +69,24 @@ class PackedConv(nn.Module):
         self.kernel, self.bias = conv.weight.detach(), None if conv.bias is None else conv.bias.detach()
         self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
         self.then = then  # none | relu
-        self.packed = None, None  # size of the inputs, kernel
+        self.packed = None
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """The convolution of x (B, C, H, W), plus another map of the output's size, and then what is to follow."""
         x = x.to(self.kernel.dtype)
-        size, kernel = self.packed
-        if size != x.shape:
-            kernel = torch.ops.mkldnn._reorder_convolution_weight(self.kernel, *self.geometry, list(x.shape))
-            self.packed = x.shape, kernel
-        convolve, then = torch.ops.mkldnn._convolution_pointwise, (self.then, [], "")
+        packed = self.packed
+        if packed is None:  # for the size of x, but right for any
+            packed = torch.ops.mkldnn._reorder_convolution_weight(self.kernel, *self.geometry, list(x.shape))
+            self.packed = packed
+        convolve = torch.ops.mkldnn._convolution_pointwise
         if plus is None:
-            return convolve.default(x, kernel, self.bias, *self.geometry, *then)
-        return convolve.binary(x, plus, kernel, self.bias, *self.geometry, "add", 1.0, *then)
+            return convolve.default(x, packed, self.bias, *self.geometry, self.then, [], "")
+        then = None if self.then == "none" else self.then
+        return convolve.binary(x, plus, packed, self.bias, *self.geometry, "add", 1.0, then, [], "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed kernel, which can be neither copied nor saved."""
+        return self.__dict__ | {"packed": None}
 
 
 class PackedResidual(nn.Module):

@@ -92,7 +92,7 @@ class LaneHead(nn.Module):
 
     def __init__(self, channels: int, context: int, slots: int):
         super().__init__()
-        self.context = nn.Linear(context, 3 * channels)  # a scale and an offset of the map; what is added along lanes
+        self.modulation = nn.Linear(context, 3 * channels)  # scale and offset of the map; added along lanes
         self.mix = ConvNormAct(channels, channels, kernel=3)
         # One cell more on each side, so that a lane at the very edge is still between two columns; a softmax does not
         # see a bias.
@@ -108,8 +108,7 @@ class LaneHead(nn.Module):
         self.register_buffer("fit", fit_matrix(SAMPLES), persistent=False)  # not worked out anew when it is compiled
 
     def forward(self, features: Tensor, context: Tensor, top: float) -> tuple[LanePrediction, RowWise]:
-        modulation = self.context(context).to(features.dtype)[:, :, None, None]
-        scale, offset, added = modulation.chunk(3, dim=1)  # (B, C, 1, 1)
+        scale, offset, added = self.modulation(context).to(features.dtype)[:, :, None, None].chunk(3, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
         columns = self.columns(features).unflatten(1, (-1, FINER))  # (B, L, 2, h, w + 2)
         columns = columns.permute(0, 1, 3, 4, 2).flatten(3).float()  # (B, L, h, K)

@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
         momenta, grads = [self._state(p, "momentum") for p in kernels], [p.grad for p in kernels]
         torch._foreach_mul_(momenta, MOMENTUM)
         torch._foreach_add_(momenta, grads)
-        parts = []  # (weights, their step, learning rate) of GROUP rows, all but the last of a kernel
+        parts = []  # (weights, their step, learning rate) of GROUP rows; the last of a kernel may have fewer
         for p, momentum in zip(kernels, momenta, strict=True):
             ahead = torch.add(p.grad, momentum, alpha=MOMENTUM, out=torch.empty_like(p))  # Nesterov's
             weights, ahead = as_matrix(p), as_matrix(ahead)
@@ -59,6 +59,7 @@ class Muon(torch.optim.Optimizer):
             weights.addmm_(factor[:len(step), :len(step)], step, beta=1 - decay, alpha=-lr)
 
     def _step_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
+        """Steps are counted for all of them: they are expected to have gradients from the same step on."""
         grads, lr = [p.grad for p in others], group["lr"]
         means, squares = ([self._state(p, name) for p in others] for name in ("mean", "square"))
         group["steps"] = count = group.get("steps", 0) + 1

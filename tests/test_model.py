@@ -14,9 +14,10 @@ from torch.utils._pytree import tree_flatten
 
 from augment import augment, random_views
 from bezier import fit, fit_matrix, sample, sample_basis
-from config import AugmentConfig
+from config import AugmentConfig, Config
 from dataset import preprocess
 from lanes import LaneTarget, keep_lanes, nearer_count, to_slots
+from learner import build_learner
 from losses_fixed import LaneLoss
 from model import SAMPLES, LaneNet, column_centres
 from scene import render_scene
@@ -274,7 +275,7 @@ def test_a_training_step_uses_nothing_that_mps_lacks():
     """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
     torch.manual_seed(0)
     model, settings = LaneNet().train(), AugmentConfig()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimiser = build_learner(model, Config(), 10, torch.device("cpu"), torch.float32).optimiser  # the default one
 
     def step():
         views = random_views(2, settings, 1.5, torch.Generator().manual_seed(0))

@@ -38,6 +38,20 @@ def test_the_order_of_a_kernel_in_memory_does_not_matter(shape):
     assert (plain - random(*shape)).norm() > 0.1
 
 
+def test_kernels_are_stepped_together_as_each_alone():
+    shapes = [(GROUP + 20, 8, 3, 3), (4, 16, 1, 1), (40, 4, 1, 1), (12, 5, 3, 3)]  # the third is higher than wide
+    together, alone = ([torch.nn.Parameter(random(*shape)) for shape in shapes] for _ in range(2))
+    optimisers = [Muon(together, [], [], lr=0.01, weight_decay=0.1)]
+    optimisers += [Muon([p], [], [], lr=0.01, weight_decay=0.1) for p in alone]
+    for step in range(3):
+        for size, *pair in zip((1, 1e-2, 1e-4, 1), together, alone, strict=True):
+            for p in pair:
+                p.grad = size * random(*p.shape, seed=step + 1)
+        for optimiser in optimisers:
+            optimiser.step()
+    torch.testing.assert_close(together, alone)
+
+
 def test_a_gradient_that_is_only_rounding_moves_little():
     kernel = torch.nn.Parameter(random(16, 8, 3, 3))
     before, kernel.grad = kernel.detach().clone(), 1e-12 * random(16, 8, 3, 3, seed=1)
