@@ -13,6 +13,7 @@ from torch import Tensor
 from bezier import refit, sample
 from config import AugmentConfig
 from lanes import LaneTarget, to_slots
+from raster import Rows
 
 SAMPLES = 64  # a lane that leaves the image is cut at its last sample inside
 HORIZON = 0.35  # of the height: about where the roads of TuSimple end
@@ -40,10 +41,11 @@ def random_views(count: int, settings: AugmentConfig, aspect: float, generator: 
     return Views(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, grey, offset), blank)
 
 
-def augment(images: Tensor, target: LaneTarget, views: Views) -> tuple[Tensor, LaneTarget]:
-    """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images and a target."""
+def augment(images: Tensor, target: LaneTarget, views: Views, rows: Rows) -> tuple[Tensor, LaneTarget]:
+    """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images in these rows and a target."""
     matrix, gain, offset, blank = (v.to(images.device, non_blocking=images.device.type != "mps") for v in views)
-    grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:])
+    grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:], rows)
+    grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the sky was not kept: the first row stands for it
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images = torch.addcmul(offset, images, gain).clamp_(0, 255)
     target = warp_lanes(target, matrix)
@@ -104,10 +106,15 @@ def _sampling_matrix(matrix: Tensor) -> Tensor:
     return torch.cat((inverse, shift.unsqueeze(-1)), dim=2)
 
 
-def _sampling_grid(matrix: Tensor, height: int, width: int) -> Tensor:
-    """(B, H, W, 2): where each pixel is taken from. As affine_grid, whose product of matrices takes 8 times as long."""
+def _sampling_grid(matrix: Tensor, height: int, width: int, rows: Rows) -> Tensor:
+    """(B, H, W, 2): where each pixel is taken from, as grid_sample wants it.
+
+    Sums, since affine_grid's product of matrices takes 8 times as long.
+    """
     x = (2 * torch.arange(width, device=matrix.device) + 1) / width - 1
-    y = (2 * torch.arange(height, device=matrix.device) + 1) / height - 1
+    y = 2 * rows.y((torch.arange(height, device=matrix.device) + 0.5) / height) - 1
     across = x[:, None] * matrix[:, None, :, 0] + matrix[:, None, :, 2]  # (B, W, 2)
     down = y[:, None] * matrix[:, None, :, 1]  # (B, H, 2)
-    return across[:, None] + down[:, :, None]
+    grid = across[:, None] + down[:, :, None]
+    grid[..., 1] = 2 * rows.v((grid[..., 1] + 1) / 2) - 1
+    return grid

@@ -25,8 +25,9 @@ from tqdm import tqdm
 import file_lock
 from dataset import read_ahead, read_item
 from formats import DataError, Entry
+from raster import Raster
 
-VERSION = 3  # raise when preprocessing, fitting or slots change what is stored
+VERSION = 4  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
 AWAY = "set data.cache_dir to a folder that can, or data.cache=false"
 
@@ -59,20 +60,20 @@ class PixelCache(NamedTuple):
         return images, self.points[indices], self.exists[indices]
 
 
-def open_cache(entries: Sequence[Entry], width: int, height: int, slots: int, folder: str | Path,
-               limit_gb: float) -> PixelCache | None:
+def open_cache(entries: Sequence[Entry], raster: Raster, slots: int, folder: str | Path, limit_gb: float
+               ) -> PixelCache | None:
     """The cache of these entries, built first where it is missing or damaged; None when it would exceed limit_gb.
 
     Of several processes one builds it and the others wait. Raises DataError for an image or label that cannot be
     read, or a folder that cannot be written.
     """
-    shape = (len(entries), height, width, 3)
+    shape = (len(entries), raster.height, raster.width, 3)
     if math.prod(shape) > limit_gb * 1e9:
         print(f"cache: {math.prod(shape) / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each "
               "epoch", file=sys.stderr)
         return None
     folder = Path(folder)
-    path = folder / _key(entries, width, height, slots)
+    path = folder / _key(entries, raster, slots)
     pixels = _opened(path, shape)
     if pixels is not None:
         return pixels
@@ -83,7 +84,7 @@ def open_cache(entries: Sequence[Entry], width: int, height: int, slots: int, fo
                 if path.exists():
                     print(f"{path}: the cache is damaged; it is built again", file=sys.stderr)
                     shutil.rmtree(path)
-                _build(entries, shape, slots, path)
+                _build(entries, raster, slots, path)
                 pixels = _opened(path, shape)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); {AWAY}") from None
@@ -92,13 +93,13 @@ def open_cache(entries: Sequence[Entry], width: int, height: int, slots: int, fo
     return pixels
 
 
-def _key(entries: Sequence[Entry], width: int, height: int, slots: int) -> str:
-    digest = hashlib.sha256(f"{VERSION} {width} {height} {slots} {cv2.__version__}".encode())
+def _key(entries: Sequence[Entry], raster: Raster, slots: int) -> str:
+    digest = hashlib.sha256(f"{VERSION} {tuple(raster)} {slots} {cv2.__version__}".encode())
     label_stamp = lru_cache(_stamp)  # a label file of many images is looked at once
     for entry in entries:
         stamps = f"{_stamp(entry.image)} {label_stamp(entry.label)}"
         digest.update(f"{entry.image.resolve()} {stamps} {entry.offset}\n".encode())
-    return f"{width}x{height}-{len(entries)}-{digest.hexdigest()[:16]}"
+    return f"{raster.width}x{raster.height}-{len(entries)}-{digest.hexdigest()[:16]}"
 
 
 def _stamp(path: Path) -> str:
@@ -109,9 +110,10 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _build(entries: Sequence[Entry], shape: tuple[int, int, int, int], slots: int, path: Path) -> None:
-    """Write the cache of images of shape (N, H, W, 3) to path, all of it or nothing."""
-    count, height, width, _ = shape
+def _build(entries: Sequence[Entry], raster: Raster, slots: int, path: Path) -> None:
+    """Write the cache to path, all of it or nothing."""
+    count = len(entries)
+    shape = (count, raster.height, raster.width, 3)
     needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
@@ -127,7 +129,7 @@ def _build(entries: Sequence[Entry], shape: tuple[int, int, int, int], slots: in
             # Written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            items = read_ahead(lambda entry: read_item(entry, width, height, slots), entries)
+            items = read_ahead(lambda entry: read_item(entry, raster, slots), entries)
             for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
                 file.write(item.image)
                 points[i], exists[i], sizes[i], sums[i] = *item[1:4], zlib.crc32(item.image)

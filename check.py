@@ -120,7 +120,7 @@ def describe(seen: Sequence[Seen], config: Config) -> None:
         print(f"  data.split={config.data.split[-1]}: {len(train)} images to train on, {len(val)} to validate on")
     except DataError as error:
         print(f"  {error}")
-    above = [int(begins_in_sky(s.curves, config.model.sky, config.model.height).sum()) for s in seen]
+    above = [int(begins_in_sky(s.curves, config.model.sky).sum()) for s in seen]
     trouble(f"of {lanes} lanes begin in what model.sky={config.model.sky:g} hides; lower it if they are many",
             sum(above), [place(s.entry) for s, count in zip(seen, above, strict=True) if count])
     for what, field in (

@@ -16,9 +16,10 @@ from torch import nn
 import distributed
 from config import Config, config_from_dict, shown, to_dict
 from model import LaneNet
+from raster import Raster, Rows
 
 FORMAT = "lane-regression"  # marks our own checkpoints
-VERSION = 5  # raised with the network: weights of another one do not fit
+VERSION = 6  # raised with the network: weights of another one do not fit
 
 
 class CheckpointError(ValueError):
@@ -29,7 +30,12 @@ def build_model(config: Config, load_pretrained: bool = True) -> LaneNet:
     """The network that a configuration describes."""
     settings = config.model
     return LaneNet(settings.backbone, settings.pretrained if load_pretrained else False, settings.slots,
-                   settings.sky)
+                   Rows(settings.sky, settings.zoom))
+
+
+def raster_of(config: Config) -> Raster:
+    """What the network of a configuration takes of an image."""
+    return Raster(config.model.width, config.model.height, Rows(config.model.sky, config.model.zoom))
 
 
 def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:

@@ -55,8 +55,9 @@ class ModelConfig:
     backbone: str = setting("compact", choices=("compact", "resnet18", "resnet34"))
     pretrained: bool | str = False
     width: int = setting(320, low=64, high=4096, multiple=32)
-    height: int = setting(192, low=64, high=4096, multiple=32)
+    height: int = setting(144, low=64, high=4096, multiple=8)
     sky: float = setting(0.25, low=0, high=0.75)
+    zoom: float = setting(3.5, low=1, high=20)
     slots: int = setting(6, low=2, high=32, multiple=2)
 
 

@@ -52,6 +52,7 @@ class LaneDetector:
         model, trained, payload = checkpoints.load_model(checkpoint, self.device)
         self.model = fused(model, self.dtype)
         self.config = checkpoints.with_model(trained, payload)
+        self.raster = checkpoints.raster_of(self.config)
         self.steps = checkpoints.steps_of(payload)  # of its training
         self.threshold = self.config.inference.threshold if threshold is None else threshold
 
@@ -68,7 +69,7 @@ class LaneDetector:
         """An image as the network takes it, (H, W, 3) uint8; may be called in a thread. Raises ValueError."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image of {image.dtype} {image.shape}; expected RGB uint8 (height, width, 3)")
-        return preprocess(image, self.config.model.width, self.config.model.height)
+        return preprocess(image, self.raster)
 
     def sensitivity(self, pixels: Sequence[np.ndarray]) -> float:
         """How far lanes follow when these images, as `pixels` gives them, are moved sideways; see guard.py."""

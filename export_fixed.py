@@ -2,7 +2,7 @@
 
 The file takes plain RGB pixels (normalisation is inside), says in its metadata what they must look like, and is
 only kept when it gives the checkpoint's lanes. Shapes: B batch, L lane slots, P = 6 control points, S samples,
-H x W the network's input, 2 = (x, y) in [0, 1].
+F x W the whole image as the file takes it, of which the network sees H rows, 2 = (x, y) in [0, 1].
 """
 
 import argparse
@@ -23,8 +23,9 @@ import runtime
 import sources
 from bezier import sample
 from config import Config
-from dataset import preprocess, read_image
+from dataset import read_image, resized
 from model import LaneNet
+from raster import Raster
 from scene import render_scene
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
@@ -55,14 +56,15 @@ class Form(NamedTuple):
 
 
 class Exported(nn.Module):
-    """Images (B, 3, H, W) in [0, 255] to points (B, L, P, 2), confidence (B, L) and, by wish, curves (B, L, S, 2)."""
+    """Images (B, 3, F, W) in [0, 255] to points (B, L, P, 2), confidence (B, L) and, by wish, curves (B, L, S, 2)."""
 
-    def __init__(self, network: LaneNet, curves: int):
+    def __init__(self, network: LaneNet, raster: Raster, curves: int):
         super().__init__()
         self.network, self.curves = network, curves
+        self.register_buffer("means", torch.from_numpy(raster.means()), persistent=False)  # (H, F)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        points, logits = self.network(images)
+        points, logits = self.network((self.means @ images.float() + 0.5).floor())
         found = points, logits.sigmoid()
         return (*found, sample(points, self.curves)) if self.curves else found
 
@@ -86,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = runtime.load_settings(options, overrides)
     network, _, payload = checkpoints.load_model(options.checkpoint, torch.device("cpu"))
     config = checkpoints.with_model(settings, payload)
-    model = Exported(network, form.curves).eval().requires_grad_(False)
+    raster = checkpoints.raster_of(config)
+    model = Exported(network, raster, form.curves).eval().requires_grad_(False)
     output = options.output or Path(options.checkpoint).with_suffix(SUFFIX[form.kind])
     if output.suffix != SUFFIX[form.kind] or output.is_dir():
         raise ExportError(f"{output}: --format {form.kind} writes a file whose name ends in {SUFFIX[form.kind]}")
@@ -104,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                               f"{CONFIDENCE_LIMIT}); try another version of torch or of onnxruntime")
         os.replace(draft, output)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(form.outputs)} of "
-          f"{config.model.width}x{config.model.height} RGB {form.pixels} images, batch {form.batch or 'dynamic'}")
+          f"{raster.width}x{raster.fine} RGB {form.pixels} images, batch {form.batch or 'dynamic'}")
     print(f"compared on {origin}: lanes within {lanes_px:.2g} px of a 1280 px wide image, "
           f"confidence within {confidence:.2g}")
     return 0
@@ -138,7 +141,8 @@ def require_onnx() -> None:
 
 def metadata(config: Config, form: Form) -> dict[str, str]:
     """What a program needs to know that is given the file alone; ONNX stores text only."""
-    width, height = config.model.width, config.model.height
+    raster = checkpoints.raster_of(config)
+    width, height = raster.width, raster.fine
     told = {
         "format": checkpoints.FORMAT, "version": checkpoints.VERSION, "width": width, "height": height,
         "slots": config.model.slots, "threshold": config.inference.threshold,
@@ -157,7 +161,8 @@ def example_input(model: Exported, form: Form, config: Config) -> Tensor:
     That run fills the caches of constant matrices in bezier.py; filled while an exporter is watching, they
     would keep its symbols instead of numbers. A dynamic batch is shown as 2, since 1 would be taken for fixed.
     """
-    images = torch.zeros(form.batch or 2, 3, config.model.height, config.model.width, dtype=PIXELS[form.pixels])
+    raster = checkpoints.raster_of(config)
+    images = torch.zeros(form.batch or 2, 3, raster.fine, raster.width, dtype=PIXELS[form.pixels])
     model(images)
     return images
 
@@ -182,7 +187,7 @@ def write_onnx(path: Path, model: Exported, form: Form, config: Config) -> None:
 
 
 def read_onnx(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The file as a function from images (B, 3, H, W) to its outputs."""
+    """The file as a function from images (B, 3, F, W) to its outputs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
@@ -198,7 +203,7 @@ def write_program(path: Path, model: Exported, form: Form, config: Config) -> No
 
 
 def read_program(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The file as a function from images (B, 3, H, W) to its outputs."""
+    """The file as a function from images (B, 3, F, W) to its outputs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.6 wonders about constants that it wrote itself
         module = torch.export.load(path).module()
@@ -207,7 +212,7 @@ def read_program(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
 
 
 def check_images(config: Config) -> tuple[np.ndarray, str]:
-    """Images (N, H, W, 3) to compare on and what they are: validation images, or scenes where there are none."""
+    """Images (N, F, W, 3) to compare on and what they are: validation images, or scenes where there are none."""
     there = all(Path(root).is_dir() for root in config.data.root)
     entries = sources.find(config, training=False).val if there else []
     if entries:
@@ -217,14 +222,15 @@ def check_images(config: Config) -> tuple[np.ndarray, str]:
     else:
         found = [render_scene(seed).image for seed in range(CHECKED_IMAGES)]
         origin = f"{len(found)} rendered scenes"
-    return np.stack([preprocess(image, config.model.width, config.model.height) for image in found]), origin
+    raster = checkpoints.raster_of(config)
+    return np.stack([resized(image, raster.width, raster.fine) for image in found]), origin
 
 
 def differences(model: Exported, run: Callable[[np.ndarray], list[np.ndarray]], images: np.ndarray, form: Form
                 ) -> tuple[float, float]:
     """How far the file's lanes are off, in px of a 1280 px wide image, and its confidence: the largest of each.
 
-    images (N, H, W, 3) go through the model one by one and through the file in batches: of its own size, or,
+    images (N, F, W, 3) go through the model one by one and through the file in batches: of its own size, or,
     where that is dynamic, one image and then all the others.
     """
     images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))

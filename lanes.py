@@ -36,7 +36,7 @@ class RowWise(NamedTuple):
     columns: Tensor  # (B, L, h, K)
     present: Tensor  # (B, L, h)
     centres: Tensor  # (K) x of the columns' middles, equally spaced
-    rows: Tensor  # (h) y of the rows' middles, equally spaced
+    rows: Tensor  # (h) y of the rows' middles
 
 
 def bottom_x(points: Tensor) -> Tensor:

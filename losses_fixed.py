@@ -111,7 +111,7 @@ def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> 
     Beyond its ends a lane goes on straight: an end that is off by a row must not bend it.
     """
     columns, present, centres, y = found
-    count, beyond = columns.shape[3], BEYOND * (y[1] - y[0])
+    count, beyond = columns.shape[3], BEYOND * torch.cat((y[1:2] - y[:1], y[1:] - y[:-1]))  # beyond: (h)
     x, t = x_at_rows(target.points, y)  # (B, L, h)
     exists = target.exists.unsqueeze(-1)
     on_lane = exists & (t >= 0) & (t <= 1)

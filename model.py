@@ -1,7 +1,7 @@
 """The lane-regression network: an RGB image in, a curve and a logit for each lane slot out.
 
-Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8 (of the image below
-the sky), K = 2 (w + 2) columns, S samples, 2 = (x, y) in [0, 1].
+Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8, K = 2 (w + 2)
+columns, S samples, 2 = (x, y) in [0, 1] of the image, whose rows are those of raster.py.
 
 The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
 a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from bezier import canonical, fit_matrix
 from lanes import RowWise
+from raster import EQUAL, Rows
 
-STRIDE = 8  # of the map in which columns are chosen
 FINER = 2  # columns a cell of that map
 SAMPLES = 24  # rows along a curve from which its control points are fitted
+SHORTEST = 0.02  # of the image height: no lane is lower
 A_ROW = 0.02  # of the height: a lane that begins so little above what the network looks at loses nothing
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
 
@@ -34,35 +35,33 @@ class LanePrediction(NamedTuple):
 
 
 class LaneNet(nn.Module):
-    """Lane curves from RGB images (B, 3, H, W), uint8 or float in [0, 255]; H and W multiples of 32.
+    """Lane curves from RGB images (B, 3, H, W), uint8 or float in [0, 255]; H a multiple of 8, W of 32.
 
-    `sky` is the share of the height, at the top, that is not looked at, and in which no lane begins.
+    `rows` says where in the image the H rows are; no lane begins above them.
     """
 
-    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, sky: float = 0.25):
+    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, rows: Rows = EQUAL):
         super().__init__()
         if slots < 2 or slots % 2:
             raise ValueError(f"model.slots is {slots}; expected an even number: half to the left, half to the right")
-        self.slots, self.sky = slots, sky
+        self.slots = slots
         self.trunk, widths = _trunk(backbone, pretrained)
         self.neck = Neck(widths, channels=64)
-        self.head = LaneHead(channels=64, context=widths[-1], slots=slots)
+        self.head = LaneHead(64, widths[-1], slots, rows)
         mean, std = (255 * torch.tensor(v) for v in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowWise]:
         """A LanePrediction; with_rows adds what training also teaches."""
-        height = int(images.shape[2])  # a tensor where the call is traced for ONNX
-        skipped = skipped_rows(self.sky, height)
-        x = self.normalised(images[:, :, skipped:])  # (B, 3, H - skipped, W)
+        x = self.normalised(images)  # (B, 3, H, W)
         maps = []
         for stage in self.trunk:
             x = stage(x)
             maps.append(x)  # strides 8, 16, 32
         features = self.neck(maps)  # (B, C, h, w)
         context = F.avg_pool2d(maps[-1], maps[-1].shape[2:]).flatten(1)  # (B, C'); as a mean, and faster
-        prediction, rows = self.head(features, context, skipped / height)
+        prediction, rows = self.head(features, context)
         return (prediction, rows) if with_rows else prediction
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -74,24 +73,17 @@ class LaneNet(nn.Module):
         return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
 
-def skipped_rows(sky: float, height: int) -> int:
-    """How many of the upper rows of an input are not looked at: whole rows of the map at STRIDE."""
-    return STRIDE * round(sky * height / STRIDE)
-
-
-def begins_in_sky(points: Any, sky: float, height: int) -> Any:
-    """Which curves (..., P, 2), a tensor or an array, begin in rows that an input of this height loses."""
-    return points[..., 0, 1] < skipped_rows(sky, height) / height - A_ROW
+def begins_in_sky(points: Any, sky: float) -> Any:
+    """Which curves (..., P, 2), a tensor or an array, begin above what the network looks at."""
+    return points[..., 0, 1] < sky - A_ROW
 
 
 class LaneHead(nn.Module):
-    """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row.
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row."""
 
-    The features begin at y = top of the image.
-    """
-
-    def __init__(self, channels: int, context: int, slots: int):
+    def __init__(self, channels: int, context: int, slots: int, rows: Rows):
         super().__init__()
+        self.rows = rows
         self.modulation = nn.Linear(context, 3 * channels)  # scale and offset of the map; added along lanes
         self.mix = ConvNormAct(channels, channels, kernel=3)
         # One cell more on each side, so that a lane at the very edge is still between two columns; a softmax does not
@@ -107,7 +99,7 @@ class LaneHead(nn.Module):
         )
         self.register_buffer("fit", fit_matrix(SAMPLES), persistent=False)  # not worked out anew when it is compiled
 
-    def forward(self, features: Tensor, context: Tensor, top: float) -> tuple[LanePrediction, RowWise]:
+    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, RowWise]:
         scale, offset, added = self.modulation(context).to(features.dtype)[:, :, None, None].chunk(3, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
         columns = self.columns(features).unflatten(1, (-1, FINER))  # (B, L, 2, h, w + 2)
@@ -127,24 +119,26 @@ class LaneHead(nn.Module):
         evidence = (along * matters.transpose(1, 2).unsqueeze(1)).sum(2)  # (B, C, L)
         logits = self.exists(torch.cat((evidence.flatten(1), context), dim=1)).float()  # (B, L)
 
-        rows = x.shape[2]
-        height = (1 - top) / rows  # of a row
-        y = torch.linspace(top, 1, rows, device=x.device, dtype=x.dtype)  # (h); an end may be the image's own edge
+        count = x.shape[2]
+        y = self.rows.y(torch.linspace(0, 1, count, device=x.device, dtype=x.dtype))  # an end may be the image's edge
         y_far = (far * y).sum(-1)  # (B, L)
-        y_near = torch.maximum((near * y).sum(-1), y_far + 0.5 * height)
+        y_near = torch.maximum((near * y).sum(-1), y_far + SHORTEST)
 
-        # x at SAMPLES equally spaced rows of the lane, by linear interpolation between row centres, and on
-        # beyond the first and the last centre, which are half a row away from the edges.
-        x = torch.cat((2 * x[..., :1] - x[..., 1:2], x, 2 * x[..., -1:] - x[..., -2:-1]), dim=-1)  # (B, L, h + 2)
+        # x at SAMPLES equally spaced y of the lane, by linear interpolation between the middles of rows, and on
+        # beyond the first and the last one, which are half a row away from the edges.
+        middles = self.rows.y((torch.arange(-2, count + 2, device=x.device, dtype=x.dtype) + 0.5) / count)  # (h + 4)
+        gaps = middles[1:] - middles[:-1]  # (h + 3)
+        before = x[..., :1] - (x[..., 1:2] - x[..., :1]) * (gaps[1] / gaps[2])
+        after = x[..., -1:] + (x[..., -1:] - x[..., -2:-1]) * (gaps[-2] / gaps[-3])
+        x = torch.cat((before, x, after), dim=-1)  # (B, L, h + 2)
         fraction = torch.linspace(0, 1, SAMPLES, device=x.device, dtype=x.dtype)
-        at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction - top) / height - 0.5  # (B, L, S)
-        index = torch.arange(-1, rows + 1, device=x.device, dtype=x.dtype)
-        hat = (1 - (at.unsqueeze(-1) - index).abs()).clamp(min=0)  # (B, L, S, h + 2)
+        at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction).unsqueeze(-1)  # (B, L, S, 1)
+        from_above, from_below = (at - middles[:-2]) / gaps[:-1], (middles[2:] - at) / gaps[1:]
+        hat = torch.minimum(from_above, from_below).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
         control_x = (sampled.unsqueeze(-2) * self.fit).sum(-1)  # (B, L, P)
         points = canonical(control_x, y_far, y_near)  # (B, L, P, 2)
-        middles = torch.linspace(top + height / 2, 1 - height / 2, rows, device=x.device, dtype=x.dtype)
-        return LanePrediction(points, logits), RowWise(columns, ends[:, 3], centres, middles)
+        return LanePrediction(points, logits), RowWise(columns, ends[:, 3], centres, middles[2:-2])
 
 
 def column_centres(columns: int, device: torch.device) -> Tensor:

@@ -141,8 +141,11 @@ def _distances_in_sight(view: View) -> np.ndarray:
 
 
 def sample_road(rng: np.random.Generator, painted: bool = True) -> Road:
-    """A carriageway around the camera: TuSimple's counts of lines, mostly 3 or 4, with CULane's 1 and 2."""
-    count = int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.02, 0.1, 0.32, 0.36, 0.15, 0.05]))
+    """A carriageway around the camera: TuSimple's counts of lines, mostly 3 or 4, with CULane's 1 and 2.
+
+    Five at most, since of more than that annotators leave out one, and nothing in an image says which.
+    """
+    count = int(rng.choice([1, 2, 3, 4, 5], p=[0.02, 0.1, 0.32, 0.36, 0.2]))
     lanes = max(count - 1, 1)
     lane_width = float(np.clip(rng.normal(3.5, 0.25), 2.7, 3.95))
     widths = lane_width * rng.normal(1, 0.025, lanes)

@@ -6,8 +6,7 @@ Label points are (N, 2) float32 pixels (x, y), one a row, far to near; lines com
 import cv2
 import numpy as np
 
-MOST_LANES = 5  # TuSimple's annotators mark five lines at most
-MOST_PER_SIDE = 3  # and none past the third on either side
+MOST_PER_SIDE = 3  # no line past the third on either side is labelled
 FIRST_WIDTH = 0.05  # of the image: so wide is a lane where labels begin, the median of TuSimple's (67 of 1280 px)
 CONTRAST = 8  # levels of 255 by which paint that can be seen differs from the bare road
 SEEN = 0.06  # share of a line on which paint must be seen: two short dashes
@@ -46,16 +45,13 @@ def labelled(lanes: list[np.ndarray], image: np.ndarray, bare: np.ndarray) -> li
     """The lanes that are labelled in an image, given the same image without lane lines (both uint8 RGB).
 
     A line of which nothing is seen, for darkness, wear or a lorry before it, is labelled only where it lies between
-    two that are seen: what nobody can know teaches a network to guess. Of six the shorter outer one is left out.
+    two that are seen: what nobody can know teaches a network to guess.
     """
     reach = 2 * (image.shape[1] // 80) + 1  # the middle of a double line is bare
     red, green, blue = cv2.split(cv2.absdiff(image, bare))
     contrast = cv2.dilate(cv2.max(cv2.max(red, green), blue), np.ones((3, reach), np.uint8))
     seen = [i for i, points in enumerate(lanes) if _seen_share(points, contrast) >= SEEN]
-    lanes = lanes[seen[0] : seen[-1] + 1] if seen else []
-    if len(lanes) > MOST_LANES:
-        lanes = lanes[1:] if len(lanes[0]) < len(lanes[-1]) else lanes[:-1]
-    return lanes
+    return lanes[seen[0] : seen[-1] + 1] if seen else []
 
 
 def _seen_share(points: np.ndarray, contrast: np.ndarray) -> float:

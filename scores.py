@@ -22,13 +22,17 @@ Frame = tuple[tuple[int, int], int]  # size of the image that lanes are drawn on
 
 CURVELANES_FRAME = ((224, 224), 5)
 METRICS = {"tusimple": "TuSimple", "culane": "CULane"}
-FRACTIONS = ("accuracy", "fp", "fn", "f1", "mf1", "existence_accuracy")
+FRACTIONS = ("accuracy", "accuracy_with_lanes", "fp", "fn", "f1", "mf1", "existence_accuracy")
 AT_50, AT_75 = CULANE_THRESHOLDS.index(0.5), CULANE_THRESHOLDS.index(0.75)
 
 
 def tusimple_scores(predictions: Iterable[np.ndarray], labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]],
                     run_times_ms: Sequence[float] | None = None) -> dict[str, float]:
-    """accuracy, fp, fn, f1 as fractions, of lanes (lanes, R) at `rows_of` the label, with images scaled to 1280x720."""
+    """accuracy, fp, fn, f1 as fractions, of lanes (lanes, R) at `rows_of` the label, with images scaled to 1280x720.
+
+    An image without a labelled lane has accuracy 0 in the official code, whatever one answers; there is none in
+    TuSimple's set. `accuracy_with_lanes` is the mean over the others, not a number where there are no others.
+    """
     found = []
     run_times_ms = [0.0] * len(labels) if run_times_ms is None else run_times_ms
     for lanes, truth, size_px, ms in zip(predictions, labels, sizes_px, run_times_ms, strict=True):
@@ -38,7 +42,9 @@ def tusimple_scores(predictions: Iterable[np.ndarray], labels: Sequence[Label], 
     if not found:
         raise ValueError("no image to score")
     accuracy, fp, fn = (float(mean) for mean in np.mean(found, axis=0))
-    return {"accuracy": accuracy, "fp": fp, "fn": fn, "f1": metrics.tusimple_f1(fp, fn)}
+    with_lanes = [score.accuracy for score, truth in zip(found, labels, strict=True) if len(truth.lanes)]
+    return {"accuracy": accuracy, "accuracy_with_lanes": float(np.mean(with_lanes)) if with_lanes else math.nan,
+            "fp": fp, "fn": fn, "f1": metrics.tusimple_f1(fp, fn)}
 
 
 def label_at_rows(found: Label, size_px: tuple[int, int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import checkpoints
 import formats
 import synthetic
 from cache import open_cache
@@ -55,8 +56,8 @@ def find(config: Config, training: bool = True) -> Sources:
 
 def open_dataset(entries: Entries, config: Config) -> LaneDataset:
     """The entries as a data set, out of the cache unless data.cache is off. Raises DataError."""
-    model, data = config.model, config.data
+    raster, slots, data = checkpoints.raster_of(config), config.model.slots, config.data
     pixels = None
     if data.cache and entries:
-        pixels = open_cache(entries, model.width, model.height, model.slots, data.cache_dir, data.cache_gb)
-    return LaneDataset(entries, model.width, model.height, model.slots, pixels)
+        pixels = open_cache(entries, raster, slots, data.cache_dir, data.cache_gb)
+    return LaneDataset(entries, raster, slots, pixels)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 import file_lock
 from scene import Scene, render_scene
 
-RENDERER_VERSION = 4  # count it up whenever a seed's pixels or labels change
+RENDERER_VERSION = 5  # count it up whenever a seed's pixels or labels change
 SPLITS = ("train", "val")  # a scene's seed is (seed, place in SPLITS, index): splits share no scenes
 SHARD = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
 SHEET_SCENES, SHEET_COLUMNS = 24, 4

@@ -170,9 +170,9 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
     for images, target in bar:
         size = len(plan[step])
         generator.manual_seed(step_seed(config.train.seed, progress.epoch, step))
-        views = random_views(size, config.augment, dataset.width / dataset.height, generator)
+        views = random_views(size, config.augment, dataset.raster.aspect, generator)
         images, target = images.to(device, non_blocking=device.type != "mps"), target.to(device)
-        images, target = augment(images, target, Views(*map(distributed.share, views)))
+        images, target = augment(images, target, Views(*map(distributed.share, views)), dataset.raster.rows)
         with runtime.autocast(device, network.dtype):
             (points, logits), rows = stepped(images, with_rows=True)
         terms = loss(points, logits, nearer_count(points, logits, target), rows, distributed.mean)
@@ -266,7 +266,7 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, c
         if pixels.left_out + pixels.too_short:
             line += (f"\n{pixels.left_out} of {lanes} lanes in {images} do not fit the slots, "
                      f"{pixels.too_short} more have fewer than two points")
-        if above := int((pixels.exists & begins_in_sky(pixels.points, config.model.sky, config.model.height)).sum()):
+        if above := int((pixels.exists & begins_in_sky(pixels.points, config.model.sky)).sum()):
             line += (f"\n{above} of {lanes} lanes in {images} begin in what model.sky={config.model.sky:g} hides: "
                      "lower it")
     return line

@@ -63,7 +63,7 @@ def reference(dataset: LaneDataset, order: Sequence[int] | None = None) -> Refer
         sizes = [tuple(map(int, size)) for size in dataset.pixels.sizes_px[order]]
     else:
         def fitted(entry: Entry) -> tuple:
-            return read_item(entry, dataset.width, dataset.height, dataset.slots)[1:4]  # no more pixels than needed
+            return read_item(entry, dataset.raster, dataset.slots)[1:4]  # no more pixels than needed
 
         points, exists, sizes = map(list, zip(*in_threads(fitted, entries, "Reading labels"), strict=True))
         points, exists = np.stack(points), np.stack(exists)
@@ -109,8 +109,9 @@ def signs(network: Network, dataset: LaneDataset, truth: Reference, prediction: 
     images, _ = dataset.__getitems__([truth.order[i] for i in probes])
     after = network(guard.moved(images))
     follows = guard.sensitivity((prediction.points[probes], prediction.logits[probes].sigmoid()),
-                                (after.points.cpu(), after.logits.cpu().sigmoid()), dataset.width)
-    grey = network(guard.grey_image(dataset.height, dataset.width)).points.cpu().expand_as(prediction.points)
+                                (after.points.cpu(), after.logits.cpu().sigmoid()), dataset.raster.width)
+    empty = guard.grey_image(dataset.raster.height, dataset.raster.width)
+    grey = network(empty).points.cpu().expand_as(prediction.points)
     points, exists = (part.numpy() for part in nearer_count(*prediction, truth.target))
     return label_signs(truth, prediction)._replace(
         sensitivity=follows, grey_error_px=metrics.mean_x_error(grey.numpy(), points, exists))

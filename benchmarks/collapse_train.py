@@ -25,6 +25,7 @@ from guard import Signs, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
 from losses_fixed import LaneLoss
 from model import LaneNet, LanePrediction
+from raster import Raster
 from validation import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
 
 SLOTS = 6
@@ -61,9 +62,9 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
     root = options.folder / f"{counts[0]}-{counts[1]}-seed{options.seed}"
     synthetic.write_dataset(root, *counts, options.seed, 320, 180)
     train, val = formats.split(formats.entries(root, "tusimple"), "auto")
-    size, pattern, parts = (options.width, options.height, SLOTS), None, []
+    raster, pattern, parts = Raster(options.width, options.height), None, []
     for entries, wanted in ((train, options.scenes), (val, options.val_scenes)):
-        pixels = open_cache(entries, *size, options.folder / "cache", math.inf)
+        pixels = open_cache(entries, raster, SLOTS, options.folder / "cache", math.inf)
         if alike:
             patterns, frequency = np.unique(pixels.exists, axis=0, return_counts=True)
             pattern = patterns[frequency.argmax()] if pattern is None else pattern
@@ -71,7 +72,7 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
             per_image = [name for name, value in pixels._asdict().items() if isinstance(value, np.ndarray)]
             pixels = pixels._replace(**{name: getattr(pixels, name)[chosen] for name in per_image})
             entries = entries.take(chosen)
-        parts.append(LaneDataset(entries, *size, pixels))
+        parts.append(LaneDataset(entries, raster, SLOTS, pixels))
     return parts[0], parts[1]
 
 
@@ -151,7 +152,7 @@ def follows(model: LaneNet, dataset: LaneDataset) -> float:
         return points, logits.sigmoid()
 
     images, _ = dataset.__getitems__(evenly(range(len(dataset)), PROBES))
-    return guard.sensitivity(run(images), run(guard.moved(images)), dataset.width)
+    return guard.sensitivity(run(images), run(guard.moved(images)), dataset.raster.width)
 
 
 def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant,

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ import frames
 import inference_fixed
 import runtime
 from config import Config, load_config
-from dataset import preprocess, read_image
+from dataset import read_image, resized
 from detector import LaneDetector
 from frames import Frame, Input
 from lanes import keep_lanes
@@ -42,6 +43,7 @@ QUALITY = 90  # of the JPEG files
 LATENCIES = 8  # images at batch 1 for each round: a 99th percentile needs a hundred
 SECONDS = 1.5  # of a measured stretch of inference
 STRETCHES = 3
+CORES = os.cpu_count() or 1
 PARTS = ("decode", "resize", "forward", "lanes and text")
 
 
@@ -50,6 +52,7 @@ class Subject(NamedTuple):
 
     width: int
     height: int
+    pixels: Callable[[np.ndarray], np.ndarray]  # an image (height, width, 3) to what it takes, (H, W, 3)
     predict: Callable[[torch.Tensor], LanePrediction]  # uint8 (B, 3, H, W) to answers on the CPU
     has_lanes: bool = True
 
@@ -99,7 +102,7 @@ def checkpoint(folder: Path, name: str) -> Path:
 def subject(one: LaneDetector) -> Subject:
     """What is measured of a detector."""
     network = Network(one.model, one.device, one.dtype)
-    return Subject(one.config.model.width, one.config.model.height,
+    return Subject(one.raster.width, one.raster.height, one.pixels,
                    lambda images: LanePrediction(*(part.cpu() for part in network(images))))
 
 
@@ -114,7 +117,7 @@ def yardstick(device: torch.device) -> Subject:
         return LanePrediction(found.float().cpu(), found)
 
     height, width = SIZES[YARDSTICK]
-    return Subject(width, height, predict, has_lanes=False)
+    return Subject(width, height, lambda image: resized(image, width, height), predict, has_lanes=False)
 
 
 def parts_table(subjects: dict[str, Subject], paths: list[Path], batch: int, rounds: int, device: torch.device
@@ -145,7 +148,7 @@ def parts_ms(one: Subject, paths: Sequence[Path]) -> list[float]:
     stamps = [time.perf_counter()]
     images = [read_image(path) for path in paths]
     stamps.append(time.perf_counter())
-    pixels = torch.from_numpy(np.stack([preprocess(image, one.width, one.height) for image in images]))
+    pixels = torch.from_numpy(np.stack([one.pixels(image) for image in images]))
     stamps.append(time.perf_counter())
     points, logits = one.predict(pixels.permute(0, 3, 1, 2))  # on the CPU: the device was waited for
     stamps.append(time.perf_counter())
@@ -168,25 +171,33 @@ def cuda_memory(one: Subject, batch: int) -> int:
 
 
 def whole_table(detectors: dict[str, LaneDetector], paths: list[Path], batch: int, folder: Path) -> list[str]:
-    """The rate of inference as the script runs it, against those of its two halves alone on the same cores."""
-    lines = ["| network | decode and resize alone | network alone | one after the other | both at once, as inference "
-             "does | of the slower alone | peak memory of the script |", "|" + 7 * "---|"]
+    """The rate of inference as the script runs it, against those of its two halves alone.
+
+    Each half is timed with all cores to itself, and with the half of them that is left to it when both run at once.
+    """
+    lines = ["| network | reading alone | network alone | one after the other | reading on half of the cores | network "
+             "on half | both at once, as inference does | of the slower alone | of the slower on half | peak memory of "
+             "the script |", "|" + 10 * "---|"]
     for name, one in detectors.items():
         rates = []
         for _ in range(STRETCHES):
             network = network_rate(one, batch)
-            files = itertools.islice(itertools.cycle(paths), max(2 * batch, round(SECONDS * network)))
-            rates.append((reading_rate(one, 4 * paths, batch), network, whole_rate(one, list(files), batch)))
-        reading, network, whole = map(statistics.median, zip(*rates, strict=True))
-        lines.append(f"| {name} | {reading:.0f} | {network:.0f} | {1 / (1 / reading + 1 / network):.0f} | {whole:.0f} "
+            files = list(itertools.islice(itertools.cycle(paths), max(2 * batch, round(SECONDS * network))))
+            with inference_fixed.half_the_threads():
+                halves = reading_rate(one, 4 * paths, max(1, CORES // 2)), network_rate(one, batch)
+            rates.append((reading_rate(one, 4 * paths, CORES), network, *halves, whole_rate(one, files, batch)))
+        reading, network, half_reading, half_network, whole = map(statistics.median, zip(*rates, strict=True))
+        lines.append(f"| {name} | {reading:.0f} | {network:.0f} | {1 / (1 / reading + 1 / network):.0f} "
+                     f"| {half_reading:.0f} | {half_network:.0f} | {whole:.0f} "
                      f"| {100 * whole / min(reading, network):.0f} % "
+                     f"| {100 * whole / min(half_reading, half_network):.0f} % "
                      f"| {script_memory(checkpoint(folder, name), paths, one.device)} |")
     return lines
 
 
 def network_rate(one: LaneDetector, batch: int) -> float:
     """Images a second through the network alone, by all threads."""
-    pixels = [np.zeros((one.config.model.height, one.config.model.width, 3), np.uint8)] * batch
+    pixels = [np.zeros((one.raster.height, one.raster.width, 3), np.uint8)] * batch
     one.answers(pixels)
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
@@ -195,13 +206,13 @@ def network_rate(one: LaneDetector, batch: int) -> float:
     return done / (time.perf_counter() - began)
 
 
-def reading_rate(one: LaneDetector, paths: list[Path], batch: int) -> float:
-    """Images a second that are decoded and resized when nobody looks at them."""
-    began = time.perf_counter()
-    for frame in read(one, paths, batch):
-        if frame.error:
-            raise ValueError(frame.error)
-    return len(paths) / (time.perf_counter() - began)
+def reading_rate(one: LaneDetector, paths: list[Path], threads: int) -> float:
+    """Images a second that so many threads decode and resize when nobody looks at them."""
+    with ThreadPoolExecutor(threads) as pool:
+        began = time.perf_counter()
+        for _ in pool.map(lambda path: one.pixels(read_image(path)), paths):
+            pass
+        return len(paths) / (time.perf_counter() - began)
 
 
 def whole_rate(one: LaneDetector, paths: list[Path], batch: int) -> float:

@@ -26,7 +26,7 @@ from losses_fixed import LaneLoss
 from model import LaneNet
 
 TUSIMPLE = (3626, 358)  # all of its labelled images, and as many more as are usually kept back to validate on
-USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=288"]  # of its networks
+USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
 
 
 class Stopwatch:

@@ -58,12 +58,13 @@ def main(argv=None) -> int:
 def read_image(path: Path) -> np.ndarray | None:
     """RGB uint8 (height, width, 3), upright by its EXIF tag, or None."""
     data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at the network's size (width, height), as in its training."""
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
     shrinking = image.shape[1] >= size[0] and image.shape[0] >= size[1]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import augment as augment_module
-from augment import HORIZON, augment, random_affine, random_colour, random_views, warp_lanes
+from augment import HORIZON, Views, augment, random_affine, random_colour, random_views, warp_lanes
 from bezier import canonical, x_at_rows
 from config import AugmentConfig
 from lanes import LaneTarget, to_slots
+from raster import EQUAL, Rows
 
 WIDTH, HEIGHT = 320, 192
 NOTHING = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
@@ -23,18 +24,17 @@ ROAD = [  # control x of three lanes from row 0.35 to row 0.95
 ]
 
 
-def seen(images, target, settings, seed):
+def seen(images, target, settings, seed, rows=EQUAL):
     """The images and lanes in the random views of a seed."""
     views = random_views(len(images), settings, WIDTH / HEIGHT, torch.Generator().manual_seed(seed))
-    return augment(images, target, views)
+    return augment(images, target, views, rows)
 
 
-def road(count):
-    """`count` times three white lines on black, uint8 (B, 3, H, W), and their target."""
+def road(count, rows=EQUAL):
+    """`count` times three white lines on black, uint8 (B, 3, H, W) in these rows, and their target."""
     x = torch.tensor(ROAD)
     points = canonical(x, torch.full((3,), 0.35), torch.full((3,), 0.95))
-    rows = (torch.arange(HEIGHT) + 0.5) / HEIGHT
-    line_px, t = x_at_rows(points, rows)  # (3, H)
+    line_px, t = x_at_rows(points, rows.y((torch.arange(HEIGHT) + 0.5) / HEIGHT))  # (3, H)
     columns = torch.arange(WIDTH) + 0.5
     bright = torch.exp(-((columns - WIDTH * line_px[..., None]) / 2.5) ** 2)  # (3, H, W)
     image = (255 * bright * ((t >= 0) & (t <= 1))[..., None]).amax(0).round().to(torch.uint8)
@@ -43,13 +43,13 @@ def road(count):
     return images, LaneTarget(target.points.expand(count, -1, -1, -1), target.exists.expand(count, -1))
 
 
-def line_errors_px(image, target):
+def line_errors_px(image, target, rows=EQUAL):
     """Distance in px between each lane (L) and the bright line in image (H, W), at every row inside the lane."""
-    rows = (torch.arange(HEIGHT) + 0.5) / HEIGHT
+    middles = rows.y((torch.arange(HEIGHT) + 0.5) / HEIGHT)
     errors = []
     for points in target.points[target.exists]:
-        x, _ = x_at_rows(points, rows)
-        y_far, y_near = points[0, 1].item() * HEIGHT, points[-1, 1].item() * HEIGHT
+        x, _ = x_at_rows(points, middles)
+        y_far, y_near = (rows.v(points[[0, -1], 1]) * HEIGHT).tolist()
         for row in range(int(y_far) + 4, int(y_near) - 4):
             expected = x[row].item() * WIDTH
             low, high = int(expected) - 9, int(expected) + 10
@@ -72,16 +72,17 @@ def test_the_drawing_itself_is_under_its_labels():
     assert line_errors_px(images[0, 0].float(), LaneTarget(*(v[0] for v in target))).max() < 0.2
 
 
+@pytest.mark.parametrize("rows", [EQUAL, Rows(0.1, 3.5)])
 @pytest.mark.parametrize("option", [*GEOMETRY, "all"])
-def test_the_lines_of_a_view_are_under_its_labels(option):
+def test_the_lines_of_a_view_are_under_its_labels(option, rows):
     """One pixel in 320 is a fifth of the tolerance that the metric allows."""
     settings = ALL if option == "all" else dataclasses.replace(NOTHING, **{option: GEOMETRY[option]})
     if option == "all":
         settings = dataclasses.replace(settings, brightness=0, contrast=0, colour=0)
-    images, target = road(24)
-    views, moved = seen(images, target, settings, 5)
+    images, target = road(24, rows)
+    views, moved = seen(images, target, settings, 5, rows)
     assert not torch.equal(views, images.float())
-    errors = [line_errors_px(view[0], LaneTarget(*one)) for view, *one in zip(views, *moved, strict=True)]
+    errors = [line_errors_px(view[0], LaneTarget(*one), rows) for view, *one in zip(views, *moved, strict=True)]
     assert sum(len(e) > 100 for e in errors) >= 20
     errors = torch.cat(errors)
     assert errors.mean() < 0.2
@@ -240,4 +241,16 @@ def test_a_blank_view_shows_one_grey_and_has_no_lanes():
 def test_pixels_are_taken_from_where_affine_grid_says():
     matrix = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.affine_grid(matrix, [3, 1, 5, 7], align_corners=False)
-    torch.testing.assert_close(augment_module._sampling_grid(matrix, 5, 7), expected)
+    torch.testing.assert_close(augment_module._sampling_grid(matrix, 5, 7, EQUAL), expected)
+
+
+def test_a_view_that_looks_above_the_rows_sees_the_first_one_again():
+    """What was there was never read; a black bar would be a horizon of its own."""
+    images = torch.arange(1, 9, dtype=torch.uint8)[:, None].expand(1, 3, 8, 10) * 20
+    down = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0.4]]])
+    views = Views(down, torch.ones(1, 3, 1, 1), torch.zeros(1, 3, 1, 1), torch.tensor([False]))
+    nothing = LaneTarget(torch.zeros(1, 6, 6, 2), torch.zeros(1, 6, dtype=torch.bool))
+    for rows in (Rows(0.3), Rows(0.3, 3.0)):
+        moved, _ = augment(images, nothing, views, rows)
+        seen_rows = moved[0, 0, :, 5]
+        assert seen_rows[0] == 20 and (seen_rows.diff() >= 0).all() and seen_rows[-1] > 60

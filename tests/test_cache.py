@@ -11,6 +11,7 @@ import cache
 import formats
 from dataset import LaneDataset, loader
 from formats import DataError
+from raster import Raster
 
 
 def write_image(path, grey, size=(64, 36)):
@@ -29,7 +30,7 @@ def folder(tmp_path):
 
 
 def opened(root, width=32, height=32, slots=6, limit_gb=1.0):
-    return cache.open_cache(formats.entries(root), width, height, slots, root.parent / "cache", limit_gb)
+    return cache.open_cache(formats.entries(root), Raster(width, height), slots, root.parent / "cache", limit_gb)
 
 
 def greys(pixels):
@@ -137,7 +138,7 @@ def test_a_broken_image_is_named(folder):
 
 
 def test_images_held_on_a_device_are_those_of_the_cache(folder):
-    plain, held = (LaneDataset(formats.entries(folder), 32, 32, 6, opened(folder)) for _ in range(2))
+    plain, held = (LaneDataset(formats.entries(folder), Raster(32, 32), 6, opened(folder)) for _ in range(2))
     plain.hold(torch.device("cpu"), "auto")  # which is for GPUs
     held.hold(torch.device("cpu"), True)
     assert held.held and not plain.held
@@ -154,10 +155,10 @@ def test_a_damaged_image_shows_when_it_is_held(folder):
         file.seek(-1, os.SEEK_END)
         file.write(b"\xff")
     with pytest.raises(DataError, match="image 2 of the cache is damaged"):
-        LaneDataset(formats.entries(folder), 32, 32, 6, opened(folder)).hold(torch.device("cpu"), True)
+        LaneDataset(formats.entries(folder), Raster(32, 32), 6, opened(folder)).hold(torch.device("cpu"), True)
 
 
 def test_without_a_cache_nothing_is_held(folder):
-    dataset = LaneDataset(formats.entries(folder), 32, 32, 6)
+    dataset = LaneDataset(formats.entries(folder), Raster(32, 32), 6)
     dataset.hold(torch.device("cpu"), True)
     assert not dataset.held

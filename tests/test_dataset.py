@@ -10,6 +10,7 @@ import torch
 import formats
 from dataset import LaneDataset, batches, epoch_order, inside_image, lanes_in_slots, loader, preprocess, read_image
 from formats import DataError, Label
+from raster import Raster
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_preprocessing_keeps_places(size):
     width, height = size
     image = np.zeros((height, width, 3), np.uint8)
     image[height // 4:height // 2, width // 2:3 * width // 4] = 200
-    small = preprocess(image, 160, 96)[..., 0].astype(float)
+    small = preprocess(image, Raster(160, 96))[..., 0].astype(float)
     assert small.shape == (96, 160)
     rows, columns = np.indices(small.shape) + 0.5
     assert abs((small * rows).sum() / small.sum() / 96 - 0.375) < 0.02
@@ -107,7 +108,7 @@ def test_nothing_is_left_of_a_polyline_outside(points):
 
 
 def test_batches_come_as_planned(folder):
-    dataset = LaneDataset(formats.entries(folder), 32, 32, 6)
+    dataset = LaneDataset(formats.entries(folder), Raster(32, 32), 6)
     plan = [[6], [0, 3], [3, 1]]
     found = list(loader(dataset, plan, 0, False))
     assert [images.shape for images, _ in found] == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]

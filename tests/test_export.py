@@ -21,7 +21,7 @@ import inference_fixed
 from bezier import canonical
 from checkpoints import CheckpointError
 from config import load_config
-from dataset import preprocess
+from dataset import resized
 from export_fixed import ExportError
 from lanes import keep_lanes
 from scene import render_scene
@@ -29,6 +29,7 @@ from scene import render_scene
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "onnx_lanes.py"
 SMALL = ["model.width=96", "model.height=64"]
+RASTER = checkpoints.raster_of(load_config(None, SMALL))  # 160 fine rows
 WITHIN = {"rtol": 0, "atol": 1e-5}  # 0.013 px of a 1280 px wide image
 
 
@@ -40,8 +41,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def images():
-    """Five small scenes (5, 3, H, W) uint8."""
-    scenes = [preprocess(render_scene(seed, 320, 180).image, 96, 64) for seed in range(5)]
+    """Five small scenes (5, 3, F, W) uint8."""
+    scenes = [resized(render_scene(seed, 320, 180).image, RASTER.width, RASTER.fine) for seed in range(5)]
     return np.ascontiguousarray(np.stack(scenes).transpose(0, 3, 1, 2))
 
 
@@ -51,7 +52,7 @@ def network(images):
     torch.manual_seed(0)
     network = checkpoints.build_model(load_config(None, SMALL)).eval().requires_grad_(False)
     for _ in range(40):
-        if np.ptp(network(torch.from_numpy(images)).points[..., 0].numpy()) > 0.5:
+        if np.ptp(expected(network, images)[0][..., 0]) > 0.5:
             return network
         for weight in network.parameters():
             weight *= 1.05 if weight.ndim > 1 else 1
@@ -92,7 +93,8 @@ def exported(checkpoint, output, *options):
 
 def expected(network, images):
     """Points, confidence and 7 points along each curve, by the network."""
-    points, logits = network(torch.from_numpy(images))
+    rows = np.einsum("hf,nfwc->nhwc", RASTER.means(), images.transpose(0, 2, 3, 1).astype(np.float64))
+    points, logits = network(torch.from_numpy((rows + 0.5).astype(np.uint8)).permute(0, 3, 1, 2))
     return points.numpy(), logits.sigmoid().numpy(), bezier.sample(points, 7).numpy()
 
 
@@ -123,14 +125,14 @@ def test_an_onnx_file_of_float_pixels_and_fixed_batch(network, checkpoint, image
     pytest.importorskip("onnxruntime")
     session = opened(exported(checkpoint, tmp_path / "lanes.onnx", f"--batch={batch}", "--pixels=float"))
     (taken,) = session.get_inputs()
-    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(float)", [batch, 3, 64, 96])
+    assert (taken.name, taken.type, taken.shape) == ("images", "tensor(float)", [batch, 3, 160, 96])
     agree(session.run(None, {"images": images[:batch].astype(np.float32)}), expected(network, images[:batch])[:2])
 
 
 def test_the_onnx_file_carries_all_that_its_user_needs(checkpoint, dynamic, tmp_path):
     told = opened(dynamic).get_modelmeta().custom_metadata_map
     assert (told["format"], told["version"]) == (checkpoints.FORMAT, str(checkpoints.VERSION))
-    assert (told["width"], told["height"], told["slots"], told["threshold"]) == ("96", "64", "6", "0.5")
+    assert (told["width"], told["height"], told["slots"], told["threshold"]) == ("96", "160", "6", "0.5")
     other = exported(checkpoint, tmp_path / "lanes.onnx", "inference.threshold=0.7")
     assert opened(other).get_modelmeta().custom_metadata_map["threshold"] == "0.7"
 
@@ -140,7 +142,7 @@ def test_a_torch_program_goes_to_disk_and_back(network, checkpoint, images, tmp_
     file = exported(checkpoint, tmp_path / "lanes.pt2", "--format=torch", f"--batch={batch}", "--curves=7")
     inside = {"metadata.json": ""}
     program = torch.export.load(file, extra_files=inside).module()
-    assert json.loads(inside["metadata.json"])["height"] == "64"
+    assert json.loads(inside["metadata.json"])["height"] == "160"
     for count in [2] if batch == "2" else [1, 5]:
         outputs = [value.numpy() for value in program(torch.from_numpy(images[:count]))]
         agree(outputs, expected(network, images[:count]))
@@ -178,7 +180,7 @@ def test_a_file_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wrong", [np.nan, 0.01])
 def test_a_confidence_that_differs_is_seen_in_any_image(network, images, wrong):
-    model = export_fixed.Exported(network, 0)
+    model = export_fixed.Exported(network, RASTER, 0)
     form = export_fixed.Form("onnx", "uint8", 2, 0)  # five images fill two batches and a half
     pictures = images.transpose(0, 2, 3, 1)
 
@@ -262,10 +264,10 @@ def example():
     return module
 
 
-@pytest.mark.parametrize("size", [(200, 150), (96, 64), (30, 20), (200, 20)])
+@pytest.mark.parametrize("size", [(200, 350), (96, 160), (30, 20), (200, 20)])
 def test_the_example_resizes_as_training_does(example, size):
     image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    np.testing.assert_array_equal(example.resized(image, (96, 64)), preprocess(image, 96, 64))
+    np.testing.assert_array_equal(example.resized(image, (96, 160)), resized(image, 96, 160))
 
 
 def test_the_example_drops_the_same_double_lanes(example):

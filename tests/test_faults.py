@@ -22,6 +22,7 @@ from config import Config, load_config
 from dataset import LaneDataset
 from label_files import DataError
 from learner import Learner, build_learner, load_last, restore
+from raster import Raster
 from train_fixed import TrainingError
 
 SMALL = {"a.weight": torch.arange(600.0).reshape(20, 30), "b": torch.arange(7)}
@@ -56,7 +57,7 @@ def read_only():
 
 
 def open_cache(images):
-    return cache.open_cache(formats.entries(images), 32, 32, 6, images.parent / "cache", 1.0)
+    return cache.open_cache(formats.entries(images), Raster(32, 32), 6, images.parent / "cache", 1.0)
 
 
 def one_line(call, error, *words):
@@ -110,7 +111,8 @@ def test_a_folder_that_cannot_be_written_is_named(read_only):
     one_line(lambda: checkpoints.save_checkpoint(read_only / "last.pth", Config()), CheckpointError,
              "Permission denied")
     one_line(lambda: synthetic.write_dataset(read_only, 1, 1, 0, workers=1), OSError, str(read_only), "denied")
-    one_line(lambda: cache.open_cache([], 32, 32, 6, read_only, 1.0), DataError, str(read_only), "data.cache_dir")
+    one_line(lambda: cache.open_cache([], Raster(32, 32), 6, read_only, 1.0), DataError, str(read_only),
+             "data.cache_dir")
 
 
 def test_a_damaged_log_is_named(tmp_path):
@@ -206,7 +208,7 @@ def test_every_flipped_bit_of_a_cache_is_noticed(images, name, capsys):
 
 def test_an_image_is_checked_when_it_is_first_read(images):
     pixels = open_cache(images)
-    data = LaneDataset(formats.entries(images), 32, 32, 6, pixels)
+    data = LaneDataset(formats.entries(images), Raster(32, 32), 6, pixels)
     path = pixels.folder / "images.npy"
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)

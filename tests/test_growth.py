@@ -16,6 +16,7 @@ import formats
 from dataset import LaneDataset, batches, epoch_order, loader, read_ahead
 from entries import Entries, joined
 from formats import Entry
+from raster import Raster
 
 MOST_BYTES = 100  # an image, its name included
 
@@ -75,7 +76,8 @@ def test_an_index_gives_back_every_entry():
 def test_an_entry_costs_tens_of_bytes(make):
     found, (held, _) = traced(lambda: Entries(make(5000)))
     assert held / len(found) < MOST_BYTES and len(pickle.dumps(found)) / len(found) < MOST_BYTES
-    assert len(pickle.dumps(LaneDataset(found, 32, 32, 6))) / len(found) < MOST_BYTES, "what a worker process is sent"
+    sent = pickle.dumps(LaneDataset(found, Raster(32, 32), 6))
+    assert len(sent) / len(found) < MOST_BYTES, "what a worker process is sent"
     assert found[4321] == list(make(5000))[4321]
 
 
@@ -208,7 +210,7 @@ def test_worker_processes_read_from_an_index(tmp_path):
     for i in range(3):
         write_image(tmp_path / f"{i}.png", 64, 36)
         (tmp_path / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n" * (i > 0))
-    dataset = LaneDataset(formats.entries(tmp_path), 32, 32, 6)
+    dataset = LaneDataset(formats.entries(tmp_path), Raster(32, 32), 6)
     read = list(loader(dataset, batches(epoch_order([3], [], 0, 1), 2), 1, False))
     assert sorted(len(images) for images, _ in read) == [1, 2]
     assert sum(target.exists.any(1).sum().item() for _, target in read) == 2

@@ -56,10 +56,11 @@ def test_three_lines_of_python_give_lanes(checkpoint):
 def test_the_detector_answers_as_the_network_itself_does(checkpoint):
     images = [picture(seed, *size) for seed, size in enumerate([(160, 96), (333, 77), (90, 160), (1, 1)])]
     found = LaneDetector(checkpoint, "cpu", threshold=0.96, precision="fp32").batch(images)
-    model, _, _ = checkpoints.load_model(checkpoint, torch.device("cpu"))
+    model, config, _ = checkpoints.load_model(checkpoint, torch.device("cpu"))
+    raster = checkpoints.raster_of(config)
     with torch.inference_mode():
         for i, image in enumerate(images):
-            points, logits = model(torch.from_numpy(preprocess(image, 160, 96)).permute(2, 0, 1)[None])
+            points, logits = model(torch.from_numpy(preprocess(image, raster)).permute(2, 0, 1)[None])
             torch.testing.assert_close(found.points[i:i + 1], points, atol=1e-4, rtol=0)
             torch.testing.assert_close(found.confidence[i:i + 1], logits.sigmoid(), atol=1e-4, rtol=0)
     assert torch.equal(found.keep, keep_lanes(found.points, found.confidence, 0.96))

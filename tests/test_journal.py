@@ -17,6 +17,7 @@ from dataset import LaneDataset
 from formats import entries
 from model import LanePrediction
 from plots import PANEL_PX
+from raster import Raster
 from validation import reference
 
 SHORT = ["model.width=96", "model.height=64", "train.batch_size=8", "train.device=cpu", "train.precision=fp32",
@@ -28,7 +29,7 @@ RECORD = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "error_px": 40.0, "con
 @pytest.fixture(scope="module")
 def validation(rendered):
     """The eight validation scenes, their labels, and predictions that are the labels."""
-    dataset = LaneDataset(entries(rendered, "tusimple")[24:], 160, 96, 6)
+    dataset = LaneDataset(entries(rendered, "tusimple")[24:], Raster(160, 96), 6)
     truth = reference(dataset)
     return dataset, truth.target, LanePrediction(truth.target.points, torch.where(truth.target.exists, 4.0, -4.0))
 
@@ -64,7 +65,7 @@ def test_a_picture_that_cannot_be_written_costs_one_line(tmp_path, validation, c
 def test_an_image_that_is_gone_costs_one_line(tmp_path, validation, capsys):
     dataset, *rest = validation
     lost = [entry._replace(image=tmp_path / "lost.jpg") for entry in dataset.entries]
-    leave(tmp_path, (LaneDataset(lost, 160, 96, 6), *rest))
+    leave(tmp_path, (LaneDataset(lost, Raster(160, 96), 6), *rest))
     assert "lost.jpg: no such image" in capsys.readouterr().err
 
 

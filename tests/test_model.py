@@ -19,7 +19,8 @@ from dataset import preprocess
 from lanes import LaneTarget, keep_lanes, nearer_count, to_slots
 from learner import build_learner
 from losses_fixed import LaneLoss
-from model import SAMPLES, LaneNet, column_centres
+from model import FINER, SAMPLES, LaneNet, column_centres
+from raster import Raster, Rows
 from scene import render_scene
 
 HEIGHT, WIDTH = 96, 160
@@ -28,9 +29,9 @@ BACKBONES = ["compact", "resnet18", "resnet34"]
 
 @pytest.fixture(scope="module")
 def net():
-    """One that looks at the sky, too: the closed forms are plainer."""
+    """One with equal rows over the whole image: the closed forms are plainer."""
     torch.manual_seed(0)
-    return LaneNet(sky=0.0).eval()
+    return LaneNet().eval()
 
 
 def pictures(count, seed=0, height=HEIGHT, width=WIDTH):
@@ -57,19 +58,32 @@ def test_every_backbone_answers_in_slots(backbone):
     assert points.isfinite().all() and logits.isfinite().all()
 
 
-@pytest.mark.parametrize(("sky", "rows"), [(0.0, 12), (0.25, 9), (0.5, 6)])
-def test_the_sky_is_not_looked_at_and_no_lane_begins_there(sky, rows):
+@pytest.mark.parametrize("rows", [Rows(), Rows(0.25), Rows(0.25, 3.5), Rows(0.5, 20.0)])
+def test_lanes_lie_in_the_rows_that_the_network_has(rows):
     torch.manual_seed(0)
-    model = LaneNet(sky=sky).eval()
-    images = pictures(2)
-    other = images.clone()
-    other[:, :, : round(sky * HEIGHT)] = 0
+    model = LaneNet(rows=rows).eval()
     with torch.inference_mode():
-        (points, logits), found = model(images, with_rows=True)
-        again = model(other)
-    assert torch.equal(points, again.points) and torch.equal(logits, again.logits)
-    assert points[..., 1].min() >= sky and points[..., 1].max() <= 1
-    torch.testing.assert_close(found.rows, sky + (1 - sky) * (torch.arange(rows) + 0.5) / rows)
+        (points, _), found = model(pictures(2), with_rows=True)
+    y = points[..., 1]
+    assert y.min() >= rows.sky - 1e-6 and y.max() <= 1 + 1e-6
+    middles = (torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8)
+    torch.testing.assert_close(found.rows, rows.y(middles))
+
+
+@pytest.mark.parametrize("rows", [Rows(), Rows(0.25, 3.5), Rows(0.5, 20.0)])
+def test_a_straight_line_stays_straight_in_any_rows(rows):
+    """The columns of all rows lie on one line of the image: so does the curve, beyond the rows' middles as well."""
+    torch.manual_seed(0)
+    model = LaneNet(rows=rows).eval()
+    centres = column_centres(2 * (WIDTH // 8 + 2), torch.device("cpu"))
+    middles = rows.y((torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8))
+    wanted = 0.2 + 0.5 * middles
+    shares = (1 - (wanted[:, None] - centres).abs() / (centres[1] - centres[0])).clamp(min=0)  # (h, K)
+    cells = shares.clamp(min=1e-30).log().unflatten(1, (-1, FINER)).permute(2, 0, 1)  # (2, h, w + 2)
+    model.head.columns.forward = lambda features: cells.repeat(6, 1, 1).expand(len(features), -1, -1, -1)
+    with torch.inference_mode():
+        points = model(pictures(2)).points
+    torch.testing.assert_close(points[..., 0], 0.2 + 0.5 * points[..., 1], atol=1e-5, rtol=0)
 
 
 def test_the_compact_one_is_small(net):
@@ -221,7 +235,7 @@ def test_every_parameter_is_reached_by_the_gradient(backbone):
 
 
 def test_a_checkpoint_of_weights_gives_the_same_network(net):
-    other = LaneNet(sky=0.0).eval()
+    other = LaneNet().eval()
     other.load_state_dict(net.state_dict(), strict=True)
     with torch.inference_mode():
         assert torch.equal(other(pictures(1)).points, net(pictures(1)).points)
@@ -274,14 +288,15 @@ def on_mps(names):
 def test_a_training_step_uses_nothing_that_mps_lacks():
     """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
     torch.manual_seed(0)
-    model, settings = LaneNet().train(), AugmentConfig()
+    rows = Rows(0.25, 3.5)
+    model, settings = LaneNet(rows=rows).train(), AugmentConfig()
     optimiser = build_learner(model, Config(), 10, torch.device("cpu"), torch.float32).optimiser  # the default one
 
     def step():
         views = random_views(2, settings, 1.5, torch.Generator().manual_seed(0))
-        images, target = augment(pictures(2), some_target(2), views)
-        (points, logits), rows = model(images, with_rows=True)
-        LaneLoss()(points, logits, nearer_count(points, logits, target), rows).total.backward()
+        images, target = augment(pictures(2), some_target(2), views, rows)
+        (points, logits), found = model(images, with_rows=True)
+        LaneLoss()(points, logits, nearer_count(points, logits, target), found).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         keep_lanes(points.detach(), logits.detach().sigmoid(), 0.5)
@@ -311,10 +326,10 @@ def test_recording_would_notice_a_double():
 def test_four_scenes_can_be_learned_by_heart():
     """Learning at all: the real loss and optimiser bring four images below 2 px of 1280 in well under a minute."""
     torch.manual_seed(0)
-    images, curves = [], []
+    raster, images, curves = Raster(320, 144, Rows(0.25, 3.5)), [], []
     for seed in range(4):
         scene = render_scene([seed, 9], 320, 192)
-        images.append(preprocess(scene.image, 320, 192))
+        images.append(preprocess(scene.image, raster))
         lanes = [lane[(lane[:, 0] >= 0) & (lane[:, 0] <= 320)] / (320, 192) for lane in scene.lanes]
         curves.append([fit(torch.from_numpy(np.asarray(lane, np.float32))) for lane in lanes if len(lane) > 5])
     most = max(map(len, curves))
@@ -324,7 +339,7 @@ def test_four_scenes_can_be_learned_by_heart():
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     # Four scenes leave existence nothing to learn, so regression may have most of the weight.
-    model, loss, steps, began = LaneNet().train(), LaneLoss(regression=6.0), 500, time.perf_counter()
+    model, loss, steps, began = LaneNet(rows=raster.rows).train(), LaneLoss(regression=6.0), 500, time.perf_counter()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
     for _ in range(steps):

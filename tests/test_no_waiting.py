@@ -16,6 +16,7 @@ from config import load_config
 from dataset import LaneDataset
 from learner import Progress, build_learner
 from losses_fixed import LaneLoss
+from raster import Raster, Rows
 from validation import Network
 
 META = torch.device("meta")
@@ -31,7 +32,7 @@ class Images(LaneDataset):
     """Twelve images without a value; `on_second` is called before those of step two, and the third ends the epoch."""
 
     def __init__(self, on_second, on_device):
-        super().__init__([], SIDE, SIDE, SLOTS, pixels="a cache")
+        super().__init__([], Raster(SIDE, SIDE, Rows(0.25, 3.5)), SLOTS, pixels="a cache")
         self.on_second = on_second
         parts = (torch.zeros(12, SIDE, SIDE, 3, dtype=torch.uint8), torch.rand(12, SLOTS, 6, 2),
                  torch.ones(12, SLOTS, dtype=torch.bool))

@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import kill_and_resume
 
+from raster import Raster
+
 ROOT = Path(__file__).parent.parent
 
 SHORT = ["model.width=160", "model.height=96", "train.batch_size=4", "train.device=cpu", "train.precision=fp32",
@@ -150,7 +152,7 @@ def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
     monkeypatch.setattr(cache, "read_item", slow)
     entries, found = formats.entries(images), []
     threads = [threading.Thread(target=lambda: found.append(
-        cache.open_cache(entries, 32, 32, 6, images.parent / "cache", 1.0))) for _ in range(3)]
+        cache.open_cache(entries, Raster(32, 32), 6, images.parent / "cache", 1.0))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -159,7 +161,7 @@ def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
     assert all(np.array_equal(pixels.batch(range(7))[0], found[0].images) for pixels in found)
     left = images.parent / "cache" / f"building-{found[0].folder.name}"
     found[0].folder.rename(left)  # as a killed process leaves it
-    assert cache.open_cache(entries, 32, 32, 6, images.parent / "cache", 1.0) is not None and not left.exists()
+    assert cache.open_cache(entries, Raster(32, 32), 6, images.parent / "cache", 1.0) is not None and not left.exists()
 
 
 @pytest.mark.slow
@@ -177,7 +179,7 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
 
 
 def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(images):
-    data, plan = LaneDataset(formats.entries(images), 32, 32, 6), [[6, 0], [3, 3], [1, 2], [5]]
+    data, plan = LaneDataset(formats.entries(images), Raster(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
     alone = list(loader(data, plan, 0, False))
     (images / "5.png").write_bytes(b"no image")
     before = open_files(), children(os.getpid())

@@ -21,6 +21,7 @@ from config import load_config
 from dataset import LaneDataset
 from formats import entries
 from guard import COLLAPSING, Verdict
+from raster import Raster
 from report import POLICY, write_report
 from validation import reference
 
@@ -48,7 +49,7 @@ def page(rendered, tmp_path_factory):
 def written(folder, rendered, **changes):
     """The text of a report on two scenes whose predictions are their labels."""
     found = entries(rendered, "tusimple")[24:26]
-    truth = reference(LaneDataset(found, 160, 96, 6))
+    truth = reference(LaneDataset(found, Raster(160, 96), 6))
     given = {"entries": found, "labels": truth.labels, "sizes_px": truth.sizes_px, "target": truth.target,
              "points": truth.target.points, "logits": torch.where(truth.target.exists, 9.0, -9.0),
              "scores": {"accuracy": 1.0, "f1": 0.987, "error_px": 1.25, "diversity": math.nan}, "metric": "tusimple",
@@ -110,7 +111,7 @@ def test_a_perfect_prediction_reads_as_one(tmp_path, rendered):
 def test_a_better_threshold_is_suggested(tmp_path, rendered):
     """Every lane at 0.7 but one false lane an image at 0.61: the threshold of 0.5 takes it in."""
     found = entries(rendered, "tusimple")[24:26]
-    truth = reference(LaneDataset(found, 160, 96, 6)).target
+    truth = reference(LaneDataset(found, Raster(160, 96), 6)).target
     points, logits = truth.points.clone(), torch.where(truth.exists, math.log(7 / 3), -9.0)
     for i in range(2):
         slot = int((~truth.exists[i]).nonzero()[0])

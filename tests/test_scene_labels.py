@@ -45,12 +45,6 @@ def test_a_dash_is_enough_and_a_hint_is_not(share, level, count):
     assert len(labelled(FAN[1:4], *scene_with([1, 2, 3], share, level))) == count
 
 
-def test_of_six_lines_the_shorter_outer_one_goes():
-    image, bare = scene_with(range(6))
-    left, right = [FAN[0][:120], *FAN[1:]], [*FAN[:5], FAN[5][:120]]
-    assert labelled(left, image, bare)[0] is FAN[1] and labelled(right, image, bare)[-1] is FAN[4]
-
-
 def test_labels_begin_where_a_lane_is_wide_enough():
     view = View(WIDTH, HEIGHT, 800.0, 800.0, 320.0, 120.0, 1.5, 0.0, 0.0, 0.0, 0.0, 0.0, np.geomspace(3, 300, 256))
     road = Road((LaneLine(-1.6), LaneLine(2.0)), (-1.6, 2.0), -3.0, 4.0)

@@ -74,3 +74,11 @@ def test_silence_is_not_advised_although_it_has_an_f1_of_two_thirds():
 def test_the_best_is_read_from_the_curve():
     curve = ThresholdCurve(np.array([0.2, 0.5, 0.8]), np.array([0.9, 0.9, 0.8]), np.array([0.5, 0.6, 0.7]))
     assert best_threshold(curve) == (0.8, 0.7)
+
+
+def test_an_image_without_a_lane_counts_only_in_the_official_accuracy():
+    labels = [label_of(300, 900), label_of(), label_of(500)]
+    lanes = [labels[0].x_at_rows, np.zeros((0, len(TUSIMPLE_ROWS))), np.zeros((0, len(TUSIMPLE_ROWS)))]
+    scores = tusimple_scores(lanes, labels, [SIZE_PX] * 3)
+    assert scores["accuracy"] == pytest.approx(1 / 3) and scores["accuracy_with_lanes"] == pytest.approx(1 / 2)
+    assert np.isnan(tusimple_scores(lanes[1:2], labels[1:2], [SIZE_PX])["accuracy_with_lanes"])

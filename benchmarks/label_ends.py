@@ -1,0 +1,124 @@
+"""Prints how much of TuSimple's accuracy hangs on where its annotators let a lane begin and end.
+
+    python benchmarks/label_ends.py [--checkpoint FILE] [section.key=value ...]
+
+The metric asks of every row whether the lane has a point there. Annotators begin where they please, so a part of the
+accuracy cannot be read off from an image. Each line of the table tells the model a little more of the label, and
+leaves its curves as they are.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root, from wherever it is run
+
+import checkpoints
+import evaluate_fixed
+import metrics
+import runtime
+import validation
+from bezier import x_at_rows
+from fusion import fused
+from lanes import keep_lanes
+from losses_fixed import straight_on
+from scores import label_at_rows, tusimple_scores
+from submission import rows_of, x_px_at_rows
+from validation import Network
+
+
+class Image(NamedTuple):
+    """The lanes of an image at the R rows of its label, x in pixels, negative where there is no point."""
+
+    rows: np.ndarray  # (R) y in pixels
+    said: np.ndarray  # (K, R)
+    extended: np.ndarray  # (K, R) as if the lanes went straight on beyond their ends
+    label: np.ndarray  # (N, R)
+
+    @property
+    def nearest(self) -> np.ndarray:
+        """(K) the number of the label that each lane is most often right about."""
+        return metrics.tusimple_rows_right(self.extended, self.label, self.rows).argmax(0)
+
+
+def as_said(image: Image) -> np.ndarray:
+    """(K, R) bool: rows in which the model says that its lanes have a point."""
+    return image.said >= 0
+
+
+def from_usual_row(image: Image) -> np.ndarray:
+    """As the model says, but from the row on in which the labels of this image begin in the median."""
+    there = image.label >= 0
+    return _between(image, np.median(there[there.any(1)].argmax(1)) if there.any() else 0)
+
+
+def from_own_row(image: Image) -> np.ndarray:
+    """As the model says, but from the row on in which the label of each lane begins."""
+    return _between(image, (image.label >= 0).argmax(1)[image.nearest][:, None])
+
+
+def _between(image: Image, first: float | np.ndarray) -> np.ndarray:
+    """From the number of a first row to the last row that the model says, whatever first row it says."""
+    numbers = np.arange(len(image.rows))
+    last = np.where(image.said >= 0, numbers, -1).max(1, keepdims=True)
+    return (numbers >= first) & (numbers <= last)
+
+
+def as_labelled(image: Image) -> np.ndarray:
+    """The rows in which the label of each lane has a point."""
+    return (image.label >= 0)[image.nearest]
+
+
+TOLD: dict[str, Callable[[Image], np.ndarray]] = {
+    "nothing": as_said,
+    "the row in which this image's labels usually begin": from_usual_row,
+    "the row in which each label begins": from_own_row,
+    "the rows in which each label begins and ends": as_labelled,
+}
+
+
+def images_of(prediction: validation.LanePrediction, truth: validation.Reference, threshold: float, tolerance: float
+              ) -> list[Image]:
+    """What the model says of all images of a reference beside their labels."""
+    keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), threshold)
+    found = []
+    for points, kept, label, size_px in zip(prediction.points, keep, truth.labels, truth.sizes_px, strict=True):
+        points, rows = points[kept], rows_of(label, size_px)
+        x, t = x_at_rows(points, torch.from_numpy(rows / size_px[1]).float())
+        x = torch.where((t >= 0) & (t <= 1), x, straight_on(points[..., 0], t)).double().numpy() * size_px[0]
+        found.append(Image(rows, x_px_at_rows(points, rows, size_px, tolerance), x, label_at_rows(label, size_px)))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a Markdown table."""
+    arguments = runtime.parser(__doc__)
+    arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
+    arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
+    options, overrides = runtime.parse(arguments, argv)
+    settings = runtime.load_settings(options, overrides)
+    device = runtime.pick_device(settings.train.device)
+    model, _, payload = checkpoints.load_model(options.checkpoint, device)
+    config = checkpoints.with_model(settings, payload)
+    dataset = evaluate_fixed.validation_set(config)
+    truth = validation.reference(dataset)
+    dtype = runtime.precision(config.train.precision, device)
+    network = Network(fused(model, dtype), device, dtype)
+    prediction = validation.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
+    images = images_of(prediction, truth, config.inference.threshold, config.inference.end_tolerance)
+
+    print("| the model is told | accuracy | F1 |\n|---|---|---|")
+    for name, rows in TOLD.items():
+        lanes = [np.where(rows(image), image.extended, -2.0) if len(image.said) and len(image.label) else image.said
+                 for image in images]
+        scores = tusimple_scores(lanes, truth.labels, truth.sizes_px)
+        print(f"| {name} | {100 * scores['accuracy']:.1f} % | {100 * scores['f1']:.1f} % |")
+    return 0
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,89 @@
+"""The pixels of an image that the network looks at: none of the sky, and finer rows where the road is far away.
+
+The farther away a metre of road is, the fewer rows of an image it takes. In equal rows a network spends most of its
+work on the few metres before the car, where a line is a hand wide, and sees a line far to the side in two rows of its
+map. Here every row is higher than the one above it, by the same factor.
+
+x and y are in [0, 1] of the image, v in [0, 1] down the rows of the network. H x W pixels, F fine rows, K taps.
+"""
+
+import functools
+import math
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EVEN = 1.001  # a zoom below this is none
+FINE = 2.5  # times as many rows as the network's are in the image from which those are averaged
+
+Places = TypeVar("Places", float, np.ndarray, Tensor)
+
+
+class Rows(NamedTuple):
+    """Rows from y = sky down to y = 1, of which the last is `zoom` times as high as the first."""
+
+    sky: float = 0.0
+    zoom: float = 1.0
+
+    def y(self, v: Places) -> Places:
+        """Where in the image a place v is."""
+        share = v if self.zoom < EVEN else (self.zoom**v - 1) / (self.zoom - 1)
+        return self.sky + (1 - self.sky) * share
+
+    def v(self, y: Tensor) -> Tensor:
+        """Where the network has a place y of the image; in the sky, which it lacks, rows as high as the first go on."""
+        share = (y - self.sky) / (1 - self.sky)
+        if self.zoom < EVEN:
+            return share
+        beyond = share * (self.zoom - 1)
+        return torch.where(beyond < 0, beyond, beyond.clamp(min=0).log1p()) / math.log(self.zoom)
+
+
+EQUAL = Rows()  # all of the image
+
+
+class Raster(NamedTuple):
+    """What the network takes of an image: width x height pixels, in rows that need not be equal."""
+
+    width: int
+    height: int
+    rows: Rows = EQUAL
+
+    @property
+    def fine(self) -> int:
+        """How many equal rows the whole image has before the network's are averaged from them."""
+        return round(FINE * self.height)
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the whole image, were it all in rows of mean height."""
+        return self.width * (1 - self.rows.sky) / self.height
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) of an image (F, W, 3): each row is the mean of what lies between its edges."""
+        first, weights = _taps(self)
+        values = image.reshape(self.fine, -1).astype(np.float32)
+        total = values[first] * weights[0]
+        for tap in range(1, len(weights)):
+            total += values[np.minimum(first + tap, self.fine - 1)] * weights[tap]
+        return (total + 0.5).astype(np.uint8).reshape(self.height, self.width, 3)
+
+    def means(self) -> np.ndarray:
+        """The same as a matrix: float32 (H, F), to be multiplied with fine rows."""
+        first, weights = _taps(self)
+        matrix = np.zeros((self.height, self.fine), np.float32)
+        for tap, weight in enumerate(weights):
+            matrix[np.arange(self.height), np.minimum(first + tap, self.fine - 1)] += weight[:, 0]
+        return matrix
+
+
+@functools.lru_cache(maxsize=16)
+def _taps(raster: Raster) -> tuple[np.ndarray, np.ndarray]:
+    """The first fine row (H) that each row covers, and the shares of it and the next ones: float32 (K, H, 1)."""
+    edges = raster.rows.y(np.linspace(0, 1, raster.height + 1)) * raster.fine
+    first = np.minimum(edges[:-1].astype(int), raster.fine - 1)
+    covered = first + np.arange(math.ceil(np.diff(edges).max()) + 1)[:, None]  # (K, H)
+    shares = (np.minimum(covered + 1, edges[1:]) - np.maximum(covered, edges[:-1])).clip(0)
+    return first, (shares / shares.sum(0)).astype(np.float32)[..., None]

@@ -1,0 +1,65 @@
+"""The benchmark on where labels begin and end: what the model is told changes its ends and nothing else."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import label_ends
+
+from bezier import canonical
+from label_files import Label
+from metrics import TUSIMPLE_ROWS
+from model import LanePrediction
+from scores import tusimple_scores
+
+ROWS = np.array(TUSIMPLE_ROWS, float)
+SIZE_PX = (1280, 720)
+
+
+def straight(near_px, y_far, y_near):
+    """Control points (P, 2) of a line from (640, 200) towards (near_px, 720), between two rows."""
+    y = torch.tensor([y_far, y_near]) / 720
+    x = (640 + (near_px - 640) * (y * 720 - 200) / 520) / 1280
+    return canonical(torch.linspace(0, 1, 6) * (x[1] - x[0]) + x[0], y[0], y[1])
+
+
+def label_of(*lanes):
+    """A label of such lines, each (near_px, first row, last row)."""
+    x = np.array([np.where((first <= ROWS) & (last >= ROWS), 640 + (near - 640) * (ROWS - 200) / 520, -2.0)
+                  for near, first, last in lanes]).reshape(len(lanes), len(ROWS))
+    points = [np.stack((lane, ROWS), 1)[lane >= 0].astype(np.float32) for lane in x]
+    return Label(points, ROWS, x)
+
+
+def accuracies(said, label):
+    """Accuracy for each line of the benchmark's table, where the model says (near_px, first row, last row)."""
+    points = torch.stack([straight(*lane) for lane in said] + [torch.zeros(6, 2)] * (6 - len(said)))[None]
+    logits = torch.tensor([[9.0] * len(said) + [-9.0] * (6 - len(said))])
+    truth = SimpleNamespace(labels=[label], sizes_px=[SIZE_PX])
+    [image] = label_ends.images_of(LanePrediction(points, logits), truth, 0.5, 0.0)
+    return {name: tusimple_scores([np.where(rows(image), image.extended, -2.0)], [label], [SIZE_PX])["accuracy"]
+            for name, rows in label_ends.TOLD.items()}
+
+
+def test_who_is_told_the_rows_of_the_label_is_right_everywhere():
+    told = accuracies([(300, 300, 650), (1000, 300, 650)], label_of((300, 250, 700), (1000, 270, 600)))
+    nothing, image, own, both = told.values()
+    assert nothing == pytest.approx(1 - (5 + 5 + 3 + 5) / 2 / 56)
+    assert image == pytest.approx(1 - (1 + 5 + 1 + 5) / 2 / 56)  # both from row 260 on
+    assert own == pytest.approx(1 - (5 + 5) / 2 / 56)
+    assert both == 1
+
+
+def test_a_curve_that_is_off_stays_off():
+    told = accuracies([(300, 250, 700)], label_of((420, 250, 700)))
+    assert len({round(value, 6) for value in told.values()}) == 1 and told["nothing"] < 0.8
+
+
+def test_each_lane_gets_the_ends_of_the_label_that_it_fits():
+    told = accuracies([(1000, 300, 700), (300, 300, 700)], label_of((300, 250, 700), (1000, 400, 700)))
+    assert told["the row in which each label begins"] == 1
