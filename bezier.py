@@ -63,6 +63,13 @@ def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return x, t
 
 
+def straight_on(x: Tensor, t: Tensor) -> Tensor:
+    """x (..., R) of curves with control x (..., P) at t (..., R) beyond their ends, along the tangents there."""
+    far, near = x[..., :1], x[..., -1:]
+    before, after = DEGREE * (x[..., 1:2] - far) * t, DEGREE * (near - x[..., -2:-1]) * (t - 1)
+    return torch.where(t < 0, far + before, near + after)
+
+
 def canonical(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
     """Control points (..., P, 2) from control x (..., P) and the two ends y_far, y_near (...)."""
     fraction = torch.linspace(0, 1, CONTROL_POINTS, device=x.device, dtype=x.dtype)

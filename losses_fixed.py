@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bezier import sample, x_at_rows
+from bezier import sample, straight_on, x_at_rows
 from lanes import LaneTarget, RowWise
 
 UNIT = 0.1  # of the image: an error of that size costs 1; in a smaller unit regression drowns the other terms
@@ -124,13 +124,6 @@ def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> 
     divergence = F.kl_div(columns.log_softmax(-1), wanted, reduction="none").sum(-1).clamp(min=0)  # not -1e-9
     entropy = F.binary_cross_entropy_with_logits(present, on_lane.to(present.dtype), reduction="none")
     return _mean_where(divergence, taught, shared) + _mean_where(entropy, torch.ones_like(on_lane), shared)
-
-
-def straight_on(x: Tensor, t: Tensor) -> Tensor:
-    """x (B, L, R) of curves with control x (B, L, P) at t (B, L, R) beyond their ends, along the tangents there."""
-    degree = x.shape[-1] - 1
-    far, near = x[..., :1], x[..., -1:]
-    return torch.where(t < 0, far + degree * (x[..., 1:2] - far) * t, near + degree * (near - x[..., -2:-1]) * (t - 1))
 
 
 def _second_difference(points: Tensor) -> Tensor:

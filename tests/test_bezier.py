@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bezier import bernstein, canonical, fit, refit, sample, x_at_rows
+from bezier import bernstein, canonical, fit, refit, sample, straight_on, x_at_rows
 
 LABELS = Path(__file__).parent.parent.parent / "shared" / "data" / "tusimple_labels"
 X = torch.tensor([0.52, 0.50, 0.44, 0.40, 0.21, 0.05])
@@ -199,3 +199,12 @@ def test_real_lanes_fit_within_the_tolerance_of_the_metric():
     assert len(errors) > 20_000
     assert (errors < 20).float().mean() >= 0.999
     assert errors.mean() < 1.0
+
+
+def test_a_lane_goes_straight_on_beyond_its_ends():
+    """x = 0.2 + 0.3 t: the tangent of a straight line is the line itself; a curved one leaves along its end."""
+    t = torch.tensor([[-0.5, 1.5]])
+    line = (0.2 + 0.3 * torch.linspace(0, 1, 6))[None]
+    torch.testing.assert_close(straight_on(line, t), torch.tensor([[0.05, 0.65]]))
+    bent = torch.tensor([[0.1, 0.1, 0.1, 0.1, 0.1, 0.3]])  # leaves with 5 x 0.2 a unit of t
+    torch.testing.assert_close(straight_on(bent, t), torch.tensor([[0.1, 0.8]]))

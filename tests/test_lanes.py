@@ -256,3 +256,11 @@ def test_a_point_outside_the_image_is_no_point():
     x = rows_from_curves(mirrored, rows)
     assert (x >= 0).tolist() == [True, True, False, False]
     assert (x[2:] == -1).all()
+
+
+def test_within_its_tolerance_a_lane_goes_straight_on():
+    rows = torch.tensor([0.4 - 4 / 720, 0.9 + 4 / 720])
+    x = rows_from_curves(lanes_at(0.2), rows)[0]  # a straight one, 0.5 across to the left for each height
+    torch.testing.assert_close(x, torch.tensor([0.5 + 0.5 * 4 / 720, 0.25 - 0.5 * 4 / 720]))
+    leaves = torch.stack((torch.linspace(0.5, 0.0, 6), torch.linspace(0.4, 0.9, 6)), dim=1)  # by the left edge
+    assert (rows_from_curves(leaves, rows) >= 0).tolist() == [True, False]

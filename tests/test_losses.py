@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bezier import canonical, x_at_rows
+from bezier import canonical, straight_on, x_at_rows
 from lanes import LaneTarget, RowWise
-from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss, straight_on
+from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
 
 SHAPE = (3, 6)  # B, L
 
@@ -141,15 +141,6 @@ def test_columns_count_only_where_the_lane_is_and_two_rows_beyond():
     wild[:, :, 10:] = 50 * torch.randn(2, 22)
     assert (columns_loss(with_certainty(wild, target), target)
             == columns_loss(with_certainty(torch.zeros_like(wild), target), target))
-
-
-def test_a_lane_goes_straight_on_beyond_its_ends():
-    """x = 0.2 + 0.3 t: the tangent of a straight line is the line itself; a curved one leaves along its end."""
-    t = torch.tensor([[-0.5, 1.5]])
-    line = (0.2 + 0.3 * torch.linspace(0, 1, 6))[None]
-    torch.testing.assert_close(straight_on(line, t), torch.tensor([[0.05, 0.65]]))
-    bent = torch.tensor([[0.1, 0.1, 0.1, 0.1, 0.1, 0.3]])  # leaves with 5 x 0.2 a unit of t
-    torch.testing.assert_close(straight_on(bent, t), torch.tensor([[0.1, 0.8]]))
 
 
 def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
