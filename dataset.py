@@ -106,11 +106,26 @@ def inside_image(points: np.ndarray) -> np.ndarray:
     return ends[fresh].clip(0, 1).astype(np.float32)
 
 
+def to_border(points: np.ndarray, step: float) -> np.ndarray:
+    """A polyline (N, 2) in [0, 1], far to near, with one point more where it leaves the image before the next row.
+
+    Labels that have an x for rows a `step` apart end at the last row inside; the line goes on to the border, and so
+    do the labels of views that are cut there.
+    """
+    if len(points) < 2 or not points[-1, 1] > points[-2, 1]:
+        return points
+    following = points[-1] + (points[-1] - points[-2]) * np.float32(step / (points[-1, 1] - points[-2, 1]))
+    outside = not (0 <= following[0] <= 1 and following[1] <= 1)
+    return np.concatenate((points, following[None])) if outside else points
+
+
 def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
     """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
     curves = []
     for lane in found.lanes:
         points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
+        if found.rows is not None and len(found.rows) > 1:
+            points = to_border(points, abs(float(found.rows[1] - found.rows[0])) / size_px[1])
         points = inside_image(points)
         if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
             curves.append(fit(torch.from_numpy(points)))

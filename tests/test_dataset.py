@@ -8,7 +8,17 @@ import pytest
 import torch
 
 import formats
-from dataset import LaneDataset, batches, epoch_order, inside_image, lanes_in_slots, loader, preprocess, read_image
+from dataset import (
+    LaneDataset,
+    batches,
+    epoch_order,
+    inside_image,
+    lanes_in_slots,
+    loader,
+    preprocess,
+    read_image,
+    to_border,
+)
 from formats import DataError, Label
 from raster import Raster
 
@@ -69,6 +79,24 @@ def test_labels_in_either_direction_give_the_same_curves():
     assert a[0].exists.tolist() == [False, False, True, False, False, False]
     assert a[0].points[2, 0].tolist() == pytest.approx([500 / 1280, 300 / 720])
     assert a[0].points[2, 5].tolist() == pytest.approx([300 / 1280, 500 / 720])
+
+
+def test_a_lane_of_rows_goes_on_to_the_border_that_it_reaches_before_the_next_row():
+    left = lane((0.2, 0.5), (0.1, 0.6), (0.02, 0.7))
+    np.testing.assert_allclose(to_border(left, 0.1), [*left, (-0.06, 0.8)], atol=1e-6)
+    assert to_border(left, 0.02) is left, "it is still inside at the next row: there the label ends"
+    bottom = lane((0.5, 0.5), (0.5, 0.98))
+    np.testing.assert_allclose(to_border(bottom, 0.03)[-1], (0.5, 1.01), atol=1e-6)
+    for short in (lane(), lane((0.5, 0.5)), lane((0.5, 0.5), (0.9, 0.5))):
+        assert to_border(short, 0.1) is short
+
+
+def test_a_curve_reaches_the_border_only_where_a_label_has_rows():
+    points = lane((640, 300), (300, 500), (10, 670))
+    by_points, _, _ = lanes_in_slots(Label([points]), (1280, 720), 6)
+    by_rows, _, _ = lanes_in_slots(Label([points], np.arange(160, 720, 10.0)), (1280, 720), 6)
+    assert by_points.points[2, 5].tolist() == pytest.approx([10 / 1280, 670 / 720], abs=1e-3)
+    assert by_rows.points[2, 5].tolist() == pytest.approx([0, (670 + 10 * 170 / 290) / 720], abs=1e-3)
 
 
 def test_lanes_that_cannot_be_learned_are_counted():
