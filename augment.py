@@ -45,7 +45,8 @@ def augment(images: Tensor, target: LaneTarget, views: Views, rows: Rows) -> tup
     """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images in these rows and a target."""
     matrix, gain, offset, blank = (v.to(images.device, non_blocking=images.device.type != "mps") for v in views)
     grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:], rows)
-    grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the sky was not kept: the first row stands for it
+    if rows.sky:
+        grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the sky was not kept: the first row stands for it
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images = torch.addcmul(offset, images, gain).clamp_(0, 255)
     target = warp_lanes(target, matrix)

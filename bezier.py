@@ -54,20 +54,16 @@ def sample(control: Tensor, samples: int) -> Tensor:
 def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """x of canonical curves control (..., P, 2) at rows (R) in [0, 1], and where the curve covers the row.
 
-    Returns x (..., R) and t (..., R). A row lies on the curve where 0 <= t <= 1; elsewhere x is that of the
-    nearer end, so that a decoder may allow a tolerance at the ends without extrapolating a quintic.
+    Returns x (..., R) and t (..., R). A row lies on the curve where 0 <= t <= 1; beyond its ends it goes straight on
+    along the tangents there, since a quintic that is extrapolated goes anywhere.
     """
     y_far, y_near = control[..., 0, 1, None], control[..., -1, 1, None]
     t = (rows - y_far) / (y_near - y_far).clamp(min=1e-6)
-    x = (bernstein(t.clamp(0, 1)) * control[..., None, :, 0]).sum(-1)
-    return x, t
-
-
-def straight_on(x: Tensor, t: Tensor) -> Tensor:
-    """x (..., R) of curves with control x (..., P) at t (..., R) beyond their ends, along the tangents there."""
-    far, near = x[..., :1], x[..., -1:]
-    before, after = DEGREE * (x[..., 1:2] - far) * t, DEGREE * (near - x[..., -2:-1]) * (t - 1)
-    return torch.where(t < 0, far + before, near + after)
+    inside = t.clamp(0, 1)
+    x = control[..., 0]
+    on_curve = (bernstein(inside) * x.unsqueeze(-2)).sum(-1)
+    far_slope, near_slope = DEGREE * (x[..., 1:2] - x[..., :1]), DEGREE * (x[..., -1:] - x[..., -2:-1])
+    return on_curve + torch.where(t < 0, far_slope, near_slope) * (t - inside), t
 
 
 def canonical(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def open_cache(entries: Sequence[Entry], raster: Raster, slots: int, folder: str
 
 
 def _key(entries: Sequence[Entry], raster: Raster, slots: int) -> str:
-    digest = hashlib.sha256(f"{VERSION} {tuple(raster)} {slots} {cv2.__version__}".encode())
+    digest = hashlib.sha256(f"{VERSION} {tuple(raster)} {raster.fine} {slots} {cv2.__version__}".encode())
     label_stamp = lru_cache(_stamp)  # a label file of many images is looked at once
     for entry in entries:
         stamps = f"{_stamp(entry.image)} {label_stamp(entry.label)}"

@@ -43,7 +43,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    train: int = setting(3000, low=1, high=10_000_000)
+    train: int = setting(6000, low=1, high=10_000_000)
     val: int = setting(300, low=1, high=10_000_000)
     width: int = setting(640, low=160, high=4096)
     height: int = setting(360, low=90, high=4096)
@@ -57,7 +57,7 @@ class ModelConfig:
     width: int = setting(320, low=64, high=4096, multiple=32)
     height: int = setting(144, low=64, high=4096, multiple=8)
     sky: float = setting(0.25, low=0, high=0.75)
-    zoom: float = setting(3.5, low=1, high=20)
+    zoom: float = setting(3.5, low=1, high=8)
     slots: int = setting(6, low=2, high=32, multiple=2)
 
 
@@ -87,7 +87,7 @@ class TrainConfig:
     device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = False
-    epochs: int = setting(15, low=1, high=100_000)
+    epochs: int = setting(7, low=1, high=100_000)
     batch_size: int = setting(16, low=1, high=65_536)
     optimiser: str = setting("muon", choices=("muon", "adamw"))
     learning_rate: float = setting(2e-3, low=0, high=1)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bezier import sample, straight_on, x_at_rows
+from bezier import sample, x_at_rows
 
 CAMERA_X = 0.5  # the camera's own place at the bottom edge: the middle of the image
 LANE_CHANGE = 0.05  # nearer than this to CAMERA_X (64 px of 1280) a line is as much left as right
@@ -133,7 +133,6 @@ def rows_from_curves(points: Tensor, rows: Tensor, tolerance: float = 5 / 720) -
     apart, so an end is known to half of that. A point left or right of the image is no point.
     """
     x, t = x_at_rows(points, rows)
-    x = torch.where((t >= 0) & (t <= 1), x, straight_on(points[..., 0], t))
     height = (points[..., -1, 1, None] - points[..., 0, 1, None]).clamp(min=1e-6)
     inside = (t * height >= -tolerance) & ((t - 1) * height <= tolerance) & (x >= 0) & (x < 1)
     return torch.where(inside, x, torch.full_like(x, -1.0))

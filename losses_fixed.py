@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bezier import sample, straight_on, x_at_rows
+from bezier import sample, x_at_rows
 from lanes import LaneTarget, RowWise
 
 UNIT = 0.1  # of the image: an error of that size costs 1; in a smaller unit regression drowns the other terms
@@ -111,13 +111,14 @@ def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> 
     Beyond its ends a lane goes on straight: an end that is off by a row must not bend it.
     """
     columns, present, centres, y = found
-    count, beyond = columns.shape[3], BEYOND * torch.cat((y[1:2] - y[:1], y[1:] - y[:-1]))  # beyond: (h)
+    count = columns.shape[3]
     x, t = x_at_rows(target.points, y)  # (B, L, h)
     exists = target.exists.unsqueeze(-1)
     on_lane = exists & (t >= 0) & (t <= 1)
-    ends = target.points[..., 1].unsqueeze(-1)  # (B, L, P, 1)
-    taught = exists & (y >= ends[..., 0, :] - beyond) & (y <= ends[..., -1, :] + beyond)
-    x = torch.where(on_lane, x, straight_on(target.points[..., 0], t))
+    first, last = target.points[..., :1, 1], target.points[..., -1:, 1]  # (B, L, 1)
+    none = y.new_full((BEYOND,), torch.inf)
+    above, below = torch.cat((-none, y[:-BEYOND])), torch.cat((y[BEYOND:], none))  # (h): y of the rows BEYOND away
+    taught = exists & (below >= first) & (above <= last)
     place = ((x - centres[0]) / (centres[1] - centres[0])).clamp(0, count - 1)
     number = torch.arange(count, device=columns.device, dtype=torch.float32)
     wanted = (1 - (place.unsqueeze(-1) - number).abs()).clamp(min=0)  # (B, L, h, K)

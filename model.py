@@ -121,7 +121,7 @@ class LaneHead(nn.Module):
 
         count = x.shape[2]
         y = self.rows.y(torch.linspace(0, 1, count, device=x.device, dtype=x.dtype))  # an end may be the image's edge
-        y_far = (far * y).sum(-1)  # (B, L)
+        y_far = (far * y).sum(-1).clamp(max=1 - SHORTEST)  # (B, L)
         y_near = torch.maximum((near * y).sum(-1), y_far + SHORTEST)
 
         # x at SAMPLES equally spaced y of the lane, by linear interpolation between the middles of rows, and on

@@ -12,11 +12,12 @@ import math
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
-EVEN = 1.001  # a zoom below this is none
+EVEN = 1.01  # a zoom below this is none: 32 bits are too few for it
 FINE = 2.5  # times as many rows as the network's are in the image from which those are averaged
+
+WHOLE = 256  # the shares of a row are counted in such parts: sums are then the same in whatever order
 
 Places = TypeVar("Places", float, np.ndarray, Tensor)
 
@@ -33,12 +34,9 @@ class Rows(NamedTuple):
         return self.sky + (1 - self.sky) * share
 
     def v(self, y: Tensor) -> Tensor:
-        """Where the network has a place y of the image; in the sky, which it lacks, rows as high as the first go on."""
+        """Where the network has a place y of the image. With a zoom, all of the sky is at 0."""
         share = (y - self.sky) / (1 - self.sky)
-        if self.zoom < EVEN:
-            return share
-        beyond = share * (self.zoom - 1)
-        return torch.where(beyond < 0, beyond, beyond.clamp(min=0).log1p()) / math.log(self.zoom)
+        return share if self.zoom < EVEN else (share.clamp(min=0) * (self.zoom - 1)).log1p() / math.log(self.zoom)
 
 
 EQUAL = Rows()  # all of the image
@@ -64,26 +62,27 @@ class Raster(NamedTuple):
     def of(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) of an image (F, W, 3): each row is the mean of what lies between its edges."""
         first, weights = _taps(self)
-        values = image.reshape(self.fine, -1).astype(np.float32)
-        total = values[first] * weights[0]
+        values = image[first[0]:].reshape(self.fine - first[0], -1).astype(np.uint16)
+        total = values[first - first[0]] * weights[0]
         for tap in range(1, len(weights)):
-            total += values[np.minimum(first + tap, self.fine - 1)] * weights[tap]
-        return (total + 0.5).astype(np.uint8).reshape(self.height, self.width, 3)
+            total += values[np.minimum(first + tap, self.fine - 1) - first[0]] * weights[tap]
+        return ((total + WHOLE // 2) // WHOLE).astype(np.uint8).reshape(self.height, self.width, 3)
 
     def means(self) -> np.ndarray:
-        """The same as a matrix: float32 (H, F), to be multiplied with fine rows."""
+        """The same as a matrix: float32 (H, F), to be multiplied with fine rows; the products are exact."""
         first, weights = _taps(self)
         matrix = np.zeros((self.height, self.fine), np.float32)
         for tap, weight in enumerate(weights):
-            matrix[np.arange(self.height), np.minimum(first + tap, self.fine - 1)] += weight[:, 0]
+            matrix[np.arange(self.height), np.minimum(first + tap, self.fine - 1)] += weight[:, 0] / WHOLE
         return matrix
 
 
 @functools.lru_cache(maxsize=16)
 def _taps(raster: Raster) -> tuple[np.ndarray, np.ndarray]:
-    """The first fine row (H) that each row covers, and the shares of it and the next ones: float32 (K, H, 1)."""
+    """The first fine row (H) that each row covers; the shares of it and the next ones, of WHOLE: uint16 (K, H, 1)."""
     edges = raster.rows.y(np.linspace(0, 1, raster.height + 1)) * raster.fine
     first = np.minimum(edges[:-1].astype(int), raster.fine - 1)
     covered = first + np.arange(math.ceil(np.diff(edges).max()) + 1)[:, None]  # (K, H)
     shares = (np.minimum(covered + 1, edges[1:]) - np.maximum(covered, edges[:-1])).clip(0)
-    return first, (shares / shares.sum(0)).astype(np.float32)[..., None]
+    shares = np.diff(np.round(WHOLE * shares.cumsum(0) / shares.sum(0)), axis=0, prepend=0)
+    return first, shares.astype(np.uint16)[..., None]

@@ -1,6 +1,6 @@
 """Writes data sets of rendered road scenes in the TuSimple layout (also a script).
 
-    python synthetic.py --root data/synthetic --train 3000 --val 300 --seed 0
+    python synthetic.py --root data/synthetic --train 6000 --val 300 --seed 0
 
 root/clips/synthetic/<index>/20.jpg, root/label_data_train.json, root/label_data_val.json and, last of all,
 root/manifest.json: without a manifest that matches the request, the data set is unfinished.
@@ -223,7 +223,7 @@ def main(argv=None) -> int:
     """Exit status: 0 when the data set is complete, 1 when it is not, 2 for impossible arguments."""
     parser = argparse.ArgumentParser("synthetic.py", description="Render a data set of labelled road scenes.")
     parser.add_argument("--root", type=Path, default=Path("data/synthetic"), help="folder of the data set")
-    parser.add_argument("--train", type=int, default=3000, help="training scenes")
+    parser.add_argument("--train", type=int, default=6000, help="training scenes")
     parser.add_argument("--val", type=int, default=300, help="validation scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=640)

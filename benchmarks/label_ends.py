@@ -22,18 +22,20 @@ import evaluate_fixed
 import metrics
 import runtime
 import validation
-from bezier import straight_on, x_at_rows
+from bezier import x_at_rows
 from fusion import fused
 from lanes import keep_lanes
+from model import LanePrediction
 from scores import label_at_rows, tusimple_scores
 from submission import rows_of, x_px_at_rows
-from validation import Network
+from validation import Network, Reference
 
 
 class Image(NamedTuple):
-    """The lanes of an image at the R rows of its label, x in pixels, negative where there is no point."""
+    """The lanes of an image at the R rows of its label, x in its pixels, negative where there is no point."""
 
-    rows: np.ndarray  # (R) y in pixels
+    size_px: tuple[int, int]
+    rows: np.ndarray  # (R) y
     said: np.ndarray  # (K, R)
     extended: np.ndarray  # (K, R) as if the lanes went straight on beyond their ends
     label: np.ndarray  # (N, R)
@@ -41,7 +43,8 @@ class Image(NamedTuple):
     @property
     def nearest(self) -> np.ndarray:
         """(K) the number of the label that each lane is most often right about."""
-        return metrics.tusimple_rows_right(self.extended, self.label, self.rows).argmax(0)
+        scale_x, scale_y = np.array(metrics.TUSIMPLE_SIZE) / self.size_px
+        return metrics.tusimple_rows_right(self.extended * scale_x, self.label * scale_x, self.rows * scale_y).argmax(0)
 
 
 def as_said(image: Image) -> np.ndarray:
@@ -80,17 +83,25 @@ TOLD: dict[str, Callable[[Image], np.ndarray]] = {
 }
 
 
-def images_of(prediction: validation.LanePrediction, truth: validation.Reference, threshold: float, tolerance: float
+def images_of(prediction: LanePrediction, truth: Reference, threshold: float, tolerance: float
               ) -> list[Image]:
     """What the model says of all images of a reference beside their labels."""
     keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), threshold)
     found = []
     for points, kept, label, size_px in zip(prediction.points, keep, truth.labels, truth.sizes_px, strict=True):
         points, rows = points[kept], rows_of(label, size_px)
-        x, t = x_at_rows(points, torch.from_numpy(rows / size_px[1]).float())
-        x = torch.where((t >= 0) & (t <= 1), x, straight_on(points[..., 0], t)).double().numpy() * size_px[0]
-        found.append(Image(rows, x_px_at_rows(points, rows, size_px, tolerance), x, label_at_rows(label, size_px)))
+        x, _ = x_at_rows(points, torch.from_numpy(rows / size_px[1]).float())
+        found.append(Image(size_px, rows, x_px_at_rows(points, rows, size_px, tolerance),
+                           x.double().numpy() * size_px[0], label_at_rows(label, size_px)))
     return found
+
+
+def lanes_in(rows: Callable[[Image], np.ndarray], image: Image) -> np.ndarray:
+    """(lanes, R) x of an image's lanes in some of the rows, as they are scored: none of fewer than two points."""
+    x = image.said
+    if len(image.said) and len(image.label):
+        x = np.where(rows(image), image.extended, -2.0)
+    return x[(x >= 0).sum(1) >= 2]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,9 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     print("| the model is told | accuracy | F1 |\n|---|---|---|")
     for name, rows in TOLD.items():
-        lanes = [np.where(rows(image), image.extended, -2.0) if len(image.said) and len(image.label) else image.said
-                 for image in images]
-        scores = tusimple_scores(lanes, truth.labels, truth.sizes_px)
+        scores = tusimple_scores([lanes_in(rows, image) for image in images], truth.labels, truth.sizes_px)
         print(f"| {name} | {100 * scores['accuracy']:.1f} % | {100 * scores['f1']:.1f} % |")
     return 0
 

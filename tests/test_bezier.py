@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bezier import bernstein, canonical, fit, refit, sample, straight_on, x_at_rows
+from bezier import bernstein, canonical, fit, refit, sample, x_at_rows
 
 LABELS = Path(__file__).parent.parent.parent / "shared" / "data" / "tusimple_labels"
 X = torch.tensor([0.52, 0.50, 0.44, 0.40, 0.21, 0.05])
@@ -91,10 +91,16 @@ def test_x_at_rows_is_a_polynomial_in_the_row(degree):
     torch.testing.assert_close(x, expected**degree, atol=1e-6, rtol=0)
 
 
-def test_x_beyond_an_end_is_that_of_the_end():
-    x, t = x_at_rows(CURVE, torch.tensor([0.0, 0.34, 0.96, 1.0]))
-    torch.testing.assert_close(x, X[[0, 0, 5, 5]])
-    assert (t[:2] < 0).all() and (t[2:] > 1).all()
+def test_beyond_its_ends_a_curve_goes_straight_on():
+    """x = 0.2 + 0.3 t: the tangent of a straight line is the line itself; a curved one leaves along its end."""
+    rows = torch.tensor([0.1, 0.4, 0.8, 1.1])
+    line = canonical(0.2 + 0.3 * torch.linspace(0, 1, 6), torch.tensor(0.4), torch.tensor(0.8))
+    x, t = x_at_rows(line, rows)
+    torch.testing.assert_close(t, torch.tensor([-0.75, 0.0, 1.0, 1.75]))
+    torch.testing.assert_close(x, 0.2 + 0.3 * t)
+    bent = canonical(torch.tensor([0.1, 0.1, 0.1, 0.1, 0.1, 0.3]), torch.tensor(0.4), torch.tensor(0.8))
+    x, _ = x_at_rows(bent, rows)  # leaves with 5 x 0.2 a unit of t
+    torch.testing.assert_close(x, torch.tensor([0.1, 0.1, 0.3, 1.05]))
 
 
 def test_x_at_rows_of_a_batch_is_that_of_its_curves():
@@ -199,12 +205,3 @@ def test_real_lanes_fit_within_the_tolerance_of_the_metric():
     assert len(errors) > 20_000
     assert (errors < 20).float().mean() >= 0.999
     assert errors.mean() < 1.0
-
-
-def test_a_lane_goes_straight_on_beyond_its_ends():
-    """x = 0.2 + 0.3 t: the tangent of a straight line is the line itself; a curved one leaves along its end."""
-    t = torch.tensor([[-0.5, 1.5]])
-    line = (0.2 + 0.3 * torch.linspace(0, 1, 6))[None]
-    torch.testing.assert_close(straight_on(line, t), torch.tensor([[0.05, 0.65]]))
-    bent = torch.tensor([[0.1, 0.1, 0.1, 0.1, 0.1, 0.3]])  # leaves with 5 x 0.2 a unit of t
-    torch.testing.assert_close(straight_on(bent, t), torch.tensor([[0.1, 0.8]]))

@@ -1,5 +1,6 @@
 """The benchmark on where labels begin and end: what the model is told changes its ends and nothing else."""
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import label_ends
 
+import evaluate_fixed
 from bezier import canonical
 from label_files import Label
 from metrics import TUSIMPLE_ROWS
@@ -42,7 +44,7 @@ def accuracies(said, label):
     logits = torch.tensor([[9.0] * len(said) + [-9.0] * (6 - len(said))])
     truth = SimpleNamespace(labels=[label], sizes_px=[SIZE_PX])
     [image] = label_ends.images_of(LanePrediction(points, logits), truth, 0.5, 0.0)
-    return {name: tusimple_scores([np.where(rows(image), image.extended, -2.0)], [label], [SIZE_PX])["accuracy"]
+    return {name: tusimple_scores([label_ends.lanes_in(rows, image)], [label], [SIZE_PX])["accuracy"]
             for name, rows in label_ends.TOLD.items()}
 
 
@@ -63,3 +65,15 @@ def test_a_curve_that_is_off_stays_off():
 def test_each_lane_gets_the_ends_of_the_label_that_it_fits():
     told = accuracies([(1000, 300, 700), (300, 300, 700)], label_of((300, 250, 700), (1000, 400, 700)))
     assert told["the row in which each label begins"] == 1
+
+
+def test_the_first_line_is_what_evaluation_says(checkpoint, rendered, tmp_path, capsys):
+    words = ["--checkpoint", str(checkpoint), f"data.root={rendered}", f"data.cache_dir={tmp_path / 'cache'}",
+             "train.device=cpu", "train.precision=fp32"]
+    evaluate_fixed.main([*words, "--json", str(tmp_path / "scores.json")])
+    wanted = json.loads((tmp_path / "scores.json").read_text())
+    capsys.readouterr()
+    assert label_ends.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == f"| nothing | {100 * wanted['accuracy']:.1f} % | {100 * wanted['f1']:.1f} % |"
+    assert len(lines) == 2 + len(label_ends.TOLD)

@@ -58,7 +58,7 @@ def test_every_backbone_answers_in_slots(backbone):
     assert points.isfinite().all() and logits.isfinite().all()
 
 
-@pytest.mark.parametrize("rows", [Rows(), Rows(0.25), Rows(0.25, 3.5), Rows(0.5, 20.0)])
+@pytest.mark.parametrize("rows", [Rows(), Rows(0.25), Rows(0.25, 3.5), Rows(0.5, 8.0)])
 def test_lanes_lie_in_the_rows_that_the_network_has(rows):
     torch.manual_seed(0)
     model = LaneNet(rows=rows).eval()
@@ -70,7 +70,24 @@ def test_lanes_lie_in_the_rows_that_the_network_has(rows):
     torch.testing.assert_close(found.rows, rows.y(middles))
 
 
-@pytest.mark.parametrize("rows", [Rows(), Rows(0.25, 3.5), Rows(0.5, 20.0)])
+@pytest.mark.parametrize("height", [96, 432])
+@pytest.mark.parametrize("rows", [Rows(), Rows(0.25, 3.5)])
+def test_a_lane_that_begins_and_ends_in_the_last_row_stays_in_the_image(rows, height):
+    torch.manual_seed(0)
+    model = LaneNet(rows=rows).eval()
+    last = torch.full((2, 4, height // 8, 6), -1e4)
+    last[:, :2, -1] = 1e4  # far and near
+    model.head.ends.forward = lambda along: last
+    with torch.inference_mode():
+        (points, _), found = model(pictures(2, height=height), with_rows=True)
+    y = points[..., 1]
+    assert y.max() <= 1 + 1e-6 and (y[..., -1] - y[..., 0] > 0.019).all()
+    x = (found.columns.softmax(-1) * found.centres).sum(-1)[..., -2:]  # what the last rows say, and a row beyond
+    apart = (x[..., 1] - x[..., 0]).abs().max()
+    assert (points[..., 0] - x[..., 1:]).abs().max() <= apart + 1e-4
+
+
+@pytest.mark.parametrize("rows", [Rows(), Rows(0.25, 3.5), Rows(0.5, 8.0)])
 def test_a_straight_line_stays_straight_in_any_rows(rows):
     """The columns of all rows lie on one line of the image: so does the curve, beyond the rows' middles as well."""
     torch.manual_seed(0)

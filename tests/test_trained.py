@@ -46,7 +46,7 @@ def test_what_is_no_road_has_no_lanes(detector, name):
 
 
 def test_roads_have_lanes_that_differ(detector):
-    scenes = sorted((ROOT / "data" / "synthetic" / "clips").rglob("*.jpg"))[3000:3020]
+    scenes = sorted((ROOT / "data" / "synthetic" / "clips").rglob("*.jpg"))[-20:]
     if not scenes:
         pytest.skip("the rendered scenes are not here")
     found = [detector(read_image(path)) for path in scenes]
