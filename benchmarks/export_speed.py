@@ -6,7 +6,7 @@ The checkpoint (without one: the default network with random weights, which take
 export_fixed.py. The network in PyTorch and the file in onnxruntime then run in turn, so that both meet the same
 moods of the machine; the figures are medians over the rounds, of a few calls each, batch 1, milliseconds, and how
 many of the rounds each won. The idle threads of onnxruntime sleep here; by its default they go on turning and take
-PyTorch's time.
+PyTorch's time. The file takes the whole image and picks the network's rows itself; PyTorch is given those rows.
 """
 
 import argparse

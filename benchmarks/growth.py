@@ -12,7 +12,7 @@ What they leave out:
 - A process that reads images (data.workers) has its own copy of the index: the pickle, times the processes.
 - The labels and predictions that an epoch is scored on are held: a tenth of 10 million images, which data.split=auto
   takes where there is no list, is a million. Name a list of a few thousand, or a fraction such as 0.001.
-- A cache of 10 million images at 320x192 is 1.8 TB, far over data.cache_gb: they are decoded in each epoch.
+- A cache of 10 million images at 320x144 is 1.4 TB, far over data.cache_gb: they are decoded in each epoch.
 - Numbers of images are 32 bits wide, which is enough for 2 thousand million of them.
 """
 

@@ -11,6 +11,7 @@ from torch import nn
 from bezier import canonical, x_at_rows
 from lanes import LaneTarget, RowWise
 from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
+from raster import Rows
 
 SHAPE = (3, 6)  # B, L
 
@@ -133,13 +134,20 @@ def test_columns_cost_their_divergence_from_the_label():
     assert cost(sure.flip(-1)) > cost(sure) + 2
 
 
-def test_columns_count_only_where_the_lane_is_and_two_rows_beyond():
-    target = one_lane(canonical(torch.full((6,), 0.5), torch.tensor(0.4), torch.tensor(0.7)))  # rows 5 to 7 of 12
-    wild = torch.zeros(1, 1, 12, 22)
-    wild[:, :, :3] = 50 * torch.randn(3, 22)
-    wild[:, :, 10:] = 50 * torch.randn(2, 22)
-    assert (columns_loss(with_certainty(wild, target), target)
-            == columns_loss(with_certainty(torch.zeros_like(wild), target), target))
+@pytest.mark.parametrize("zoom", [1.0, 3.5])
+def test_columns_count_only_where_the_lane_is_and_two_rows_beyond(zoom):
+    """However high the rows are: of twelve the lane is in the sixth to the eighth."""
+    y = Rows(zoom=zoom).y((torch.arange(12) + 0.5) / 12)
+    target = one_lane(canonical(torch.full((6,), 0.5), (y[4] + y[5]) / 2, (y[7] + y[8]) / 2))
+
+    def loss(columns):
+        return columns_loss(RowWise(columns, torch.zeros(1, 1, 12), CENTRES, y), target)
+
+    level = loss(torch.zeros(1, 1, 12, 22))
+    for row in range(12):
+        wild = torch.zeros(1, 1, 12, 22)
+        wild[:, :, row] = torch.randn(22)
+        assert (loss(wild) != level) == (3 <= row <= 9), row
 
 
 def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
