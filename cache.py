@@ -27,7 +27,7 @@ from dataset import read_ahead, read_item
 from formats import DataError, Entry
 from raster import Raster
 
-VERSION = 5  # raise when preprocessing, fitting or slots change what is stored
+VERSION = 4  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
 AWAY = "set data.cache_dir to a folder that can, or data.cache=false"
 

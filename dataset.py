@@ -4,7 +4,6 @@ Shapes: B batch, L lane slots, N lanes, P = 6 control points, H x W the network'
 """
 
 import contextlib
-import math
 import os
 import signal
 from collections import deque
@@ -29,7 +28,6 @@ from raster import Raster
 
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
-FARTHEST = 2.0  # times the step between its last two points, a label is prolonged
 HELD_AT_MOST = 0.25  # of a GPU's free memory: for a moment they need twice as much
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -108,31 +106,12 @@ def inside_image(points: np.ndarray) -> np.ndarray:
     return ends[fresh].clip(0, 1).astype(np.float32)
 
 
-def to_border(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A polyline (N, 2) in [0, 1], far to near, with one point more where it leaves the image before the next row.
-
-    Labels that have an x for each of some rows (R), in ascending order, end at the last one inside the image. The line
-    itself goes on to the border, as do the labels of views that are cut there.
-    """
-    if len(points) < 2 or len(rows) < 2:
-        return points
-    before, last = float(points[-2, 1]), float(points[-1, 1])
-    below = int(np.searchsorted(rows, last + 1e-4, "right"))
-    following = min(last + (rows[-1] - rows[0]) / (len(rows) - 1), rows[below] if below < len(rows) else math.inf)
-    if not 0 < following - last <= FARTHEST * (last - before):  # two points so near each other have no direction
-        return points
-    reached = points[-1] + (points[-1] - points[-2]) * np.float32((following - last) / (last - before))
-    outside = not (0 <= reached[0] <= 1 and reached[1] < 1 - 1e-4)
-    return np.concatenate((points, reached[None])) if outside else points
-
-
 def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
     """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
-    rows = [] if found.rows is None else np.unique(found.rows) / size_px[1]
     curves = []
     for lane in found.lanes:
         points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
-        points = inside_image(to_border(points, rows))
+        points = inside_image(points)
         if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
             curves.append(fit(torch.from_numpy(points)))
     if not curves:

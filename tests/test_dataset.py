@@ -17,10 +17,8 @@ from dataset import (
     loader,
     preprocess,
     read_image,
-    to_border,
 )
 from formats import DataError, Label
-from metrics import TUSIMPLE_ROWS
 from raster import Raster
 
 
@@ -80,40 +78,6 @@ def test_labels_in_either_direction_give_the_same_curves():
     assert a[0].exists.tolist() == [False, False, True, False, False, False]
     assert a[0].points[2, 0].tolist() == pytest.approx([500 / 1280, 300 / 720])
     assert a[0].points[2, 5].tolist() == pytest.approx([300 / 1280, 500 / 720])
-
-
-TENTHS = np.arange(0.1, 0.95, 0.1)
-
-
-def test_a_lane_of_rows_goes_on_to_the_border_that_it_reaches_before_the_next_row():
-    left = lane((0.2, 0.5), (0.1, 0.6), (0.02, 0.7))
-    np.testing.assert_allclose(to_border(left, TENTHS), [*left, (-0.06, 0.8)], atol=1e-6)
-    inside = lane((0.2, 0.5), (0.15, 0.6), (0.1, 0.7))
-    assert to_border(inside, TENTHS) is inside, "it is still inside at the next row: there the label ends"
-    bottom = lane((0.5, 690 / 720), (0.51, 700 / 720), (0.52, 710 / 720))
-    np.testing.assert_allclose(to_border(bottom, np.array(TUSIMPLE_ROWS) / 720)[-1], (0.53, 1), atol=1e-5)
-
-
-@pytest.mark.parametrize("points", [
-    lane(), lane((0.5, 0.5)), lane((0.5, 0.5), (0.9, 0.5)), lane((0.5, 0.699999), (0.9, 0.7)),
-    lane((0.2, 0.6), (0.1, 0.62)),
-])
-def test_a_lane_without_a_direction_is_left_as_it_is(points):
-    assert to_border(points, TENTHS) is points
-
-
-@pytest.mark.parametrize("rows", [[], [0.7], [0.1, 0.2, 0.71]])
-def test_rows_without_a_step_prolong_nothing(rows):
-    left = lane((0.2, 0.5), (0.1, 0.6), (0.02, 0.7))
-    assert to_border(left, np.array(rows)) is left
-
-
-def test_a_curve_reaches_the_border_only_where_a_label_has_rows():
-    points = lane((640, 300), (300, 500), (10, 670))
-    by_points, _, _ = lanes_in_slots(Label([points]), (1280, 720), 6)
-    by_rows, _, _ = lanes_in_slots(Label([points], np.arange(160, 720, 10.0)), (1280, 720), 6)
-    assert by_points.points[2, 5].tolist() == pytest.approx([10 / 1280, 670 / 720], abs=1e-3)
-    assert by_rows.points[2, 5].tolist() == pytest.approx([0, (670 + 10 * 170 / 290) / 720], abs=1e-3)
 
 
 def test_lanes_that_cannot_be_learned_are_counted():
