@@ -9,6 +9,8 @@ import glob
 import itertools
 import math
 import os
+import sys
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -171,7 +173,7 @@ def _frame(one: Input, read: Callable[[], np.ndarray | None], prepare: Callable,
 
 def _in_background(jobs: Iterable[Callable[[], Result]], threads: int, ahead: int) -> Iterator[Result]:
     """Results of the jobs in order, at most `ahead` of them begun before they are asked for."""
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(threads, initializer=_stand_back)
     waiting = deque()
     try:
         for job in jobs:
@@ -182,6 +184,13 @@ def _in_background(jobs: Iterable[Callable[[], Result]], threads: int, ahead: in
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _stand_back() -> None:
+    """Leave the cores to the network first, and to this thread what remains; Linux alone has priorities of threads."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + 10))
 
 
 class _Film:

@@ -185,3 +185,10 @@ def test_a_window_shows_each_image_until_a_key_is_pressed(run, monkeypatch, key,
     assert (status, err) == (0, [])
     assert len(shown) == seen
     np.testing.assert_array_equal(shown[0], picture(0)[..., ::-1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_who_reads_lets_the_network_go_first():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    found = list(frames._in_background([lambda: os.getpriority(os.PRIO_PROCESS, 0)] * 5, 2, 3))
+    assert found == [min(19, before + 10)] * 5 and os.getpriority(os.PRIO_PROCESS, 0) == before
