@@ -16,7 +16,6 @@ from torch import Tensor
 
 EVEN = 1.01  # a zoom below this is none: 32 bits are too few for it
 FINE = 2.5  # times as many rows as the network's are in the image from which those are averaged
-
 WHOLE = 256  # the shares of a row are counted in such parts: sums are then the same in whatever order
 
 Places = TypeVar("Places", float, np.ndarray, Tensor)

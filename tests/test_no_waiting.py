@@ -110,5 +110,5 @@ def test_what_is_read_back_is_noticed(monkeypatch, reads):
         return count(points, logits, target)
 
     monkeypatch.setattr(train_fixed, "nearer_count", reading)
-    with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta"):
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"(?i)meta"):
         steps(monkeypatch)
