@@ -24,6 +24,7 @@ from formats import Entry, label
 from fusion import fused
 from guard import COLLAPSING
 from losses_fixed import LaneLoss
+from memory import keep_freed_memory
 from report import write_report
 from scores import print_table, write_json
 from validation import Answer, Network
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
     """Score a checkpoint; exit status 1 when it has collapsed."""
+    keep_freed_memory()
     model, _, payload = checkpoints.load_model(options.checkpoint, device)
     config = checkpoints.with_model(settings, payload)
     with distributed.one_first():

@@ -28,6 +28,7 @@ from evaluate_fixed import validation_entries
 from formats import Entry
 from frames import Frame, Input
 from guard import COLLAPSING
+from memory import keep_freed_memory
 from outputs import Result
 from visualize import contact_sheet, draw_lanes, write_image
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def look(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
     """Look at all inputs, of which each process takes its share and the first writes what all say."""
-    runtime.keep_freed_memory()
+    keep_freed_memory()
     threshold = None if settings.inference.threshold == "auto" else settings.inference.threshold
     with distributed.one_first():  # it may have to render them, and says for all what is wrong
         detector = LaneDetector(options.checkpoint, device.type, threshold, settings.train.precision)

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ctypes
 import os
 import random
 import signal
@@ -131,18 +130,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory for the next step.
-
-    By default every large tensor is mapped anew and its pages are zeroed by the kernel at first touch, which
-    costs more than the arithmetic of an elementwise operation. Other C libraries are left as they are.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 class Interrupt:

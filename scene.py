@@ -211,9 +211,17 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
 def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False) -> Scene:
     """The Scene of a seed (an int, a sequence of ints or a SeedSequence).
 
+    A scene of which it is a guess what is labelled is drawn anew.
     `clean` leaves out clutter, wear, light and camera effects: fresh paint on dark asphalt, for tests.
     """
     rng = np.random.default_rng(seed)
+    while (scene := _drawn(rng, width, height, clean)) is None:
+        pass
+    return scene
+
+
+def _drawn(rng: np.random.Generator, width: int, height: int, clean: bool) -> Scene | None:
+    """A Scene, or None where nobody could say whether a line in it is to be labelled."""
     kind = "road" if clean else rng.choice(["road", "unmarked", "no road"], p=[0.965, 0.015, 0.02])
     if kind == "no road":
         image = scene_clutter.draw_no_road(rng, width, height)
@@ -233,5 +241,6 @@ def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False)
     bare = cv2.copyTo(bare, in_sight, image.copy())
     bare, _ = scene_effects.through_camera(copy.deepcopy(rng), bare, [], view, weather, lamps)
     image, lanes = scene_effects.through_camera(rng, image, lanes, view, weather, lamps)
-    lanes = scene_labels.labelled(lanes, image, bare)
+    if not scene_labels.are_certain(lanes, image, bare):
+        return None
     return Scene(image, lanes, int(np.clip(rng.normal(85, 10), 45, 97)))

@@ -28,6 +28,7 @@ from guard import COLLAPSING, Verdict
 from lanes import nearer_count
 from learner import Learner, Progress, build_learner, load_last, restore, save
 from losses_fixed import LaneLoss, LossTerms
+from memory import keep_freed_memory
 from model import LaneNet, LanePrediction, begins_in_sky
 from run_folder import TrainingError, put_aside, writable_folder, write_log
 from threshold import best_threshold, threshold_curve
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(config: Config, device: torch.device, resume: bool, words: list[str]) -> int:
     """Train as configured on this device; words are what the command line set. Returns the exit status."""
-    runtime.keep_freed_memory()
+    keep_freed_memory()
     runtime.seed_everything(config.train.seed)
     dtype = runtime.precision(config.train.precision, device)
     loss = LaneLoss(**vars(config.loss))

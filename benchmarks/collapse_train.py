@@ -24,6 +24,7 @@ from dataset import LaneDataset, epoch_order
 from guard import Signs, verdict
 from lanes import LaneTarget, keep_lanes, nearer_count
 from losses_fixed import LaneLoss
+from memory import keep_freed_memory
 from model import LaneNet, LanePrediction
 from raster import Raster
 from validation import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
@@ -89,7 +90,7 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     """Train one variant from scratch; everything but what the variant names is the same for all of them."""
     began = time.perf_counter()
     torch.set_num_threads(options.threads)
-    runtime.keep_freed_memory()
+    keep_freed_memory()
     train_set, val_set = datasets(options, variant.alike)
     labels = labels_in(variant.slots, train_set, options.seed)
     truth = reference(val_set)._replace(target=labels_in(variant.slots, val_set, options.seed + 1))

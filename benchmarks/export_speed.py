@@ -29,6 +29,7 @@ import export_fixed
 import runtime
 from config import Config
 from fusion import fused
+from memory import keep_freed_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
     arguments.add_argument("--rounds", type=int, default=100)
     options = arguments.parse_args(argv)
-    runtime.keep_freed_memory()
+    keep_freed_memory()
     runtime.seed_everything(0)
     torch.set_num_threads(options.threads)
     device = torch.device("cpu")

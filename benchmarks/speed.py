@@ -23,6 +23,7 @@ import speed_inference
 import speed_training
 
 import runtime
+from memory import keep_freed_memory
 
 SECTIONS = {
     "forward": speed_forward.tables,
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = runtime.parse(arguments, argv)
     if not SECTIONS.keys() >= set(options.words):
         arguments.error(f"a section is one of: {', '.join(SECTIONS)}")
-    runtime.keep_freed_memory()
+    keep_freed_memory()
     for device in [runtime.pick_device(options.device)] if options.device else devices():
         usual = [section for section in SECTIONS if device.type == "cuda" or section not in FOR_GPUS]
         for section in options.words or usual:

@@ -1,4 +1,4 @@
-"""What a rendered scene labels: lines of which something is seen, from where lanes are wide enough on."""
+"""What a rendered scene labels: lines from where lanes are wide enough on, and no scene in which that is a guess."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 import scene
 import scene_effects
 from scene import LaneLine, Road, View, render_scene
-from scene_labels import FIRST_WIDTH, labelled, lane_points
+from scene_labels import FIRST_WIDTH, are_certain, lane_points
 
 HEIGHT, WIDTH = 360, 640
 
@@ -29,20 +29,36 @@ def scene_with(seen, share=1.0, level=60):
     return image, bare
 
 
-@pytest.mark.parametrize(("seen", "expected"), [
-    ([1, 2, 3], [1, 2, 3]),
-    ([1, 3], [1, 2, 3]),  # 2 is hidden, but lies between two that are seen
-    ([2], [2]),
-    ([], []),
+@pytest.mark.parametrize(("seen", "certain"), [
+    ([0, 1, 2, 3, 4], True),
+    ([0, 4], True),  # the others are hidden, but lie between two that are seen
+    ([0, 1, 2, 3], False),  # the last one is there, and who labels it guesses
+    ([1, 4], False),
+    ([], False),
 ])
-def test_only_what_is_seen_or_between_is_labelled(seen, expected):
-    lanes = labelled(FAN[:5], *scene_with(seen))
-    assert [next(i for i in range(6) if FAN[i] is lane) for lane in lanes] == expected
+def test_labels_are_certain_where_the_outermost_lines_are_seen(seen, certain):
+    assert are_certain(FAN[:5], *scene_with(seen)) is certain
 
 
-@pytest.mark.parametrize(("share", "level", "count"), [(0.15, 60, 3), (0.02, 60, 0), (1.0, 5, 0), (1.0, 20, 3)])
-def test_a_dash_is_enough_and_a_hint_is_not(share, level, count):
-    assert len(labelled(FAN[1:4], *scene_with([1, 2, 3], share, level))) == count
+@pytest.mark.parametrize(("share", "level", "certain"), [(0.2, 60, True), (0.08, 60, False), (1.0, 5, False),
+                                                         (1.0, 20, True)])
+def test_some_dashes_are_enough_and_a_hint_is_not(share, level, certain):
+    assert are_certain(FAN[1:4], *scene_with([1, 2, 3], share, level)) is certain
+
+
+def test_nothing_to_label_is_certain():
+    assert are_certain([], *scene_with([]))
+
+
+def test_a_doubtful_scene_is_drawn_anew_and_the_next_one_is_the_seeds_own(monkeypatch):
+    monkeypatch.setattr(scene.scene_labels, "are_certain", lambda lanes, image, bare: next(answers))
+    answers = iter([False, True])
+    after = render_scene([4, 0])
+    answers = iter([True])
+    first = render_scene([4, 0])
+    assert after.image.shape == first.image.shape and (after.image != first.image).any()
+    answers = iter([False, True])
+    assert (render_scene([4, 0]).image == after.image).all()
 
 
 def test_labels_begin_where_a_lane_is_wide_enough():
@@ -53,10 +69,10 @@ def test_labels_begin_where_a_lane_is_wide_enough():
     assert abs(right[0, 0] - left[0, 0] - FIRST_WIDTH * WIDTH) < 3.6 * 800 / 1200 + 0.1  # to a row, 3 px of width
 
 
-def test_an_unpainted_road_and_one_in_the_dark_have_no_lanes(monkeypatch):
+def test_an_unpainted_road_has_no_lanes_and_in_the_dark_no_painted_one_is_drawn(monkeypatch):
     painted = [len(render_scene([4, seed]).lanes) for seed in range(6)]
     monkeypatch.setattr(scene_effects, "through_sensor", lambda rng, image: image // 64)
-    dark = [len(render_scene([4, seed]).lanes) for seed in range(6)]
+    dark = [len(render_scene([4, seed]).lanes) for seed in range(2)]
     monkeypatch.undo()
     sample_road = scene.sample_road
     monkeypatch.setattr(scene, "sample_road", lambda rng, painted: sample_road(rng, painted=False))
