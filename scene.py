@@ -208,31 +208,32 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
     return lines
 
 
-def render_scene(seed, width: int = 640, height: int = 360, clean: bool = False) -> Scene:
+def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, clean: bool = False) -> Scene:
     """The Scene of a seed (an int, a sequence of ints or a SeedSequence).
 
-    A scene of which it is a guess what is labelled is drawn anew.
+    `empty` is the chance of a scene without lanes: a road without paint, or no road at all. A scene of which it is a
+    guess what is labelled is drawn anew, in the same weather: nights would get rare otherwise.
     `clean` leaves out clutter, wear, light and camera effects: fresh paint on dark asphalt, for tests.
     """
     rng = np.random.default_rng(seed)
-    while (scene := _drawn(rng, width, height, clean)) is None:
+    kind = rng.choice(["road", "unmarked", "no road"], p=[1 - empty, empty / 2, empty / 2])
+    if kind == "no road":
+        image = scene_clutter.draw_no_road(rng, width, height)
+        return Scene(scene_effects.through_sensor(rng, image), [], int(rng.integers(60, 97)))
+    weather = scene_effects.sample_weather(rng)
+    while (scene := _draw_road(rng, width, height, weather, kind == "road", clean)) is None:
         pass
     return scene
 
 
-def _drawn(rng: np.random.Generator, width: int, height: int, clean: bool) -> Scene | None:
+def _draw_road(rng, width, height, weather, painted, clean) -> Scene | None:
     """A Scene, or None where nobody could say whether a line in it is to be labelled."""
-    kind = "road" if clean else rng.choice(["road", "unmarked", "no road"], p=[0.965, 0.015, 0.02])
-    if kind == "no road":
-        image = scene_clutter.draw_no_road(rng, width, height)
-        return Scene(scene_effects.through_sensor(rng, image), [], int(rng.integers(60, 97)))
     view = sample_view(rng, width, height)
-    road = sample_road(rng, painted=kind == "road")
+    road = sample_road(rng, painted)
     lanes = scene_labels.lane_points(view, road)
     if clean:
         lines = tuple(replace(line, strength=1.0) for line in road.lines)
         return Scene(scene_ground.draw_clean(view, replace(road, lines=lines)), lanes)
-    weather = scene_effects.sample_weather(rng)
     image = scene_clutter.draw_background(rng, view, weather)
     bare = scene_ground.draw_ground(rng, image, view, road, weather)
     ground = image.copy()

@@ -1,5 +1,7 @@
 """What a rendered scene labels: lines from where lanes are wide enough on, and no scene in which that is a guess."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,9 @@ def test_nothing_to_label_is_certain():
     assert are_certain([], *scene_with([]))
 
 
-def test_a_doubtful_scene_is_drawn_anew_and_the_next_one_is_the_seeds_own(monkeypatch):
+def test_a_doubtful_scene_is_drawn_anew_in_the_same_weather(monkeypatch):
+    sample_weather, skies = scene_effects.sample_weather, []
+    monkeypatch.setattr(scene_effects, "sample_weather", lambda rng: skies.append(1) or sample_weather(rng))
     monkeypatch.setattr(scene.scene_labels, "are_certain", lambda lanes, image, bare: next(answers))
     answers = iter([False, True])
     after = render_scene([4, 0])
@@ -59,6 +63,7 @@ def test_a_doubtful_scene_is_drawn_anew_and_the_next_one_is_the_seeds_own(monkey
     assert after.image.shape == first.image.shape and (after.image != first.image).any()
     answers = iter([False, True])
     assert (render_scene([4, 0]).image == after.image).all()
+    assert len(skies) == 3  # scenes, not drawings
 
 
 def test_labels_begin_where_a_lane_is_wide_enough():
@@ -69,12 +74,17 @@ def test_labels_begin_where_a_lane_is_wide_enough():
     assert abs(right[0, 0] - left[0, 0] - FIRST_WIDTH * WIDTH) < 3.6 * 800 / 1200 + 0.1  # to a row, 3 px of width
 
 
-def test_an_unpainted_road_has_no_lanes_and_in_the_dark_no_painted_one_is_drawn(monkeypatch):
+def test_an_unpainted_road_has_no_lanes(monkeypatch):
     painted = [len(render_scene([4, seed]).lanes) for seed in range(6)]
-    monkeypatch.setattr(scene_effects, "through_sensor", lambda rng, image: image // 64)
-    dark = [len(render_scene([4, seed]).lanes) for seed in range(2)]
-    monkeypatch.undo()
     sample_road = scene.sample_road
     monkeypatch.setattr(scene, "sample_road", lambda rng, painted: sample_road(rng, painted=False))
     bare = [len(render_scene([4, seed]).lanes) for seed in range(6)]
-    assert sum(painted) > 10 and sum(dark) == sum(bare) == 0
+    assert sum(painted) > 10 and sum(bare) == 0
+
+
+def test_a_road_in_the_dark_is_drawn_anew(monkeypatch):
+    through_sensor, darkness = scene_effects.through_sensor, itertools.chain((64, 64), itertools.repeat(1))
+    monkeypatch.setattr(scene_effects, "through_sensor",
+                        lambda rng, image: through_sensor(rng, image) // next(darkness))
+    found = render_scene([4, 0])
+    assert found.lanes and found.image.mean() > 20
