@@ -208,32 +208,34 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
     return lines
 
 
-def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, clean: bool = False) -> Scene:
+def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, certain: bool = False,
+                 clean: bool = False) -> Scene:
     """The Scene of a seed (an int, a sequence of ints or a SeedSequence).
 
-    `empty` is the chance of a scene without lanes: a road without paint, or no road at all. A scene of which it is a
-    guess what is labelled is drawn anew, in the same weather: nights would get rare otherwise.
+    `empty` is the chance of a scene without lanes: a road without paint, or no road at all.
+    `certain` draws a scene anew of which it is a guess what is labelled, in the same weather, or nights would get rare.
     `clean` leaves out clutter, wear, light and camera effects: fresh paint on dark asphalt, for tests.
     """
     rng = np.random.default_rng(seed)
-    kind = rng.choice(["road", "unmarked", "no road"], p=[1 - empty, empty / 2, empty / 2])
+    kind = rng.choice(["road", "unmarked", "no road"], p=[1 - empty, empty * 3 / 7, empty * 4 / 7])
     if kind == "no road":
         image = scene_clutter.draw_no_road(rng, width, height)
         return Scene(scene_effects.through_sensor(rng, image), [], int(rng.integers(60, 97)))
-    weather = scene_effects.sample_weather(rng)
-    while (scene := _draw_road(rng, width, height, weather, kind == "road", clean)) is None:
-        pass
+    weather, scene = None, None
+    while scene is None:
+        view = sample_view(rng, width, height)
+        road = sample_road(rng, painted=kind == "road")
+        if clean:
+            lines = tuple(replace(line, strength=1.0) for line in road.lines)
+            image = scene_ground.draw_clean(view, replace(road, lines=lines))
+            return Scene(image, scene_labels.lane_points(view, road))
+        weather = weather or scene_effects.sample_weather(rng)
+        scene = _draw_road(rng, view, road, weather, certain)
     return scene
 
 
-def _draw_road(rng, width, height, weather, painted, clean) -> Scene | None:
-    """A Scene, or None where nobody could say whether a line in it is to be labelled."""
-    view = sample_view(rng, width, height)
-    road = sample_road(rng, painted)
-    lanes = scene_labels.lane_points(view, road)
-    if clean:
-        lines = tuple(replace(line, strength=1.0) for line in road.lines)
-        return Scene(scene_ground.draw_clean(view, replace(road, lines=lines)), lanes)
+def _draw_road(rng, view, road, weather, certain) -> Scene | None:
+    """A Scene; None where it has to be certain what is labelled, and is not."""
     image = scene_clutter.draw_background(rng, view, weather)
     bare = scene_ground.draw_ground(rng, image, view, road, weather)
     ground = image.copy()
@@ -241,7 +243,10 @@ def _draw_road(rng, width, height, weather, painted, clean) -> Scene | None:
     in_sight = cv2.inRange(cv2.absdiff(image, ground), (0, 0, 0), (0, 0, 0))  # where nothing stands before the road
     bare = cv2.copyTo(bare, in_sight, image.copy())
     bare, _ = scene_effects.through_camera(copy.deepcopy(rng), bare, [], view, weather, lamps)
+    lanes = scene_labels.lane_points(view, road)
     image, lanes = scene_effects.through_camera(rng, image, lanes, view, weather, lamps)
-    if not scene_labels.are_certain(lanes, image, bare):
+    shares = scene_labels.seen_shares(lanes, image, bare)
+    if certain and not scene_labels.are_certain(shares):
         return None
+    lanes = scene_labels.labelled(lanes, shares)
     return Scene(image, lanes, int(np.clip(rng.normal(85, 10), 45, 97)))

@@ -9,7 +9,8 @@ import numpy as np
 MOST_PER_SIDE = 3  # no line past the third on either side is labelled
 FIRST_WIDTH = 0.05  # of the image: so wide is a lane where labels begin, the median of TuSimple's (67 of 1280 px)
 CONTRAST = 8  # levels of 255 by which paint that can be seen differs from the bare road
-CLEAR = 0.12  # share of a line on which paint must be seen for nobody to doubt that it is there: four short dashes
+SEEN = 0.06  # share of a line on which paint must be seen: two short dashes
+CLEAR = 0.12  # from this share on nobody doubts that it is there
 
 
 def lane_points(view, road) -> list[np.ndarray]:
@@ -41,16 +42,30 @@ def _visible_run(points: np.ndarray, view, start: float) -> np.ndarray:
     return np.stack([x, rows], -1)[first : last + 1].astype(np.float32)
 
 
-def are_certain(lanes: list[np.ndarray], image: np.ndarray, bare: np.ndarray) -> bool:
-    """Whether anybody who sees the image would label these lanes, given the same image without lane lines (uint8 RGB).
+def seen_shares(lanes: list[np.ndarray], image: np.ndarray, bare: np.ndarray) -> list[float]:
+    """Share of each line's length along which its paint is seen: what differs from the image without lane lines.
 
-    That hangs on the outermost ones: a line of which little is seen, for darkness, wear or a lorry before it, is
-    labelled between two that are clear, and beyond those it is a guess, which is not to be learned or scored.
+    Both images are uint8 RGB.
     """
     reach = 2 * (image.shape[1] // 80) + 1  # the middle of a double line is bare
     red, green, blue = cv2.split(cv2.absdiff(image, bare))
     contrast = cv2.dilate(cv2.max(cv2.max(red, green), blue), np.ones((3, reach), np.uint8))
-    return all(_seen_share(points, contrast) >= CLEAR for points in (*lanes[:1], *lanes[-1:]))
+    return [_seen_share(points, contrast) for points in lanes]
+
+
+def labelled(lanes: list[np.ndarray], shares: list[float]) -> list[np.ndarray]:
+    """The lanes that are labelled, given how much of each is seen.
+
+    A line of which nothing is seen, for darkness, wear or a lorry before it, is labelled only where it lies between
+    two that are seen: what nobody can know teaches a network to guess.
+    """
+    seen = [i for i, share in enumerate(shares) if share >= SEEN]
+    return lanes[seen[0] : seen[-1] + 1] if seen else []
+
+
+def are_certain(shares: list[float]) -> bool:
+    """Whether nobody would doubt which lanes to label: the outermost ones are clearly seen."""
+    return all(share >= CLEAR for share in (*shares[:1], *shares[-1:]))
 
 
 def _seen_share(points: np.ndarray, contrast: np.ndarray) -> float:

@@ -1,13 +1,15 @@
-"""What several test files need: data, a model, the script that looks at images, and quiet use of the machine."""
+"""What several test files need: data, models, a run, the script that looks at images, and quiet use of the machine."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from trainings import SHORT
 
 import checkpoints
 import inference_fixed
 import synthetic
+import train_fixed
 from config import Config, ModelConfig
 from model import LaneNet
 
@@ -19,6 +21,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The test runs in an empty folder, so that no default path meets the repository."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +46,13 @@ def images(tmp_path):
         cv2.imwrite(str(root / f"{i}.png"), np.full((36, 64, 3), 30 * i, np.uint8))
         (root / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
     return root
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A network with equal rows over the whole image: the closed forms are plainer."""
+    torch.manual_seed(0)
+    return LaneNet().eval()
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +81,17 @@ def run(checkpoint, capsys):
         return status, said.out.splitlines(), said.err.splitlines()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def settings(rendered, tmp_path_factory):
+    """Overrides that train fast on the rendered scenes, all runs with one cache."""
+    return [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path_factory.mktemp('pixels')}"]
+
+
+@pytest.fixture(scope="session")
+def trained(settings, tmp_path_factory):
+    """The checkpoint folder of an uninterrupted run of two epochs."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert train_fixed.main([*settings, "train.epochs=2", f"train.checkpoint_dir={folder}"]) == 0
+    return folder

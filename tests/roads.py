@@ -1,5 +1,6 @@
-"""Images and videos of roads of sorts, for tests."""
+"""Images and videos of roads of sorts, and reading what was made of them, for tests."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -41,3 +42,7 @@ def film(path):
     while (image := capture.read()[1]) is not None:
         images.append(image[..., ::-1])
     return capture.get(cv2.CAP_PROP_FPS), images
+
+
+def json_lines(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]

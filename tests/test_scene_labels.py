@@ -1,6 +1,4 @@
-"""What a rendered scene labels: lines from where lanes are wide enough on, and no scene in which that is a guess."""
-
-import itertools
+"""What a rendered scene labels: lines of which something is seen, from where lanes are wide enough on."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,7 @@ import pytest
 import scene
 import scene_effects
 from scene import LaneLine, Road, View, render_scene
-from scene_labels import FIRST_WIDTH, are_certain, lane_points
+from scene_labels import FIRST_WIDTH, are_certain, labelled, lane_points, seen_shares
 
 HEIGHT, WIDTH = 360, 640
 
@@ -31,39 +29,48 @@ def scene_with(seen, share=1.0, level=60):
     return image, bare
 
 
-@pytest.mark.parametrize(("seen", "certain"), [
-    ([0, 1, 2, 3, 4], True),
-    ([0, 4], True),  # the others are hidden, but lie between two that are seen
-    ([0, 1, 2, 3], False),  # the last one is there, and who labels it guesses
-    ([1, 4], False),
-    ([], False),
+def shares(lanes, seen, share=1.0, level=60):
+    return seen_shares(lanes, *scene_with(seen, share, level))
+
+
+@pytest.mark.parametrize(("seen", "expected", "certain"), [
+    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], True),
+    ([0, 4], [0, 1, 2, 3, 4], True),  # the others are hidden, but lie between two that are seen
+    ([1, 3], [1, 2, 3], False),  # the first and the last one are there, too, and an annotator could only guess
+    ([2], [2], False),
+    ([], [], False),
 ])
-def test_labels_are_certain_where_the_outermost_lines_are_seen(seen, certain):
-    assert are_certain(FAN[:5], *scene_with(seen)) is certain
+def test_only_what_is_seen_or_between_is_labelled(seen, expected, certain):
+    found = shares(FAN[:5], seen)
+    assert [next(i for i in range(6) if FAN[i] is lane) for lane in labelled(FAN[:5], found)] == expected
+    assert are_certain(found) is certain
 
 
-@pytest.mark.parametrize(("share", "level", "certain"), [(0.2, 60, True), (0.08, 60, False), (1.0, 5, False),
-                                                         (1.0, 20, True)])
-def test_some_dashes_are_enough_and_a_hint_is_not(share, level, certain):
-    assert are_certain(FAN[1:4], *scene_with([1, 2, 3], share, level)) is certain
+@pytest.mark.parametrize(("share", "level", "count", "certain"), [
+    (0.2, 60, 3, True), (0.1, 60, 3, False), (0.02, 60, 0, False), (1.0, 5, 0, False), (1.0, 20, 3, True)])
+def test_a_dash_is_labelled_some_are_certain_and_a_hint_is_nothing(share, level, count, certain):
+    found = shares(FAN[1:4], [1, 2, 3], share, level)
+    assert len(labelled(FAN[1:4], found)) == count
+    assert are_certain(found) is certain
 
 
-def test_nothing_to_label_is_certain():
-    assert are_certain([], *scene_with([]))
+def test_where_there_is_no_line_that_is_certain():
+    assert are_certain(shares([], [])) and labelled([], []) == []
 
 
 def test_a_doubtful_scene_is_drawn_anew_in_the_same_weather(monkeypatch):
     sample_weather, skies = scene_effects.sample_weather, []
     monkeypatch.setattr(scene_effects, "sample_weather", lambda rng: skies.append(1) or sample_weather(rng))
-    monkeypatch.setattr(scene.scene_labels, "are_certain", lambda lanes, image, bare: next(answers))
+    monkeypatch.setattr(scene.scene_labels, "are_certain", lambda shares: next(answers))
     answers = iter([False, True])
-    after = render_scene([4, 0])
+    after = render_scene([4, 0], certain=True)
     answers = iter([True])
-    first = render_scene([4, 0])
+    first = render_scene([4, 0], certain=True)
+    assert (first.image == render_scene([4, 0]).image).all()  # which asks nobody
     assert after.image.shape == first.image.shape and (after.image != first.image).any()
     answers = iter([False, True])
-    assert (render_scene([4, 0]).image == after.image).all()
-    assert len(skies) == 3  # scenes, not drawings
+    assert (render_scene([4, 0], certain=True).image == after.image).all()
+    assert len(skies) == 4  # scenes, not drawings
 
 
 def test_labels_begin_where_a_lane_is_wide_enough():
@@ -74,17 +81,12 @@ def test_labels_begin_where_a_lane_is_wide_enough():
     assert abs(right[0, 0] - left[0, 0] - FIRST_WIDTH * WIDTH) < 3.6 * 800 / 1200 + 0.1  # to a row, 3 px of width
 
 
-def test_an_unpainted_road_has_no_lanes(monkeypatch):
+def test_an_unpainted_road_and_one_in_the_dark_have_no_lanes(monkeypatch):
     painted = [len(render_scene([4, seed]).lanes) for seed in range(6)]
+    monkeypatch.setattr(scene_effects, "through_sensor", lambda rng, image: image // 64)
+    dark = [len(render_scene([4, seed]).lanes) for seed in range(6)]
+    monkeypatch.undo()
     sample_road = scene.sample_road
     monkeypatch.setattr(scene, "sample_road", lambda rng, painted: sample_road(rng, painted=False))
     bare = [len(render_scene([4, seed]).lanes) for seed in range(6)]
-    assert sum(painted) > 10 and sum(bare) == 0
-
-
-def test_a_road_in_the_dark_is_drawn_anew(monkeypatch):
-    through_sensor, darkness = scene_effects.through_sensor, itertools.chain((64, 64), itertools.repeat(1))
-    monkeypatch.setattr(scene_effects, "through_sensor",
-                        lambda rng, image: through_sensor(rng, image) // next(darkness))
-    found = render_scene([4, 0])
-    assert found.lanes and found.image.mean() > 20
+    assert sum(painted) > 10 and sum(dark) == sum(bare) == 0

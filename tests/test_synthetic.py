@@ -87,17 +87,16 @@ def test_some_scenes_have_no_lane():
     assert 9 <= sum(empty) <= 29  # 18 are meant to be
 
 
-def test_training_scenes_are_more_often_without_lanes(tmp_path, monkeypatch):
-    asked = set()
+def test_validation_scenes_are_certain_and_rarely_without_lanes(tmp_path, monkeypatch):
+    asked = {}
 
-    def render(seed, width, height, empty):
-        asked.add((seed[1], empty))
-        return render_scene(seed, width, height, empty)
+    def render(seed, width, height, empty, certain):
+        asked[seed[1]] = (empty, certain)
+        return render_scene(seed, width, height, empty, certain)
 
     monkeypatch.setattr(synthetic, "render_scene", render)
     synthetic.write_dataset(tmp_path, 2, 2, seed=7, width=WIDTH, height=HEIGHT, workers=1)
-    assert asked == {(0, synthetic.EMPTY["train"]), (1, synthetic.EMPTY["val"])}
-    assert 0 < synthetic.EMPTY["val"] < synthetic.EMPTY["train"] < 0.1
+    assert asked == {0: (0.035, False), 1: (0.01, True)}
 
 
 def test_rows_are_those_of_tusimple():
@@ -132,11 +131,11 @@ def test_two_processes_write_what_one_does(whole, tmp_path):
 def test_a_run_cut_short_is_noticed_and_finished(whole, tmp_path, monkeypatch):
     rendered = []
 
-    def render(seed, *size):
+    def render(seed, *size, **kind):
         if len(rendered) == 18:
             raise KeyboardInterrupt
         rendered.append(seed)
-        return render_scene(seed, *size)
+        return render_scene(seed, *size, **kind)
 
     arguments = {"train": 20, "val": 3, "seed": 7, "width": WIDTH, "height": HEIGHT, "workers": 1}
     monkeypatch.setattr(synthetic, "render_scene", render)
