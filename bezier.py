@@ -1,4 +1,4 @@
-"""Geometry of lane curves: quintic Béziers in one canonical form, as pure tensor functions.
+"""Geometry of lane curves: quintic Béziers in one canonical form, as pure functions.
 
 Shapes: P = 6 control points, S samples, R rows, N polyline points, 2 = (x, y); `...` is any batch.
 x grows to the right, y downwards, both in [0, 1] of the image. P0 is the far (upper) end, P5 the near one.
@@ -87,7 +87,7 @@ def fit(points: Tensor) -> Tensor:
     y_far, y_near = points[0, 1], points[-1, 1]
     t = (points[:, 1] - y_far) / (y_near - y_far)
     degree = min(DEGREE, max(1, len(points) // 2))
-    x, *_ = np.linalg.lstsq(bernstein(torch.from_numpy(t), degree).numpy(), points[:, 0])
+    x, *_ = np.linalg.lstsq(bernstein(torch.from_numpy(t), degree).numpy(), points[:, 0], rcond=None)
     for n in range(degree, DEGREE):  # degree elevation n -> n + 1 (Farin, Curves and Surfaces for CAGD, 5.1)
         k = np.arange(1, n + 1) / (n + 1)
         x = np.concatenate((x[:1], k * x[:-1] + (1 - k) * x[1:], x[-1:]))

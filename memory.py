@@ -7,10 +7,10 @@ import ctypes
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory for the next allocation.
 
-    By default every large array is mapped anew and its pages are zeroed by the kernel at first touch, which costs
-    more than the arithmetic of an elementwise operation. Other C libraries are left as they are.
+    By default most of what large arrays take goes back to the kernel, which zeroes every page anew at first touch:
+    more work than the arithmetic of an elementwise operation. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        mallopt(-3, 1 << 30) or mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD; older ones take 32 MiB at most
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

@@ -212,30 +212,29 @@ def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, 
                  clean: bool = False) -> Scene:
     """The Scene of a seed (an int, a sequence of ints or a SeedSequence).
 
-    `empty` is the chance of a scene without lanes: a road without paint, or no road at all.
-    `certain` draws a scene anew of which it is a guess what is labelled, in the same weather, or nights would get rare.
+    `empty` is the chance of a road without paint or no road at all. `certain` draws a scene anew in which a label hangs
+    on a few pixels of paint, in the same weather: there are as many nights as without, if brighter ones.
     `clean` leaves out clutter, wear, light and camera effects: fresh paint on dark asphalt, for tests.
     """
     rng = np.random.default_rng(seed)
+    if clean:
+        view, road = sample_view(rng, width, height), sample_road(rng)
+        fresh = replace(road, lines=tuple(replace(line, strength=1.0) for line in road.lines))
+        return Scene(scene_ground.draw_clean(view, fresh), scene_labels.lane_points(view, road))
     kind = rng.choice(["road", "unmarked", "no road"], p=[1 - empty, empty * 3 / 7, empty * 4 / 7])
     if kind == "no road":
         image = scene_clutter.draw_no_road(rng, width, height)
         return Scene(scene_effects.through_sensor(rng, image), [], int(rng.integers(60, 97)))
     weather, scene = None, None
     while scene is None:
-        view = sample_view(rng, width, height)
-        road = sample_road(rng, painted=kind == "road")
-        if clean:
-            lines = tuple(replace(line, strength=1.0) for line in road.lines)
-            image = scene_ground.draw_clean(view, replace(road, lines=lines))
-            return Scene(image, scene_labels.lane_points(view, road))
+        view, road = sample_view(rng, width, height), sample_road(rng, painted=kind == "road")
         weather = weather or scene_effects.sample_weather(rng)
         scene = _draw_road(rng, view, road, weather, certain)
     return scene
 
 
 def _draw_road(rng, view, road, weather, certain) -> Scene | None:
-    """A Scene; None where it has to be certain what is labelled, and is not."""
+    """A Scene; None where it has to be certain which lines are labelled, and is not."""
     image = scene_clutter.draw_background(rng, view, weather)
     bare = scene_ground.draw_ground(rng, image, view, road, weather)
     ground = image.copy()

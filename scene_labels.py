@@ -1,4 +1,4 @@
-"""Which lines of a rendered scene are labelled, from where to where, and whether an annotator could know.
+"""Which lines of a rendered scene are labelled, and from where to where: what an annotator could know.
 
 Label points are (N, 2) float32 pixels (x, y), one a row, far to near; lines come left to right.
 """
@@ -10,7 +10,7 @@ MOST_PER_SIDE = 3  # no line past the third on either side is labelled
 FIRST_WIDTH = 0.05  # of the image: so wide is a lane where labels begin, the median of TuSimple's (67 of 1280 px)
 CONTRAST = 8  # levels of 255 by which paint that can be seen differs from the bare road
 SEEN = 0.06  # share of a line on which paint must be seen: two short dashes
-CLEAR = 0.12  # from this share on nobody doubts that it is there
+HINT, CLEAR = 0.01, 0.12  # between these shares it is a matter of a few pixels whether a line is labelled
 
 
 def lane_points(view, road) -> list[np.ndarray]:
@@ -64,8 +64,10 @@ def labelled(lanes: list[np.ndarray], shares: list[float]) -> list[np.ndarray]:
 
 
 def are_certain(shares: list[float]) -> bool:
-    """Whether nobody would doubt which lanes to label: the outermost ones are clearly seen."""
-    return all(share >= CLEAR for share in (*shares[:1], *shares[-1:]))
+    """Whether no label hangs on a few pixels: beyond the outermost lines that are clear, none is seen a little."""
+    clear = [i for i, share in enumerate(shares) if share >= CLEAR]
+    outside = shares[: clear[0]] + shares[clear[-1] + 1 :] if clear else shares
+    return all(share < HINT for share in outside)
 
 
 def _seen_share(points: np.ndarray, contrast: np.ndarray) -> float:

@@ -23,6 +23,7 @@ import validation
 from augment import Views, augment, random_views
 from config import Config, ConfigError
 from dataset import LaneDataset, batches, epoch_order, loader
+from formats import Label
 from fusion import fused
 from guard import COLLAPSING, Verdict
 from lanes import nearer_count
@@ -86,10 +87,10 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
     network = Network(learner.average.module, device, dtype)
-    data = fingerprint(train_set)
+    data = fingerprint(train_set, [*truth.labels, *known.labels])
     progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=data)
     if progress.data != data:
-        raise TrainingError("the training images are not those of the interrupted run; restore them, or start anew")
+        raise TrainingError("images or labels are not those of the interrupted run; restore them, or start anew")
     distributed.meet()  # all have read what the next lines move
     if not resumed:
         put_aside(folder)
@@ -285,11 +286,13 @@ def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
             f"{record['images_per_second']:.0f} img/s, {int(left) // 60}:{int(left) % 60:02} left")
 
 
-def fingerprint(dataset: LaneDataset) -> str:
-    """A hash of the names of a data set's images, in their order."""
+def fingerprint(dataset: LaneDataset, labels: Sequence[Label]) -> str:
+    """A hash of the names of a data set's images, in their order, and of some labels."""
     digest = hashlib.sha256()
-    for i, name in enumerate(dataset.entries.names()):
-        digest.update(f"\n{name}".encode() if i else name.encode())
+    for name in dataset.entries.names():
+        digest.update(f"{name}\n".encode())
+    for found in labels:
+        digest.update(b"".join(lane.tobytes() for lane in found.lanes))
     return digest.hexdigest()[:16]
 
 

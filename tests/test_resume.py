@@ -1,5 +1,6 @@
 """Going on: a run interrupted and resumed equals one that was not, a model may be a start, and the rest is refused."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from trainings import log, same_weights, weights
 import checkpoints
 import train_fixed
 from checkpoints import CheckpointError
+from run_folder import TrainingError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -67,6 +69,19 @@ def test_a_run_may_be_interrupted_again_and_again(settings, trained, monkeypatch
         assert status == 130
     assert train_fixed.main([*run, "--resume"]) == 0
     assert log(Path("run")) == log(trained)
+
+
+def test_other_labels_are_not_resumed(rendered, settings, monkeypatch):
+    shutil.copytree(rendered, "roads")
+    run = [*settings, "data.root=roads", "train.epochs=2", "train.checkpoint_dir=run"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1)
+        assert train_fixed.main(run) == 130
+    labels = Path("roads/label_data_val.json")
+    lines = labels.read_text().splitlines(keepends=True)
+    labels.write_text("".join([json.dumps(json.loads(lines[0]) | {"lanes": []}) + "\n", *lines[1:]]))
+    with pytest.raises(TrainingError, match="images or labels are not those of the interrupted run"):
+        train_fixed.main([*run, "--resume"])
 
 
 def test_a_finished_run_has_nothing_to_resume(settings, trained):

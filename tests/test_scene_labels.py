@@ -33,29 +33,45 @@ def shares(lanes, seen, share=1.0, level=60):
     return seen_shares(lanes, *scene_with(seen, share, level))
 
 
-@pytest.mark.parametrize(("seen", "expected", "certain"), [
-    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4], True),
-    ([0, 4], [0, 1, 2, 3, 4], True),  # the others are hidden, but lie between two that are seen
-    ([1, 3], [1, 2, 3], False),  # the first and the last one are there, too, and an annotator could only guess
-    ([2], [2], False),
-    ([], [], False),
+@pytest.mark.parametrize(("seen", "expected"), [
+    ([1, 2, 3], [1, 2, 3]),
+    ([1, 3], [1, 2, 3]),  # 2 is hidden, but lies between two that are seen
+    ([2], [2]),
+    ([], []),
 ])
-def test_only_what_is_seen_or_between_is_labelled(seen, expected, certain):
-    found = shares(FAN[:5], seen)
-    assert [next(i for i in range(6) if FAN[i] is lane) for lane in labelled(FAN[:5], found)] == expected
-    assert are_certain(found) is certain
+def test_only_what_is_seen_or_between_is_labelled(seen, expected):
+    lanes = labelled(FAN[:5], shares(FAN[:5], seen))
+    assert [next(i for i in range(6) if FAN[i] is lane) for lane in lanes] == expected
 
 
-@pytest.mark.parametrize(("share", "level", "count", "certain"), [
-    (0.2, 60, 3, True), (0.1, 60, 3, False), (0.02, 60, 0, False), (1.0, 5, 0, False), (1.0, 20, 3, True)])
-def test_a_dash_is_labelled_some_are_certain_and_a_hint_is_nothing(share, level, count, certain):
-    found = shares(FAN[1:4], [1, 2, 3], share, level)
-    assert len(labelled(FAN[1:4], found)) == count
-    assert are_certain(found) is certain
+@pytest.mark.parametrize(("share", "level", "count"), [(0.15, 60, 3), (0.02, 60, 0), (1.0, 5, 0), (1.0, 20, 3)])
+def test_a_dash_is_enough_and_a_hint_is_not(share, level, count):
+    assert len(labelled(FAN[1:4], shares(FAN[1:4], [1, 2, 3], share, level))) == count
 
 
-def test_where_there_is_no_line_that_is_certain():
-    assert are_certain(shares([], [])) and labelled([], []) == []
+@pytest.mark.parametrize(("seen", "certain"), [
+    ([], True), ([0.0, 0.0], True), ([0.5, 0.3, 0.2], True),
+    ([0.0, 0.5, 0.3, 0.005], True),  # what nobody sees has no label
+    ([0.5, 0.05, 0.08, 0.4], True),  # what lies between two lines has one
+    ([0.08, 0.5, 0.4], False), ([0.5, 0.4, 0.0, 0.03], False), ([0.05], False), ([0.11, 0.0], False),
+])
+def test_a_line_seen_a_little_beyond_all_others_is_not_certain(seen, certain):
+    assert are_certain(seen) is certain
+
+
+def test_scenes_are_certain_where_that_is_asked_for(monkeypatch):
+    drawn = []
+
+    def noted(*given):
+        drawn.append(seen_shares(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(scene.scene_labels, "seen_shares", noted)
+    for seed in range(40):
+        drawn.append(None)
+        render_scene([2, seed], 160, 90, certain=True)
+        assert drawn[-1] is not None and are_certain(drawn[-1])
+    assert len(drawn) > 80  # some were drawn anew
 
 
 def test_a_doubtful_scene_is_drawn_anew_in_the_same_weather(monkeypatch):
