@@ -33,6 +33,7 @@ SPLITS = ("train", "val")  # a scene's seed is (seed, place in SPLITS, index): s
 # accuracy of an image without lanes is 0 whatever one answers. Scenes in which a label hangs on a few pixels of paint
 # are dark, worn or full of traffic, as real roads are, but right and wrong are chance there. (benchmarks/search.md)
 KINDS = {"train": {"empty": 0.035, "certain": False}, "val": {"empty": 0.01, "certain": True}}
+WIDEST = 5  # times as wide as high: of less height a road has too little
 SHARD = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
 SHEET_SCENES, SHEET_COLUMNS = 24, 4
 LANE_COLOURS = [(255, 60, 60), (60, 255, 60), (80, 140, 255), (255, 220, 40), (255, 80, 255)]
@@ -118,6 +119,8 @@ def _request(train, val, seed, width, height) -> dict:
         least = 64 if name in ("width", "height") else 0
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
+    if width > WIDEST * height:
+        raise ValueError(f"width is {width}, expected at most {WIDEST * height} for a height of {height}")
     return {"renderer": RENDERER_VERSION, **request}
 
 
