@@ -148,15 +148,14 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(values).__name__}")
     values = {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in values.items()}
+    built = config_from_dict(values, str(path) if path else "settings")
     for override in overrides:
         name, equals, text = override.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot and section and key):
             raise ConfigError(f"{shown(override)}: an override reads section.key=value, such as train.epochs=5")
-        if not isinstance(values.setdefault(section, {}), dict):
-            raise ConfigError(f"{path}: section {shown(section)} is not a list of keys")
-        values[section][key] = _as_written(section, key, text, _parse_yaml(text, shown(override)))
-    return config_from_dict(values, str(path) if path else "settings")
+        values.setdefault(section, {})[key] = _as_written(section, key, text, _parse_yaml(text, shown(override)))
+    return config_from_dict(values, "command line") if overrides else built
 
 
 def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config:

@@ -110,7 +110,7 @@ def verdict(seen: Signs, min_diversity: float, min_sensitivity: float, trained: 
                            looks=not seen.diversity < min_diversity)
         return Verdict(COLLAPSING, f"{found}; {_cause_of_blindness(trained, min_diversity)}", looks=False)
     if all(math.isnan(sign) for sign in seen):
-        return Verdict(UNKNOWN, "no lane was labelled or found in these images")
+        return Verdict(UNKNOWN, "too few lanes were labelled or found in these images")
     # One image, or the same lane in all: the best constant answer is the label itself, so grey has to do.
     blind_error = seen.constant_error_px if seen.constant_error_px > 0 else seen.grey_error_px
     if seen.error_px >= blind_error:

@@ -204,7 +204,12 @@ def lane_lines(result: Result) -> str:
 
 def judge(seen: list[tuple[np.ndarray, np.ndarray]], sensitivity: float, settings: Config, steps: float, file: TextIO
           ) -> int:
-    """Say whether the predictions (L, P, 2), (L) differ between images, and the guard's verdict; 1 for a collapse."""
+    """Say whether the predictions (L, P, 2), (L) differ between images, and the guard's verdict; 1 for a collapse.
+
+    Where no image could be read there is nothing to say.
+    """
+    if not seen:
+        return 0
     said = f"{len(seen)} different image(s): whether predictions differ shows from two on"
     if len(seen) > 1:
         points, confidence = (torch.from_numpy(np.stack(part)) for part in zip(*seen, strict=True))

@@ -44,13 +44,12 @@ def find(config: Config, training: bool = True) -> Sources:
                           "give one number of at least 0 for each, not all 0")
     train, val = [], []
     for root, rule in zip(settings.root, rules, strict=True):
-        if Path(root) == Path(DEFAULT_ROOT):
-            if training or not (Path(root) / "manifest.json").is_file():
-                scenes = config.synthetic
-                synthetic.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
-            elif not synthetic.is_of_this_renderer(root):
-                print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be "
-                      "compared with those on today's (python synthetic.py renders anew)", file=sys.stderr)
+        if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
+            scenes = config.synthetic
+            synthetic.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
+        elif synthetic.is_of_another_renderer(root):
+            print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "
+                  "with those on today's; without that folder they are rendered anew", file=sys.stderr)
         part, val = formats.split(formats.entries(root, settings.format), rule, training)
         train.append(part)
     if training and not all(train):

@@ -66,10 +66,10 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
     )
 
 
-def is_of_this_renderer(root: Path) -> bool:
-    """Whether root was rendered by this version, whatever scenes were asked for."""
+def is_of_another_renderer(root: Path) -> bool:
+    """Whether root holds rendered scenes, of another version than this."""
     manifest = _read_json(Path(root) / "manifest.json")
-    return isinstance(manifest, dict) and manifest.get("renderer") == RENDERER_VERSION
+    return isinstance(manifest, dict) and manifest.get("renderer", RENDERER_VERSION) != RENDERER_VERSION
 
 
 def write_dataset(
@@ -120,7 +120,7 @@ def _request(train, val, seed, width, height) -> dict:
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
     if width > WIDEST * height:
-        raise ValueError(f"width is {width}, expected at most {WIDEST * height} for a height of {height}")
+        raise ValueError(f"width is {width}, height {height}; expected at most {WIDEST} times as wide as high")
     return {"renderer": RENDERER_VERSION, **request}
 
 

@@ -66,6 +66,16 @@ def test_broken_file_is_one_clear_line(tmp_path, text):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_who_is_wrong_is_named(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("train:\n  epochs: 3\n")
+    with pytest.raises(ConfigError, match=r"^command line: unknown key 'train\.epoch'"):
+        load_config(file, ["train.epoch=3"])
+    file.write_text("train:\n  epochs: many\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: train\.epochs is 'many'"):
+        load_config(file, ["train.seed=3"])
+
+
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         load_config("nowhere.yaml")

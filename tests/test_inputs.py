@@ -91,6 +91,8 @@ def test_what_cannot_be_read_is_named_in_one_line_and_the_rest_goes_on(run, word
     assert status == 1
     assert len(err) == 1 and err[0].startswith(f"error: {why}"), err
     assert "a.png" in out and "b.png" in out
+    if word == "absent.jpg":
+        assert run(word)[:2] == (1, [])  # nothing was looked at, and nothing is said of it
     if word == "cut.avi":
         count = int(re.search(r"after frame (\d+) of 40$", err[0])[1])
         assert 10 < count < 30 and f"cut.avi frame {count}" in out and f"cut.avi frame {count + 1}" not in out

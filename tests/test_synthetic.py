@@ -215,7 +215,7 @@ def test_the_script_writes_a_sheet_and_a_data_set(tmp_path, capsys):
     [
         (["--train", "-1"], 2, "train is -1"),
         (["--width", "10"], 2, "width is 10"),
-        (["--height", "100"], 2, "at most 500 for a height of 100"),
+        (["--height", "100"], 2, "width is 640, height 100; expected at most 5 times"),
         (["--root", "FILE"], 1, "FILE"),
     ],
 )

@@ -51,6 +51,6 @@ def test_images_without_lanes_raise_no_alarm_for_a_model_that_sees_none(blind, c
         cv2.imwrite(str(root / f"{i}.jpg"), np.full((96, 128, 3), (40, 160, 60 + 20 * i), np.uint8))
         (root / f"{i}.lines.txt").write_text("")
     assert evaluate_fixed.main([*words(blind, tmp_path, root), "data.split=all"]) == 0
-    assert "\ncannot tell: no lane was labelled or found" in capsys.readouterr().out
+    assert "\ncannot tell: too few lanes were labelled or found" in capsys.readouterr().out
     assert inference_fixed.main([str(root), *words(blind, tmp_path, root)]) == 0
     assert "verdict: cannot tell" in capsys.readouterr().out.splitlines()[-1]
