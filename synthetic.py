@@ -24,6 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 import file_lock
+from config import load_config
 from memory import keep_freed_memory
 from scene import Scene, render_scene
 
@@ -35,6 +36,8 @@ SPLITS = ("train", "val")  # a scene's seed is (seed, place in SPLITS, index): s
 KINDS = {"train": {"empty": 0.035, "certain": False}, "val": {"empty": 0.01, "certain": True}}
 WIDEST = 5  # times as wide as high: of less height a road has too little
 SHARD = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
+SETTINGS = {"train": "training scenes", "val": "validation scenes", "seed": "same seed, same bytes",
+            "width": "in pixels", "height": "in pixels"}
 SHEET_SCENES, SHEET_COLUMNS = 24, 4
 LANE_COLOURS = [(255, 60, 60), (60, 255, 60), (80, 140, 255), (255, 220, 40), (255, 80, 255)]
 
@@ -238,14 +241,21 @@ def main(argv=None) -> int:
     """Exit status: 0 when the data set is complete, 1 when it is not, 2 for impossible arguments."""
     parser = argparse.ArgumentParser("synthetic.py", description="Render a data set of labelled road scenes.")
     parser.add_argument("--root", type=Path, default=Path("data/synthetic"), help="folder of the data set")
-    parser.add_argument("--train", type=int, default=6000, help="training scenes")
-    parser.add_argument("--val", type=int, default=300, help="validation scenes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--height", type=int, default=360)
+    for name, meaning in SETTINGS.items():
+        parser.add_argument(f"--{name}", type=int, help=f"{meaning} (default: synthetic.{name} of the configuration)")
+    parser.add_argument("--config", metavar="FILE", help="settings (default: config.yaml, if there is one)")
+    parser.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
     parser.add_argument("--sheet", type=Path, default=None, help="also write a contact sheet here, a JPEG")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    try:
+        scenes = load_config(args.config or ("config.yaml" if Path("config.yaml").is_file() else None), args.words)
+    except (ValueError, OSError) as error:
+        print(f"synthetic.py: {error}", file=sys.stderr)
+        return 2
+    for name in SETTINGS:
+        if getattr(args, name) is None:
+            setattr(args, name, getattr(scenes.synthetic, name))
     keep_freed_memory()
     try:
         if args.sheet:

@@ -37,7 +37,7 @@ ALLOWED = {
     "submission": {"bezier", "formats", "label_files", "lanes", "metrics"},
     "scores": {"culane", "formats", "formats_json", "label_files", "metrics", "submission"},
     "cache": {"dataset", "file_lock", "formats", "label_files", "raster"},
-    "synthetic": {"file_lock", "memory", "scene"},
+    "synthetic": {"config", "file_lock", "memory", "scene"},
     "sources": {"cache", "checkpoints", "config", "dataset", "entries", "formats", "label_files", "synthetic"},
     "runtime": {"config"},
     "checkpoints": {"config", "distributed", "model", "raster"},

@@ -210,6 +210,18 @@ def test_the_script_writes_a_sheet_and_a_data_set(tmp_path, capsys):
     assert "2 training" in capsys.readouterr().out
 
 
+def test_the_script_takes_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = "synthetic:\n  train: 2\n  val: 1\n  width: 160\n  height: 96\n  seed: 5\n"
+    Path("config.yaml").write_text(settings)
+    Path("mine.yaml").write_text(settings.replace("seed: 5", "seed: 6"))
+    alone = ["--workers", "1"]
+    assert synthetic.main(["--root", "a", *alone]) == 0
+    assert synthetic.is_complete("a", 2, 1, 5, 160, 96)
+    assert synthetic.main(["synthetic.val=2", "--root", "b", "--config", "mine.yaml", "--train", "1", *alone]) == 0
+    assert synthetic.is_complete("b", 1, 2, 6, 160, 96)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -217,6 +229,8 @@ def test_the_script_writes_a_sheet_and_a_data_set(tmp_path, capsys):
         (["--width", "10"], 2, "width is 10"),
         (["--height", "100"], 2, "width is 640, height 100; expected at most 5 times"),
         (["--root", "FILE"], 1, "FILE"),
+        (["--config", "absent.yaml"], 2, "absent.yaml: no such configuration file"),
+        (["synthetic.vall=3"], 2, "did you mean 'synthetic.val'"),
     ],
 )
 def test_errors_are_one_line(tmp_path, capsys, arguments, status, words):
