@@ -128,6 +128,11 @@ class Config:
     inference: InferenceConfig = InferenceConfig()
 
 
+def file_or_default(path: str | None) -> str | None:
+    """The file that was named, or else config.yaml in this folder if there is one."""
+    return "config.yaml" if path is None and Path("config.yaml").is_file() else path
+
+
 def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> Config:
     """Config from a YAML file (None: the defaults), then `section.key=value` overrides, in order.
 

@@ -12,5 +12,6 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(-3, 1 << 30) or mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD; older ones take 32 MiB at most
+        if not mallopt(-3, 1 << 30):  # M_MMAP_THRESHOLD
+            mallopt(-3, 1 << 25)  # all that older versions take
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

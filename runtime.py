@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from config import Config, ConfigError, load_config
+from config import Config, ConfigError, file_or_default, load_config
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -161,7 +161,4 @@ class Interrupt:
 
 def load_settings(options: argparse.Namespace, overrides: Sequence[str]) -> Config:
     """The Config of --config, or else of config.yaml in this folder if there is one, and the overrides."""
-    path = options.config
-    if path is None and Path("config.yaml").is_file():
-        path = "config.yaml"
-    return load_config(path, overrides)
+    return load_config(file_or_default(options.config), overrides)

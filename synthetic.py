@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 import file_lock
-from config import load_config
+from config import file_or_default, load_config
 from memory import keep_freed_memory
 from scene import Scene, render_scene
 
@@ -249,13 +249,13 @@ def main(argv=None) -> int:
     parser.add_argument("--sheet", type=Path, default=None, help="also write a contact sheet here, a JPEG")
     args = parser.parse_intermixed_args(argv)
     try:
-        scenes = load_config(args.config or ("config.yaml" if Path("config.yaml").is_file() else None), args.words)
+        settings = load_config(file_or_default(args.config), args.words).synthetic
     except (ValueError, OSError) as error:
         print(f"synthetic.py: {error}", file=sys.stderr)
         return 2
     for name in SETTINGS:
         if getattr(args, name) is None:
-            setattr(args, name, getattr(scenes.synthetic, name))
+            setattr(args, name, getattr(settings, name))
     keep_freed_memory()
     try:
         if args.sheet:
