@@ -3,8 +3,8 @@
     python benchmarks/label_ends.py [--checkpoint FILE] [section.key=value ...]
 
 The metric asks of every row whether the lane has a point there. Annotators begin where they please, so a part of the
-accuracy cannot be read off from an image. Each line of the table tells the model a little more of the label, and
-leaves its curves as they are.
+accuracy cannot be read off from an image. Each line of the table tells the model a little more of where labels end, and
+leaves its curves as they are; the last one leaves its ends, and makes its curves perfect.
 """
 
 import sys
@@ -48,8 +48,8 @@ class Image(NamedTuple):
 
 
 def as_said(image: Image) -> np.ndarray:
-    """(K, R) bool: rows in which the model says that its lanes have a point."""
-    return image.said >= 0
+    """(K, R) x as the model says."""
+    return image.said
 
 
 def from_usual_row(image: Image) -> np.ndarray:
@@ -67,19 +67,26 @@ def _between(image: Image, first: float | np.ndarray) -> np.ndarray:
     """From the number of a first row to the last row that the model says, whatever first row it says."""
     numbers = np.arange(len(image.rows))
     last = np.where(image.said >= 0, numbers, -1).max(1, keepdims=True)
-    return (numbers >= first) & (numbers <= last)
+    return np.where((numbers >= first) & (numbers <= last), image.extended, -2.0)
 
 
-def as_labelled(image: Image) -> np.ndarray:
-    """The rows in which the label of each lane has a point."""
-    return (image.label >= 0)[image.nearest]
+def between_both_ends(image: Image) -> np.ndarray:
+    """As the model says, but in the rows in which the label of each lane has a point."""
+    return np.where((image.label >= 0)[image.nearest], image.extended, -2.0)
+
+
+def on_the_label(image: Image) -> np.ndarray:
+    """The x of each lane's label in all rows in which both have a point; the ends are the model's."""
+    label = image.label[image.nearest]
+    return np.where((image.said >= 0) & (label >= 0), label, image.said)
 
 
 TOLD: dict[str, Callable[[Image], np.ndarray]] = {
     "nothing": as_said,
     "the row in which this image's labels usually begin": from_usual_row,
     "the row in which each label begins": from_own_row,
-    "the rows in which each label begins and ends": as_labelled,
+    "the rows in which each label begins and ends": between_both_ends,
+    "every x of the labels, but not where they begin and end": on_the_label,
 }
 
 
@@ -96,11 +103,9 @@ def images_of(prediction: LanePrediction, truth: Reference, threshold: float, to
     return found
 
 
-def lanes_in(rows: Callable[[Image], np.ndarray], image: Image) -> np.ndarray:
-    """(lanes, R) x of an image's lanes in some of the rows, as they are scored: none of fewer than two points."""
-    x = image.said
-    if len(image.said) and len(image.label):
-        x = np.where(rows(image), image.extended, -2.0)
+def lanes_in(told: Callable[[Image], np.ndarray], image: Image) -> np.ndarray:
+    """(lanes, R) x of an image's lanes by one line of the table, as they are scored: none of fewer than two points."""
+    x = told(image) if len(image.said) and len(image.label) else image.said
     return x[(x >= 0).sum(1) >= 2]
 
 
@@ -122,8 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     images = images_of(prediction, truth, config.inference.threshold, config.inference.end_tolerance)
 
     print("| the model is told | accuracy | F1 |\n|---|---|---|")
-    for name, rows in TOLD.items():
-        scores = tusimple_scores([lanes_in(rows, image) for image in images], truth.labels, truth.sizes_px)
+    for name, told in TOLD.items():
+        scores = tusimple_scores([lanes_in(told, image) for image in images], truth.labels, truth.sizes_px)
         print(f"| {name} | {100 * scores['accuracy']:.1f} % | {100 * scores['f1']:.1f} % |")
     return 0
 

@@ -44,22 +44,30 @@ def accuracies(said, label):
     logits = torch.tensor([[9.0] * len(said) + [-9.0] * (6 - len(said))])
     truth = SimpleNamespace(labels=[label], sizes_px=[SIZE_PX])
     [image] = label_ends.images_of(LanePrediction(points, logits), truth, 0.5, 0.0)
-    return {name: tusimple_scores([label_ends.lanes_in(rows, image)], [label], [SIZE_PX])["accuracy"]
-            for name, rows in label_ends.TOLD.items()}
+    return {name: tusimple_scores([label_ends.lanes_in(told, image)], [label], [SIZE_PX])["accuracy"]
+            for name, told in label_ends.TOLD.items()}
 
 
 def test_who_is_told_the_rows_of_the_label_is_right_everywhere():
     told = accuracies([(300, 300, 650), (1000, 300, 650)], label_of((300, 250, 700), (1000, 270, 600)))
-    nothing, image, own, both = told.values()
+    nothing, image, own, both, curves = told.values()
     assert nothing == pytest.approx(1 - (5 + 5 + 3 + 5) / 2 / 56)
     assert image == pytest.approx(1 - (1 + 5 + 1 + 5) / 2 / 56)  # both from row 260 on
     assert own == pytest.approx(1 - (5 + 5) / 2 / 56)
     assert both == 1
+    assert curves == nothing  # they were perfect already
 
 
-def test_a_curve_that_is_off_stays_off():
+def test_a_curve_that_is_off_stays_off_until_the_curves_are_told():
     told = accuracies([(300, 250, 700)], label_of((420, 250, 700)))
+    curves = told.pop("every x of the labels, but not where they begin and end")
     assert len({round(value, 6) for value in told.values()}) == 1 and told["nothing"] < 0.8
+    assert curves == 1
+
+
+def test_who_is_told_the_curves_keeps_the_ends():
+    told = accuracies([(300, 300, 650)], label_of((420, 250, 700)))
+    assert told["every x of the labels, but not where they begin and end"] == pytest.approx(1 - (5 + 5) / 56)
 
 
 def test_each_lane_gets_the_ends_of_the_label_that_it_fits():
