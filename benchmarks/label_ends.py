@@ -39,6 +39,7 @@ class Image(NamedTuple):
     said: np.ndarray  # (K, R)
     extended: np.ndarray  # (K, R) as if the lanes went straight on beyond their ends
     label: np.ndarray  # (N, R)
+    middle_y: float = 0.0  # in which the labels of all images begin in the median, whose rows may differ
 
     @property
     def nearest(self) -> np.ndarray:
@@ -50,6 +51,11 @@ class Image(NamedTuple):
 def as_said(image: Image) -> np.ndarray:
     """(K, R) x as the model says."""
     return image.said
+
+
+def from_middle_row(image: Image) -> np.ndarray:
+    """As the model says, but from the row on in which the labels of all images begin in the median."""
+    return _between(image, np.searchsorted(image.rows, image.middle_y))
 
 
 def from_usual_row(image: Image) -> np.ndarray:
@@ -83,6 +89,7 @@ def on_the_label(image: Image) -> np.ndarray:
 
 TOLD: dict[str, Callable[[Image], np.ndarray]] = {
     "nothing": as_said,
+    "one row for all lanes of all images, in which labels usually begin": from_middle_row,
     "the row in which this image's labels usually begin": from_usual_row,
     "the row in which each label begins": from_own_row,
     "the rows in which each label begins and ends": between_both_ends,
@@ -100,7 +107,9 @@ def images_of(prediction: LanePrediction, truth: Reference, threshold: float, to
         x, _ = x_at_rows(points, torch.from_numpy(rows / size_px[1]).float())
         found.append(Image(size_px, rows, x_px_at_rows(points, rows, size_px, tolerance),
                            x.double().numpy() * size_px[0], label_at_rows(label, size_px)))
-    return found
+    begins = [image.rows[lane.argmax()] for image in found for lane in image.label >= 0 if lane.any()]
+    middle_y = float(np.median(begins)) if begins else 0.0
+    return [image._replace(middle_y=middle_y) for image in found]
 
 
 def lanes_in(told: Callable[[Image], np.ndarray], image: Image) -> np.ndarray:

@@ -50,9 +50,9 @@ def accuracies(said, label):
 
 def test_who_is_told_the_rows_of_the_label_is_right_everywhere():
     told = accuracies([(300, 300, 650), (1000, 300, 650)], label_of((300, 250, 700), (1000, 270, 600)))
-    nothing, image, own, both, curves = told.values()
+    nothing, middle, image, own, both, curves = told.values()
     assert nothing == pytest.approx(1 - (5 + 5 + 3 + 5) / 2 / 56)
-    assert image == pytest.approx(1 - (1 + 5 + 1 + 5) / 2 / 56)  # both from row 260 on
+    assert image == middle == pytest.approx(1 - (1 + 5 + 1 + 5) / 2 / 56)  # both from row 260 on
     assert own == pytest.approx(1 - (5 + 5) / 2 / 56)
     assert both == 1
     assert curves == nothing  # they were perfect already
@@ -68,6 +68,16 @@ def test_a_curve_that_is_off_stays_off_until_the_curves_are_told():
 def test_who_is_told_the_curves_keeps_the_ends():
     told = accuracies([(300, 300, 650)], label_of((420, 250, 700)))
     assert told["every x of the labels, but not where they begin and end"] == pytest.approx(1 - (5 + 5) / 56)
+
+
+def test_the_middle_row_is_that_of_all_images():
+    labels = [label_of((300, 250, 700)), label_of((300, 290, 700)), label_of((300, 330, 700))]
+    points = straight(300, 400, 700).repeat(3, 6, 1, 1)
+    logits = torch.tensor([[9.0] + [-9.0] * 5] * 3)
+    truth = SimpleNamespace(labels=labels, sizes_px=[SIZE_PX] * 3)
+    images = label_ends.images_of(LanePrediction(points, logits), truth, 0.5, 0.0)
+    x = [label_ends.lanes_in(label_ends.from_middle_row, image) for image in images]
+    assert [ROWS[(lanes[0] >= 0).argmax()] for lanes in x] == [290, 290, 290]
 
 
 def test_each_lane_gets_the_ends_of_the_label_that_it_fits():
