@@ -81,7 +81,9 @@ def json_object(text: bytes, where: str, keys: str) -> dict:
     """A JSON object; `keys` says in the error what it should hold."""
     try:
         record = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: broken JSON: {error.msg} at character {error.pos + 1}") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, brackets in brackets
         raise DataError(f"{where}: broken JSON: {str(error).splitlines()[0]}") from None
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected a JSON object with {keys}")

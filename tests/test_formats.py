@@ -195,7 +195,7 @@ def test_broken_culane_list(tmp_path, lines, words):
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ('{"raw_file": "clips/1/20.jpg", "lanes": [[1, 2', [":3", "broken JSON"]),
+    ('{"raw_file": "clips/1/20.jpg", "lanes": [[1, 2', [":3", "broken JSON", "at character"]),
     ("[1]", [":3", "expected a JSON object"]),
     ('{"lanes": [], "h_samples": [1]}', [":3", "raw_file"]),
     ('{"raw_file": "clips/1/20.jpg", "lanes": [[1, 2]], "h_samples": [1]}', [":3", "lane 1 has 2 points"]),
