@@ -1,4 +1,4 @@
-"""Weather and time of day, and what they and the camera do to a drawn scene."""
+"""Weather and time of day, and what they, the windscreen and the camera do to a drawn scene."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-import scene_windscreen
+from scene_paint import SUB, fill
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ def through_camera(rng, image, lanes, view, weather, lamps):
         image = _add_lamps(rng, image, lamps, 0.5)
     image, lanes = _roll(rng, image, lanes)
     if weather.rain or rng.random() < 0.02:
-        image = scene_windscreen.rain_on(rng, image)
+        image = _rain(rng, image)
     if not weather.night and weather.sun > 0.4 and rng.random() < 0.15:
         image = _glare(rng, image)
-    if rng.random() < 0.35:
-        scene_windscreen.draw_hood(rng, image, weather.night)
+    if rng.random() < 0.22:
+        _draw_hood(rng, image)
     if rng.random() < 0.06:
-        image = scene_windscreen.reflect_dashboard(rng, image)
+        image = _reflect_dashboard(rng, image)
     return through_sensor(rng, image), lanes
 
 
@@ -128,6 +128,22 @@ def _add_lamps(rng, image, lamps, bloom):
     return cv2.addWeighted(image, 1, cv2.resize(halo, (width, height)), float(bloom), 0)
 
 
+def _rain(rng, image):
+    """Falling streaks and blurred drops on the windscreen."""
+    height, width = image.shape[:2]
+    layer = np.zeros((height, width), np.uint8)
+    slant = rng.normal(0, 0.2)
+    for x, y, length in rng.random((rng.integers(20, 120), 3)) * (width, height, height * 0.1):
+        end = (int(x + slant * length), int(y + length))
+        cv2.line(layer, (int(x), int(y)), end, int(rng.integers(15, 60)), 1)
+    image = cv2.add(image, cv2.merge([layer] * 3))
+    soft = cv2.blur(image, (9, 9))
+    drops = np.zeros((height, width), np.uint8)
+    for x, y in rng.random((rng.integers(0, 40), 2)) * (width, height):
+        cv2.circle(drops, (int(x), int(y)), int(rng.uniform(2, 9) * width / 640), 255, -1)
+    return np.where(drops[..., None] > 0, soft, image)
+
+
 def _glare(rng, image):
     """The sun in or near the frame lifts a wide disc of the image."""
     height, width = image.shape[:2]
@@ -136,6 +152,34 @@ def _glare(rng, image):
     disc = rng.uniform(40, 200) * np.exp(-np.sqrt(x**2 + y**2) / (rng.uniform(0.1, 0.5) * width))
     disc = cv2.resize(disc.astype(np.float32), (width, height)).astype(np.uint8)
     return cv2.add(image, cv2.merge([disc] * 3))
+
+
+def _draw_hood(rng, image):
+    """The car's own bonnet or a dashboard along the bottom; labels run on below it, as CULane's do."""
+    height, width = image.shape[:2]
+    rise = rng.choice([rng.uniform(0.01, 0.04), rng.uniform(0.04, 0.2)])
+    x = np.linspace(0, width, 24)
+    middle = width * rng.normal(0.5, 0.1)
+    edge = height * (1 - rise * (1 - rng.uniform(0.2, 1.2) * ((x - middle) / width * 2) ** 2))
+    shade = (rng.uniform(5, 45) if rng.random() < 0.8 else rng.uniform(45, 200)) * rng.normal(1, 0.08, 3)
+    outline = np.concatenate([np.stack([x, edge], -1), [(width, height + 9), (0, height + 9)]])
+    fill(image, [outline], shade.tolist())
+    if rng.random() < 0.6:  # the sky shines along its edge
+        bright = np.clip(shade + rng.uniform(10, 90), 0, 255).tolist()
+        crest = (np.stack([x, edge + rng.uniform(1, 6)], -1) * (1 << SUB)).astype(np.int32)
+        cv2.polylines(image, [crest], False, bright, int(rng.integers(1, 4)), cv2.LINE_AA, SUB)
+
+
+def _reflect_dashboard(rng, image):
+    """A faint mirror image of something pale on the dashboard, in the lower half."""
+    height, width = image.shape[:2]
+    layer = np.zeros((height // 4, width // 4), np.uint8)
+    for _ in range(rng.integers(1, 4)):
+        corner = (rng.random(2) * (width // 4, height // 4)).astype(int)
+        size = (rng.random(2) * (width // 8, height // 8)).astype(int)
+        cv2.rectangle(layer, corner.tolist(), (corner + size).tolist(), int(rng.integers(10, 60)), -1)
+    layer = cv2.resize(cv2.blur(layer, (7, 7)), (width, height))
+    return cv2.add(image, cv2.merge([layer] * 3))
 
 
 def through_sensor(rng, image) -> np.ndarray:
