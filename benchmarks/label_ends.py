@@ -23,6 +23,7 @@ import metrics
 import runtime
 import validation
 from bezier import x_at_rows
+from formats import DataError
 from fusion import fused
 from lanes import keep_lanes
 from model import LanePrediction
@@ -39,7 +40,7 @@ class Image(NamedTuple):
     said: np.ndarray  # (K, R)
     extended: np.ndarray  # (K, R) as if the lanes went straight on beyond their ends
     label: np.ndarray  # (N, R)
-    middle_y: float = 0.0  # in which the labels of all images begin in the median, whose rows may differ
+    middle_y: float  # in which the labels of all images begin in the median
 
     @property
     def nearest(self) -> np.ndarray:
@@ -87,13 +88,19 @@ def on_the_label(image: Image) -> np.ndarray:
     return np.where((image.said >= 0) & (label >= 0), label, image.said)
 
 
+def the_label(image: Image) -> np.ndarray:
+    """The label that each lane fits; what is wrong still is a label that no lane fits, and a lane that fits none."""
+    return image.label[image.nearest]
+
+
 TOLD: dict[str, Callable[[Image], np.ndarray]] = {
     "nothing": as_said,
-    "one row for all lanes of all images, in which labels usually begin": from_middle_row,
+    "one row for all lanes of all images, in which these labels begin in the median": from_middle_row,
     "the row in which this image's labels usually begin": from_usual_row,
     "the row in which each label begins": from_own_row,
     "the rows in which each label begins and ends": between_both_ends,
     "every x of the labels, but not where they begin and end": on_the_label,
+    "all of that": the_label,
 }
 
 
@@ -101,15 +108,24 @@ def images_of(prediction: LanePrediction, truth: Reference, threshold: float, to
               ) -> list[Image]:
     """What the model says of all images of a reference beside their labels."""
     keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), threshold)
-    found = []
-    for points, kept, label, size_px in zip(prediction.points, keep, truth.labels, truth.sizes_px, strict=True):
-        points, rows = points[kept], rows_of(label, size_px)
-        x, _ = x_at_rows(points, torch.from_numpy(rows / size_px[1]).float())
-        found.append(Image(size_px, rows, x_px_at_rows(points, rows, size_px, tolerance),
-                           x.double().numpy() * size_px[0], label_at_rows(label, size_px)))
-    begins = [image.rows[lane.argmax()] for image in found for lane in image.label >= 0 if lane.any()]
+    rows = [rows_of(label, size_px) for label, size_px in zip(truth.labels, truth.sizes_px, strict=True)]
+    labels = [label_at_rows(label, size_px) for label, size_px in zip(truth.labels, truth.sizes_px, strict=True)]
+    begins = [y[lane.argmax()] for y, label in zip(rows, labels, strict=True) for lane in label >= 0 if lane.any()]
     middle_y = float(np.median(begins)) if begins else 0.0
-    return [image._replace(middle_y=middle_y) for image in found]
+    found = []
+    for points, kept, y, label, size_px in zip(prediction.points, keep, rows, labels, truth.sizes_px, strict=True):
+        refuse_falling_rows(y)
+        points = points[kept]
+        x, _ = x_at_rows(points, torch.from_numpy(y / size_px[1]).float())
+        found.append(Image(size_px, y, x_px_at_rows(points, y, size_px, tolerance), x.double().numpy() * size_px[0],
+                           label, middle_y))
+    return found
+
+
+def refuse_falling_rows(rows: np.ndarray) -> None:
+    """Raise DataError unless rows go from far to near, as in TuSimple's files: a first row is where a lane begins."""
+    if (np.diff(rows) <= 0).any():
+        raise DataError("h_samples of a label do not rise from row to row")
 
 
 def lanes_in(told: Callable[[Image], np.ndarray], image: Image) -> np.ndarray:

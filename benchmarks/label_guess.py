@@ -5,7 +5,7 @@
 LABELS is a folder with TuSimple's label files; no images are needed there. For each labelled lane of the validation
 images, where it begins and ends is guessed from its own labelled curve and from the vanishing point of the image's
 labels, by boosted trees (scikit-learn, requirements-dev.txt) that have learned from other labels: those of the same
-roots' training images, and all of the same drives in LABELS. What they cannot guess, the shape of a lane does not say.
+roots' training images, and all of the same drives in LABELS. They know every curve, and see no picture.
 """
 
 import sys
@@ -15,8 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.model_selection import GridSearchCV, GroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root, from wherever it is run
+
+from label_ends import refuse_falling_rows
 
 import runtime
 import sources
@@ -25,7 +28,9 @@ from metrics import TUSIMPLE_SIZE
 from scores import tusimple_scores
 
 POINTS = 12  # at a lane's far end, and at its near one, through which a straight line is laid
-FEWEST = 3  # points of a lane whose ends are guessed; one with less stays as it is
+FEWEST = 3  # points of a lane whose ends are guessed; one with less is left out
+FOLDS = 5  # of the labels to learn from, by image, on which the size of the trees is chosen
+SIZES = {"max_iter": (60, 300), "max_leaf_nodes": (6, 31)}
 WIDTH_PX = TUSIMPLE_SIZE[0]
 
 
@@ -39,11 +44,13 @@ class Lane(NamedTuple):
     x: np.ndarray  # (R) going straight on beyond its ends
 
 
-Guess = Callable[[Sequence[Lane]], tuple[np.ndarray, np.ndarray]]  # y (N) of where each begins, and ends
+Ends = tuple[np.ndarray, np.ndarray]  # y (N) of where each of some lanes begins, and ends
+Guess = Callable[[Sequence[Lane]], Ends]
 
 
-def lanes_of(found: Label) -> list[Lane | None]:
-    """The lanes of an image; None for one of hardly any points, which has no shape."""
+def lanes_of(found: Label) -> list[Lane]:
+    """The lanes of an image, but for those of hardly any points, which have no shape."""
+    refuse_falling_rows(found.rows)
     rows, there = found.rows, found.x_at_rows >= 0
     shaped = there.sum(1) >= FEWEST
     far, near = (np.array([np.polyfit(rows[on][part], x[on][part], 1) for x, on in
@@ -53,7 +60,7 @@ def lanes_of(found: Label) -> list[Lane | None]:
     point = np.linalg.lstsq(np.stack((np.ones(len(far)), -far[:, 0]), 1), far[:, 1], rcond=None)[0]
     at_bottom = near @ (rows[-1], 1)
     place = at_bottom.argsort().argsort()
-    lanes: list[Lane | None] = [None] * len(there)
+    lanes = []
     for i, number in enumerate(np.flatnonzero(shaped)):
         on, x = there[number], found.x_at_rows[number]
         begins, ends = rows[on][[0, -1]]
@@ -62,41 +69,43 @@ def lanes_of(found: Label) -> list[Lane | None]:
         beyond = (rows > begins) & ((extended < 0) | (extended >= WIDTH_PX))
         leaves = rows[max(beyond.argmax() - 1, 0)] if beyond.any() else rows[-1]
         shape = np.array([*point, len(far), place[i], far[i, 0], near[i, 0], at_bottom[i]])
-        lanes[number] = Lane(shape, begins, ends, leaves, extended)
+        lanes.append(Lane(shape, begins, ends, leaves, extended))
     return lanes
 
 
-def as_labelled(lanes: Sequence[Lane]) -> tuple[np.ndarray, np.ndarray]:
+def as_labelled(lanes: Sequence[Lane]) -> Ends:
     """Where the labels themselves begin and end."""
     return np.array([lane.begins for lane in lanes]), np.array([lane.ends for lane in lanes])
 
 
-def learned(known: Sequence[Lane]) -> Guess:
-    """A guess by boosted trees that know these lanes; it may be off by as little as they can make it."""
-    def trees(wanted: list[float]) -> HistGradientBoostingRegressor:
-        model = HistGradientBoostingRegressor(loss="absolute_error", max_iter=300, learning_rate=0.05, random_state=0)
-        return model.fit([lane.shape for lane in known], wanted)
+def middle(known: Sequence[Sequence[Lane]]) -> Guess:
+    """The median row of known images for all; lanes end where they leave the image."""
+    begins = np.median([lane.begins for here in known for lane in here])
+    return lambda lanes: (np.full(len(lanes), begins), np.array([lane.leaves for lane in lanes]))
 
-    begins, ends = trees([lane.begins for lane in known]), trees([lane.ends - lane.leaves for lane in known])
 
-    def guess(lanes: Sequence[Lane]) -> tuple[np.ndarray, np.ndarray]:
+def learned(known: Sequence[Sequence[Lane]]) -> Guess:
+    """A guess by boosted trees that know the lanes of these images; their size is the best on images held back."""
+    lanes = [lane for here in known for lane in here]
+    image = np.repeat(np.arange(len(known)), [len(here) for here in known])
+
+    def trees(wanted: list[float]) -> GridSearchCV:
+        model = HistGradientBoostingRegressor(loss="absolute_error", learning_rate=0.05, random_state=0)
+        search = GridSearchCV(model, SIZES, scoring="neg_mean_absolute_error", cv=GroupKFold(FOLDS))
+        return search.fit([lane.shape for lane in lanes], wanted, groups=image)
+
+    begins, ends = trees([lane.begins for lane in lanes]), trees([lane.ends - lane.leaves for lane in lanes])
+
+    def guess(lanes: Sequence[Lane]) -> Ends:
         shapes = [lane.shape for lane in lanes]
         return begins.predict(shapes), ends.predict(shapes) + [lane.leaves for lane in lanes]
     return guess
 
 
-def middle(known: Sequence[Lane]) -> Guess:
-    """The median row for all; lanes end where they leave the image."""
-    begins = np.median([lane.begins for lane in known])
-    return lambda lanes: (np.full(len(lanes), begins), np.array([lane.leaves for lane in lanes]))
-
-
-def predicted(labels: Sequence[Label], lanes: Sequence[Sequence[Lane | None]], begins: Guess, ends: Guess
-              ) -> list[np.ndarray]:
+def predicted(labels: Sequence[Label], lanes: Sequence[Sequence[Lane]], begins: Guess, ends: Guess) -> list[np.ndarray]:
     """For each image the lanes (K, R) that TuSimple's metric scores: the labelled curves between guessed ends."""
     found = []
     for of_image, here in zip(labels, lanes, strict=True):
-        here = [lane for lane in here if lane]
         if not here:
             found.append(np.zeros((0, len(of_image.rows))))
             continue
@@ -123,6 +132,14 @@ def others_of_the_drives(root: Path, images: Sequence[Entry]) -> list[Entry]:
     return found
 
 
+def lanes_to_learn_from(whose: str, entries: Sequence[Entry]) -> list[list[Lane]]:
+    """The lanes of each labelled image that has any. Raises DataError where there are too few to learn from."""
+    known = [here for here in (lanes_of(label(entry)) for entry in entries) if here]
+    if len(known) < FOLDS:
+        raise DataError(f"{whose}: {len(known)} with a lane of {FEWEST} points; {FOLDS} are the least to learn from")
+    return known
+
+
 def _drive(entry: Entry) -> PurePosixPath:
     """clips/0313-1 for the image clips/0313-1/60/20.jpg."""
     return PurePosixPath(entry.name).parent.parent
@@ -140,23 +157,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     images, labels = list(found.val), [label(entry) for entry in found.val]
     if any(of_image.x_at_rows is None for of_image in labels):
         raise DataError("the validation images are not in TuSimple's layout, and only its metric asks for ends")
+    lanes = [lanes_of(of_image) for of_image in labels]
+    if not any(lanes):
+        raise DataError(f"no lane of the {len(labels)} validation images has {FEWEST} points")
     others = {"the training images": found.all_train(),
               "all others of the drive": others_of_the_drives(Path(options.words[0]), images)}
-    lanes = [lanes_of(of_image) for of_image in labels]
-    sizes_px = [TUSIMPLE_SIZE] * len(labels)
+    known = {f"the labels of {whose} ({len(entries)})": lanes_to_learn_from(whose, entries)
+             for whose, entries in others.items()}
+
     print(f"{len(images)} images\n\n| perfect curves that | accuracy | F1 |\n|---|---|---|")
 
     def say(name: str, begins: Guess, ends: Guess) -> None:
-        scores = tusimple_scores(predicted(labels, lanes, begins, ends), labels, sizes_px)
+        found, sizes_px = predicted(labels, lanes, begins, ends), [TUSIMPLE_SIZE] * len(labels)
+        scores = tusimple_scores(found, labels, sizes_px)
         print(f"| {name} | {100 * scores['accuracy']:.1f} % | {100 * scores['f1']:.1f} % |")
 
     say("begin and end as labelled", as_labelled, as_labelled)
-    for whose, entries in others.items():
-        known = [lane for entry in entries for lane in lanes_of(label(entry)) if lane]
-        of = f"by the labels of {whose} ({len(entries)})"
-        say(f"begin in the middle row {of}", middle(known), as_labelled)
-        say(f"begin where they are guessed to, {of}", learned(known), as_labelled)
-        say(f"begin and end where they are guessed to, {of}", learned(known), learned(known))
+    for whose, here in known.items():
+        one_row, trees = middle(here), learned(here)
+        say(f"begin in one row, the median of {whose}", one_row, as_labelled)
+        say("begin in that row and end where they leave the image", one_row, one_row)
+        say(f"begin where trees guess from {whose}", trees, as_labelled)
+        say("begin and end where those guess", trees, trees)
     return 0
 
 

@@ -3,8 +3,7 @@
     python benchmarks/looks.py ROOT ROOT ... [--sheet FILE.jpg] [section.key=value ...]
 
 Each figure is worked out for every image, reduced to the size that scenes are rendered in; a cell gives the 10th, 50th
-and 90th percentile over the images of a root. What a real road has in the middle and rendered scenes have in neither
-tail is what a model trained on those has never seen. The sheet has a row of images of each root, evenly spread.
+and 90th percentile over the images of a root. The sheet has a row of images of each root, evenly spread.
 """
 
 import sys
@@ -35,10 +34,10 @@ PERCENTILES = (10, 50, 90)
 COLUMNS = 5  # of the sheet
 
 
-def figures(entry: Entry, slots: int) -> dict[str, float]:
+def figures(entry: Entry) -> dict[str, float]:
     """The figures of an image by name; without lanes it has some of them only."""
-    image = read_image(entry.image)
-    target, _, _ = lanes_in_slots(label(entry), image.shape[1::-1], slots)
+    image, lanes = read_image(entry.image), label(entry)
+    target, _, _ = lanes_in_slots(lanes, image.shape[1::-1], slots=2 * max(1, len(lanes.lanes)))  # room for all
     image = resized(image, *SIZE_PX)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     found = {
@@ -72,23 +71,28 @@ def _of_lanes(curves: Tensor) -> dict[str, float]:
 
 
 def _of_paint(image: np.ndarray, grey: np.ndarray, curves: Tensor) -> dict[str, float]:
-    """How the road beside lanes (K, P, 2) looks, and how far their paint stands out from it."""
+    """How the road beside lanes (K, P, 2) looks, and how far their paint stands out from it.
+
+    The brightest pixel on a line is compared with the brightest of as many pixels on either side of it: a rough road
+    without paint has a difference of about 0.
+    """
     shown, road, rough, warm = [], [], [], []
     size = np.array(SIZE_PX)
     horizon = float(curves[:, 0, 1].min()) if len(curves) else 0.0
     for x, y in (sample(curves, POINTS).numpy() * size - 0.5).reshape(-1, 2):
         nearness = (y / SIZE_PX[1] - horizon) / (1 - horizon)
-        reach = 2 + 12 * max(nearness, 0)  # half of what paint and the error of its label take, in px
-        row = min(max(round(y), 0), SIZE_PX[1] - 1)
-        across = np.arange(max(0, round(x - 3 * reach)), min(SIZE_PX[0], round(x + 3 * reach) + 1))
-        on_line, off_line = np.abs(across - x) <= reach, np.abs(across - x) > 1.5 * reach
-        if on_line.sum() < 2 or off_line.sum() < 2:
-            continue
-        beside = grey[row, across[off_line]]
+        reach = round(2 + 12 * max(nearness, 0))  # half of what paint and the error of its label take, in px
+        row, middle = min(max(round(y), 0), SIZE_PX[1] - 1), round(x)
+        on_line = _between(middle - reach, middle + reach)
+        sides = [_between(middle - 4 * reach, middle - 2 * reach), _between(middle + 2 * reach, middle + 4 * reach)]
+        whole = [side for side in sides if len(side) == 2 * reach + 1]
+        if len(on_line) < 2 * reach + 1 or not whole:
+            continue  # at the edge of the image
+        beside = np.concatenate([grey[row, side] for side in whole])
         road.append(np.median(beside))
-        shown.append(grey[row, across[on_line]].max() - road[-1])
+        shown.append(grey[row, on_line].max() - np.mean([grey[row, side].max() for side in whole]))
         rough.append(np.abs(beside - road[-1]).mean())
-        colour = np.median(image[row, across[off_line]], 0)
+        colour = np.median(np.concatenate([image[row, side] for side in whole]), 0)
         warm.append(float(colour[0]) - float(colour[2]))
     if not shown:
         return {}
@@ -97,13 +101,25 @@ def _of_paint(image: np.ndarray, grey: np.ndarray, curves: Tensor) -> dict[str, 
         "brightness of the road beside lines": float(np.mean(road)),
         "its roughness (mean deviation)": float(np.mean(rough)),
         "its red less its blue": float(np.mean(warm)),
-        "paint: brighter than the road by": float(np.median(shown)),
-        "points of a line where that is over 12, %": 100 * float((shown > SHOWS).mean()),
+        "a line's brightest less the road's brightest": float(np.median(shown)),
+        f"points of a line where that is over {SHOWS}, %": 100 * float((shown > SHOWS).mean()),
     }
+
+
+def _between(first: int, last: int) -> np.ndarray:
+    """The columns of the image from the first to the last."""
+    return np.arange(max(0, first), min(SIZE_PX[0] - 1, last) + 1)
+
+
+def cell(values: Sequence[float]) -> str:
+    """The percentiles of what images of a root have; a dash where none of them has it."""
+    known = [value for value in values if not np.isnan(value)]
+    return ", ".join(f"{value:.1f}" for value in np.percentile(known, PERCENTILES)) if known else "–"
 
 
 def write_sheet(path: Path, roots: Sequence[Sequence[Entry]]) -> None:
     """A row of images of each root."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     tiles = [resized(read_image(entries[i].image), *SIZE_PX)
              for entries in roots for i in evenly(range(len(entries)), COLUMNS)]
     visualize.write_image(path, visualize.contact_sheet(tiles, COLUMNS, SIZE_PX[0] // 2))
@@ -118,19 +134,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = runtime.load_settings(options, overrides)
     if not options.words:
         raise ValueError("give at least one folder of a data set")
+    if options.sheet and Path(options.sheet).suffix.lower() not in formats.IMAGE_SUFFIXES:
+        raise ValueError(f"--sheet {options.sheet}: expected a file name that ends in .jpg or .png")
     roots = []
     for root in options.words:
         entries = formats.entries(root, settings.data.format)
         roots.append([entries[i] for i in evenly(range(len(entries)), min(MOST, len(entries)))])
     rows = []
     for root, entries in zip(options.words, roots, strict=True):
-        rows.append(in_threads(lambda entry: figures(entry, settings.model.slots), entries, root))
+        rows.append(in_threads(figures, entries, root))
     names = [f"{root} ({len(entries)})" for root, entries in zip(options.words, roots, strict=True)]
     print(f"| 10, 50 and 90 % of the images | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for name in max((row for part in rows for row in part), key=len):
-        values = [[row.get(name, np.nan) for row in part] for part in rows]
-        cells = [", ".join(f"{value:.3g}" for value in np.nanpercentile(part, PERCENTILES)) for part in values]
-        print(f"| {name} | {' | '.join(cells)} |")
+        print(f"| {name} | {' | '.join(cell([row[name] for row in part if name in row]) for part in rows)} |")
     if options.sheet:
         write_sheet(Path(options.sheet), roots)
     return 0

@@ -50,17 +50,18 @@ def accuracies(said, label):
 
 def test_who_is_told_the_rows_of_the_label_is_right_everywhere():
     told = accuracies([(300, 300, 650), (1000, 300, 650)], label_of((300, 250, 700), (1000, 270, 600)))
-    nothing, middle, image, own, both, curves = told.values()
+    nothing, middle, image, own, both, curves, everything = told.values()
     assert nothing == pytest.approx(1 - (5 + 5 + 3 + 5) / 2 / 56)
     assert image == middle == pytest.approx(1 - (1 + 5 + 1 + 5) / 2 / 56)  # both from row 260 on
     assert own == pytest.approx(1 - (5 + 5) / 2 / 56)
-    assert both == 1
+    assert both == everything == 1
     assert curves == nothing  # they were perfect already
 
 
 def test_a_curve_that_is_off_stays_off_until_the_curves_are_told():
     told = accuracies([(300, 250, 700)], label_of((420, 250, 700)))
     curves = told.pop("every x of the labels, but not where they begin and end")
+    assert told.pop("all of that") == 1
     assert len({round(value, 6) for value in told.values()}) == 1 and told["nothing"] < 0.8
     assert curves == 1
 
@@ -83,6 +84,11 @@ def test_the_middle_row_is_that_of_all_images():
 def test_each_lane_gets_the_ends_of_the_label_that_it_fits():
     told = accuracies([(1000, 300, 700), (300, 300, 700)], label_of((300, 250, 700), (1000, 400, 700)))
     assert told["the row in which each label begins"] == 1
+
+
+def test_rows_that_fall_are_refused():
+    with pytest.raises(ValueError, match="do not rise"):
+        label_ends.refuse_falling_rows(ROWS[::-1])
 
 
 def test_the_first_line_is_what_evaluation_says(checkpoint, rendered, tmp_path, capsys):

@@ -30,13 +30,10 @@ def label_of(*lanes):
 
 
 def known(count, begins, seed=0):
-    """Lanes of images with a line on the left and one on the right, which begin in a row that `begins` chooses."""
+    """The lanes of images with a line on the left and one on the right, which begin in a row that `begins` chooses."""
     generator = np.random.default_rng(seed)
-    lanes = []
-    for _ in range(count):
-        near = generator.uniform((100, 700), (580, 1200))
-        lanes += label_guess.lanes_of(label_of(*((x, begins(x, generator), 700) for x in near)))
-    return lanes
+    near = generator.uniform((100, 700), (580, 1200), (count, 2))
+    return [label_guess.lanes_of(label_of(*((x, begins(x, generator), 700) for x in both))) for both in near]
 
 
 def accuracy(labels, begins, ends):
@@ -51,10 +48,10 @@ def test_perfect_curves_with_their_own_ends_are_right_everywhere():
 
 
 def test_a_lane_of_hardly_any_points_is_left_out_and_an_image_of_none_stays():
-    assert label_guess.lanes_of(label_of((300, 250, 260), (1000, 270, 600)))[0] is None
-    assert label_guess.lanes_of(label_of((300, 720, 0))) == [None]
-    [found] = label_guess.predicted([label_of((300, 720, 0))], [[None]], label_guess.as_labelled,
-                                    label_guess.as_labelled)
+    [lane] = label_guess.lanes_of(label_of((300, 250, 260), (1000, 270, 600)))
+    assert (lane.begins, lane.ends) == (270, 600)
+    assert label_guess.lanes_of(label_of((300, 720, 0))) == []
+    [found] = label_guess.predicted([label_of((300, 720, 0))], [[]], label_guess.as_labelled, label_guess.as_labelled)
     assert found.shape == (0, 56)
 
 
@@ -72,6 +69,7 @@ def test_what_the_shape_says_is_guessed():
     guess, middle = (make(known(100, by_place)) for make in (label_guess.learned, label_guess.middle))
     assert accuracy(labels, guess, label_guess.as_labelled) == 1
     assert accuracy(labels, middle, label_guess.as_labelled) < 0.95
+    assert accuracy(labels, label_guess.as_labelled, guess) == 1  # lanes stop a row before they leave the image
 
 
 def test_what_only_the_annotator_knows_is_not_guessed():
@@ -105,8 +103,8 @@ def test_the_table_counts_other_labels_of_the_same_drive_alone(tmp_path, capsys)
     assert label_guess.main([str(others), f"data.root={root}", "data.split=clip>=20"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "10 images" and lines[4] == "| begin and end as labelled | 100.0 % | 100.0 % |"
-    assert len(lines) == 11 and "(20)" in lines[5] and "(50)" in lines[8]
-    assert lines[9].endswith("| 100.0 % | 100.0 % |")
+    assert len(lines) == 13 and "(20)" in lines[5] and "(50)" in lines[9]
+    assert lines[11].endswith("| 100.0 % | 100.0 % |")
 
 
 def test_a_folder_without_other_labels_of_the_drive_is_refused(tmp_path):
@@ -116,6 +114,13 @@ def test_a_folder_without_other_labels_of_the_drive_is_refused(tmp_path):
         label_guess.others_of_the_drives(tmp_path / "labels", [image])
     with pytest.raises(ValueError, match="no such folder"):
         label_guess.others_of_the_drives(tmp_path / "none", [image])
+
+
+def test_labels_that_nothing_can_be_learned_from_are_refused(tmp_path):
+    write_labels(tmp_path, "label_data_b.json", [label_of((200, 720, 0))] * 9, "b")
+    entries = list(label_guess.scan(tmp_path, "tusimple", images=False))
+    with pytest.raises(ValueError, match="those: 0 with a lane of 3 points"):
+        label_guess.lanes_to_learn_from("those", entries)
 
 
 def test_labels_without_rows_are_refused(tmp_path):
