@@ -152,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = runtime.parse(arguments, argv)
     if len(options.words) != 1:
         raise ValueError("give one folder of TuSimple's label files")
+    if not Path(options.words[0]).is_dir():
+        raise DataError(f"{options.words[0]}: no such folder; give one with TuSimple's label files")
     settings = runtime.load_settings(options, overrides)
     found = sources.find(settings)
     images, labels = list(found.val), [label(entry) for entry in found.val]

@@ -112,8 +112,8 @@ def test_a_folder_without_other_labels_of_the_drive_is_refused(tmp_path):
     image = label_guess.Entry(tmp_path, tmp_path, "clips/a/1/20.jpg", ())
     with pytest.raises(ValueError, match="no other label of clips/a"):
         label_guess.others_of_the_drives(tmp_path / "labels", [image])
-    with pytest.raises(ValueError, match="no such folder"):
-        label_guess.others_of_the_drives(tmp_path / "none", [image])
+    with pytest.raises(ValueError, match="no such folder; give one with"):
+        label_guess.main([str(tmp_path / "none")])
 
 
 def test_labels_that_nothing_can_be_learned_from_are_refused(tmp_path):
