@@ -63,8 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
     if options.sheet and options.labels_only:
         raise ValueError("--sheet shows images; it cannot be written with --labels-only")
-    if options.sheet and Path(options.sheet).suffix.lower() not in formats.IMAGE_SUFFIXES:
-        raise ValueError(f"--sheet {options.sheet}: expected a file name that ends in .jpg or .png")
+    if options.sheet:
+        refuse_other_suffix(options.sheet)
     config = runtime.load_settings(options, overrides)
     root = Path(options.check)
     format_name = config.data.format if config.data.format != "auto" or not root.is_dir() else formats.recognise(root)
@@ -88,6 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_sheet(Path(options.sheet), seen)
         print(f"labelled images to look at: {options.sheet}")
     return 1 if broken else 0
+
+
+def refuse_other_suffix(sheet: str) -> None:
+    """Raise ValueError where a sheet's name is not one of an image, before the work that it is to show."""
+    if Path(sheet).suffix.lower() not in formats.IMAGE_SUFFIXES:
+        raise ValueError(f"--sheet {sheet}: expected a file name that ends in .jpg or .png")
 
 
 def read_all(entries: Sequence[Entry], slots: int, assumed_px: tuple[int, int] | None) -> Iterable[Seen | str]:

@@ -4,7 +4,7 @@
 
 The metric asks of every row whether the lane has a point there. Annotators begin where they please, so a part of the
 accuracy cannot be read off from an image. Each line of the table tells the model a little more of where labels end, and
-leaves its curves as they are; the last one leaves its ends, and makes its curves perfect.
+leaves its curves as they are; the last but one leaves its ends, and makes its curves perfect.
 """
 
 import sys

@@ -21,6 +21,7 @@ import formats
 import runtime
 import visualize
 from bezier import sample
+from check import refuse_other_suffix
 from dataset import lanes_in_slots, read_image, resized
 from formats import Entry, label
 from lanes import CAMERA_X, bottom_x
@@ -134,15 +135,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = runtime.load_settings(options, overrides)
     if not options.words:
         raise ValueError("give at least one folder of a data set")
-    if options.sheet and Path(options.sheet).suffix.lower() not in formats.IMAGE_SUFFIXES:
-        raise ValueError(f"--sheet {options.sheet}: expected a file name that ends in .jpg or .png")
+    if options.sheet:
+        refuse_other_suffix(options.sheet)
     roots = []
     for root in options.words:
         entries = formats.entries(root, settings.data.format)
-        roots.append([entries[i] for i in evenly(range(len(entries)), min(MOST, len(entries)))])
-    rows = []
-    for root, entries in zip(options.words, roots, strict=True):
-        rows.append(in_threads(figures, entries, root))
+        roots.append([entries[i] for i in evenly(range(len(entries)), MOST)])
+    rows = [in_threads(figures, entries, root) for root, entries in zip(options.words, roots, strict=True)]
     names = [f"{root} ({len(entries)})" for root, entries in zip(options.words, roots, strict=True)]
     print(f"| 10, 50 and 90 % of the images | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for name in max((row for part in rows for row in part), key=len):

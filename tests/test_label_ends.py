@@ -1,4 +1,4 @@
-"""The benchmark on where labels begin and end: what the model is told changes its ends and nothing else."""
+"""The benchmark on where labels begin and end: what the model is told of ends or of curves leaves the others alone."""
 
 import json
 import sys
