@@ -1,149 +1,34 @@
-"""Labelled images as the network wants them: the preprocessing, the data set, and the order of an epoch.
+"""Labelled images as the network wants them: the data set, the order of an epoch, and what a configuration names.
 
-Shapes: B batch, L lane slots, N lanes, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
+Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
 import contextlib
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bezier import fit
-from entries import Entries
-from formats import DataError, Entry, Label, label
-from image_size import image_size
-from lanes import LaneTarget, to_slots
-from raster import Raster
+from config import Config, ConfigError, DataConfig
+from formats import registry, splits
+from formats.sample_index import Entries, joined
+from geometry.input_grid import Raster
+from geometry.slots import LaneTarget
+from preprocessing.cache import open_cache
+from preprocessing.targets import read_item
+from renderer import dataset_writer
+from runtime import checkpoint
 
-MAX_IMAGE_PIXELS = 100_000_000
-MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
 HELD_AT_MOST = 0.25  # of a GPU's free memory: for a moment they need twice as much
 STOPS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Item(NamedTuple):
-    """One preprocessed image (H, W, 3) uint8 RGB with its lanes in slots, its size and what did not fit."""
-
-    image: np.ndarray
-    points: np.ndarray  # (L, P, 2) float32
-    exists: np.ndarray  # (L) bool
-    size_px: tuple[int, int]  # width, height of the file's image
-    left_out: int  # lanes without a slot
-    too_short: int  # lanes with fewer than two points inside the image
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """RGB uint8 (height, width, 3), upright by its EXIF tag. Raises DataError when it cannot be decoded."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_IMAGE_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is more than this reader takes")
-        data = path.read_bytes()  # cv2.imread fails on non-ASCII names on Windows
-        size_px = image_size(data)
-        if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
-            raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
-        whole = size_px and not breaks_off(data)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if whole else None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such image") from None
-    except (OSError, cv2.error) as error:
-        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    if image is None:
-        raise DataError(f"{path}: not an image that can be decoded (JPEG, PNG, BMP or WebP; or is it truncated?)")
-    return image
-
-
-def breaks_off(data: bytes) -> bool:
-    """Whether a file is a JPEG without its end, which OpenCV before 5 fills up with grey and says nothing of."""
-    if data[:2] != b"\xff\xd8":
-        return False
-    at = 2
-    while data[at:at + 1] == b"\xff" and data[at + 1:at + 2] != b"\xda":  # segments before the scan
-        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
-    return data.rfind(b"\xff\xd9", at) < 0  # from behind, where it is
-
-
-def preprocess(image: np.ndarray, raster: Raster) -> np.ndarray:
-    """RGB uint8 (H, W, 3): what the network takes of an image. Training and inference both come through here."""
-    return raster.of(resized(image, raster.width, raster.fine))
-
-
-def resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The whole image at another size; a smaller one has the mean of what lies in the place of each pixel.
-
-    OpenCV takes means of two by two several times as fast as any others, so those come first.
-    """
-    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    shrinking = image.shape[1] >= width and image.shape[0] >= height
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-
-
-def inside_image(points: np.ndarray) -> np.ndarray:
-    """The part of a polyline (N, 2) in [0, 1], cut where it crosses the border (Liang and Barsky 1984)."""
-    start, step = points[:-1], np.diff(points, axis=0)  # of each segment
-    with np.errstate(divide="ignore", invalid="ignore"):
-        enters, leaves = np.sort(np.stack((-start / step, (1 - start) / step)), axis=0)  # (segments, 2) each
-    level = step == 0  # runs along an axis: inside all the way or not at all
-    outside = (level & ((start < 0) | (start > 1))).any(1)
-    enters = np.where(level, 0, enters).max(1, initial=0)
-    leaves = np.where(level, 1, leaves).min(1, initial=1)
-    shown = (enters < leaves) & ~outside
-    ends = np.stack((start + enters[:, None] * step, start + leaves[:, None] * step), axis=1)[shown].reshape(-1, 2)
-    fresh = np.ones(len(ends), bool)
-    fresh[1:] = (np.abs(np.diff(ends, axis=0)) > 1e-6).any(1)  # a segment begins where the one before it ended
-    return ends[fresh].clip(0, 1).astype(np.float32)
-
-
-def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
-    """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
-    curves = []
-    for lane in found.lanes:
-        points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
-        points = inside_image(points)
-        if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
-            curves.append(fit(torch.from_numpy(points)))
-    if not curves:
-        return LaneTarget(torch.zeros(slots, 6, 2), torch.zeros(slots, dtype=torch.bool)), 0, len(found.lanes)
-    target = to_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
-    target = LaneTarget(target.points[0], target.exists[0])
-    return target, len(curves) - int(target.exists.sum()), len(found.lanes) - len(curves)
-
-
-def read_item(entry: Entry, raster: Raster, slots: int) -> Item:
-    """Read, decode, resize and fit one entry. Raises DataError naming the file."""
-    image = read_image(entry.image)
-    size_px = (image.shape[1], image.shape[0])
-    target, left_out, too_short = lanes_in_slots(label(entry), size_px, slots)
-    return Item(preprocess(image, raster), target.points.numpy(), target.exists.numpy(), size_px,
-                left_out, too_short)
-
-
-def read_ahead(read: Callable[[Entry], Any], entries: Iterable[Entry]) -> Iterator[Any]:
-    """read(entry) of all entries, in order, by threads that are a few ahead; decoding releases the interpreter lock."""
-    threads, ahead = os.cpu_count() or 1, deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for entry in entries:
-                ahead.append(pool.submit(read, entry))
-                if len(ahead) > 4 * threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 class LaneDataset(Dataset):
@@ -276,8 +161,77 @@ def _shuffled(count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator, dtype=torch.int32)
 
 
-if __name__ == "__main__":  # python dataset.py --check ROOT
-    import check
-    import runtime
+DEFAULT_ROOT = DataConfig().root[0]
 
-    runtime.run(check.main)
+
+class Sources(NamedTuple):
+    """Entries for training, those of each root, and those that validate: the last root's."""
+
+    train: list[Entries]
+    val: Entries
+
+    def all_train(self) -> Entries:
+        """Entries for training of all roots, end to end."""
+        return self.train[0] if len(self.train) == 1 else joined(self.train)
+
+
+def find(config: Config, training: bool = True) -> Sources:
+    """What data.root, data.format and data.split name; the default root is rendered first where it is missing.
+
+    Training renders it again when `synthetic` asks for other scenes than are there; looking at a model never does.
+    With several roots the last one validates: own images go last, and best_model.pth is chosen on them.
+    Raises ConfigError or DataError.
+    """
+    settings = config.data
+    rules = settings.split if len(settings.split) != 1 else settings.split * len(settings.root)
+    if not settings.root:
+        raise ConfigError("data.root is empty; name at least one folder")
+    if len(rules) != len(settings.root):
+        raise ConfigError(f"data.split has {len(rules)} entries for {len(settings.root)} roots; give one, or one each")
+    if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
+        raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
+                          "give one number of at least 0 for each, not all 0")
+    train, val = [], []
+    for root, rule in zip(settings.root, rules, strict=True):
+        if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
+            scenes = config.synthetic
+            dataset_writer.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
+        elif dataset_writer.is_of_another_renderer(root):
+            print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "
+                  "with those on today's; without that folder they are rendered anew", file=sys.stderr)
+        part, val = splits.split(registry.entries(root, settings.format), rule, training)
+        train.append(part)
+    if training and not all(train):
+        empty = settings.root[[bool(part) for part in train].index(False)]
+        raise ConfigError(f"data.split leaves no image of {empty} to train on; try data.split=auto, or leave it out")
+    return Sources(train, val)
+
+
+def open_dataset(entries: Entries, config: Config) -> LaneDataset:
+    """The entries as a data set, out of the cache unless data.cache is off. Raises DataError."""
+    raster, slots, data = checkpoint.raster_of(config), config.model.slots, config.data
+    pixels = None
+    if data.cache and entries:
+        pixels = open_cache(entries, raster, slots, data.cache_dir, data.cache_gb)
+    return LaneDataset(entries, raster, slots, pixels)
+
+
+def validation_entries(config: Config) -> Entries:
+    """The validation images that a configuration names. Raises ValueError where there are none."""
+    entries = find(config, training=False).val
+    if not entries:
+        raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
+                         "set it to all, or to a rule that holds some back")
+    return entries
+
+
+def validation_set(config: Config) -> LaneDataset:
+    """`validation_entries` as a data set."""
+    return open_dataset(validation_entries(config), config)
+
+
+if __name__ == "__main__":  # python dataset.py --check ROOT
+    import check_dataset
+    from runtime import cli
+
+    cli.run(check_dataset.main)

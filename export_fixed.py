@@ -18,15 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import checkpoints
-import runtime
-import sources
-from bezier import sample
+import dataset
 from config import Config
-from dataset import read_image, resized
+from geometry.bezier import sample
+from geometry.input_grid import Raster
 from model import LaneNet
-from raster import Raster
-from scene import render_scene
+from preprocessing.images import read_image, resized
+from renderer.scene import render_scene
+from runtime import checkpoint, cli
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 PIXELS = {"uint8": torch.uint8, "float": torch.float32}
@@ -71,7 +70,7 @@ class Exported(nn.Module):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file, compare it with the checkpoint on images, and say where it is and how far it is off."""
-    arguments = runtime.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
     arguments.add_argument("--format", default="onnx", choices=tuple(SUFFIX))
@@ -79,16 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--pixels", default="uint8", choices=tuple(PIXELS), help="of the input, 0 to 255 in both")
     arguments.add_argument("--batch", type=batch_size, default=1, metavar="N|dynamic", help="default: 1")
     arguments.add_argument("--curves", type=sample_count, default=0, metavar="S", help="also S points along each lane")
-    options, overrides = runtime.parse(arguments, argv)
+    options, overrides = cli.parse(arguments, argv)
     if options.words:
         raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
     form = Form(options.format, options.pixels, options.batch, options.curves)
     if form.kind == "onnx":
         require_onnx()
-    settings = runtime.load_settings(options, overrides)
-    network, _, payload = checkpoints.load_model(options.checkpoint, torch.device("cpu"))
-    config = checkpoints.with_model(settings, payload)
-    raster = checkpoints.raster_of(config)
+    settings = cli.load_settings(options, overrides)
+    network, _, payload = checkpoint.load_model(options.checkpoint, torch.device("cpu"))
+    config = checkpoint.with_model(settings, payload)
+    raster = checkpoint.raster_of(config)
     model = Exported(network, raster, form.curves).eval().requires_grad_(False)
     output = options.output or Path(options.checkpoint).with_suffix(SUFFIX[form.kind])
     if output.suffix != SUFFIX[form.kind] or output.is_dir():
@@ -141,10 +140,10 @@ def require_onnx() -> None:
 
 def metadata(config: Config, form: Form) -> dict[str, str]:
     """What a program needs to know that is given the file alone; ONNX stores text only."""
-    raster = checkpoints.raster_of(config)
+    raster = checkpoint.raster_of(config)
     width, height = raster.width, raster.fine
     told = {
-        "format": checkpoints.FORMAT, "version": checkpoints.VERSION, "width": width, "height": height,
+        "format": checkpoint.FORMAT, "version": checkpoint.VERSION, "width": width, "height": height,
         "slots": config.model.slots, "threshold": config.inference.threshold,
         "images": f"(batch, 3, {height}, {width}) RGB, 0 to 255; the whole image, resized",
         "points": "control points of a quintic Bezier curve a slot, far to near, x and y in [0, 1] of the image",
@@ -161,7 +160,7 @@ def example_input(model: Exported, form: Form, config: Config) -> Tensor:
     That run fills the caches of constant matrices in bezier.py; filled while an exporter is watching, they
     would keep its symbols instead of numbers. A dynamic batch is shown as 2, since 1 would be taken for fixed.
     """
-    raster = checkpoints.raster_of(config)
+    raster = checkpoint.raster_of(config)
     images = torch.zeros(form.batch or 2, 3, raster.fine, raster.width, dtype=PIXELS[form.pixels])
     model(images)
     return images
@@ -214,7 +213,7 @@ def read_program(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
 def check_images(config: Config) -> tuple[np.ndarray, str]:
     """Images (N, F, W, 3) to compare on and what they are: validation images, or scenes where there are none."""
     there = all(Path(root).is_dir() for root in config.data.root)
-    entries = sources.find(config, training=False).val if there else []
+    entries = dataset.find(config, training=False).val if there else []
     if entries:
         picked = sorted({len(entries) * k // CHECKED_IMAGES for k in range(CHECKED_IMAGES)})
         found = [read_image(entries[i].image) for i in picked]
@@ -222,7 +221,7 @@ def check_images(config: Config) -> tuple[np.ndarray, str]:
     else:
         found = [render_scene(seed).image for seed in range(CHECKED_IMAGES)]
         origin = f"{len(found)} rendered scenes"
-    raster = checkpoints.raster_of(config)
+    raster = checkpoint.raster_of(config)
     return np.stack([resized(image, raster.width, raster.fine) for image in found]), origin
 
 
@@ -249,4 +248,4 @@ def differences(model: Exported, run: Callable[[np.ndarray], list[np.ndarray]], 
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -17,20 +17,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import distributed
-import frames
-import guard
-import outputs
-import runtime
 from config import Config
-from detector import LaneDetector
-from evaluate_fixed import validation_entries
-from formats import Entry
-from frames import Frame, Input
-from guard import COLLAPSING
-from memory import keep_freed_memory
-from outputs import Result
-from visualize import contact_sheet, draw_lanes, write_image
+from dataset import validation_entries
+from evaluation import collapse_detector
+from evaluation.collapse_detector import COLLAPSING
+from formats.base import Entry
+from inference import inputs, writers
+from inference.inputs import Frame, Input
+from inference.predictor import LaneDetector
+from inference.writers import Result
+from runtime import cli, distributed, signals
+from runtime.device import pick_device
+from runtime.memory import keep_freed_memory
+from visualization.draw import contact_sheet, draw_lanes, write_image
 
 DRAWN_BATCH = 4  # images kept for drawing may be large
 JUDGED_IMAGES = 100_000  # different images that the last line is about: a camera must not fill the memory
@@ -41,7 +40,7 @@ PROBES = 8  # images that are moved to see whether the lanes follow
 def main(argv: Sequence[str] | None = None) -> int:
     """Print lanes per image; exit status 1 when an input could not be read or the model has collapsed."""
     options, settings = parsed(argv)
-    with distributed.joined(runtime.pick_device(settings.train.device)) as device:
+    with distributed.joined(pick_device(settings.train.device)) as device:
         return look(settings, options, device)
 
 
@@ -52,32 +51,32 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
     with distributed.one_first():  # it may have to render them, and says for all what is wrong
         detector = LaneDetector(options.checkpoint, device.type, threshold, settings.train.precision)
         labelled = {} if options.words else {str(entry.image): entry for entry in validation_entries(settings)}
-        found = frames.inputs(options.words) if options.words else [of_entry(entry) for entry in labelled.values()]
+        found = inputs.inputs(options.words) if options.words else [of_entry(entry) for entry in labelled.values()]
         has_camera = any(one.kind == "camera" for one in found)
         if distributed.world() > 1 and (has_camera or options.show):
             raise ValueError("a camera and --show need a single process: python inference_fixed.py without torchrun")
     found = distributed.from_first(found)  # a folder may have grown in between
     total = None if any(one.frames is None for one in found) else sum(one.frames for one in found)
     window = open_window() if options.show else None
-    on_sheet = outputs.sheet_numbers(total) if options.sheet else set()
+    on_sheet = writers.sheet_numbers(total) if options.sheet else set()
     draws = bool(options.save_images or on_sheet or window)
     size = min(settings.inference.batch_size, DRAWN_BATCH) if draws else settings.inference.batch_size
     text = sys.stderr if options.json == "-" else sys.stdout
     unreadable, seen, probes, tiles = 0, {}, [], []
 
     with contextlib.ExitStack() as stack:
-        interrupt = stack.enter_context(runtime.Interrupt().caught())
+        interrupt = stack.enter_context(signals.Interrupt().caught())
         if not has_camera:
             stack.enter_context(half_the_threads())
         bar = stack.enter_context(tqdm(total=total, unit="img", file=sys.stderr, disable=distributed.silent()))
         says = {} if options.json == "-" else {text: lane_lines}  # what is written of a result, by file
         if options.json:
-            says[stack.enter_context(text_file(options.json))] = outputs.json_line
+            says[stack.enter_context(text_file(options.json))] = writers.json_line
         if options.tusimple:
             says[stack.enter_context(text_file(options.tusimple))] = partial(
-                outputs.tusimple_line, labels=labelled, tolerance=settings.inference.end_tolerance)
-        overlays = stack.enter_context(outputs.Overlays(options.save_images)) if options.save_images else None
-        turns = stack.enter_context(contextlib.closing(frames.turns(found, detector.pixels, draws, size)))
+                writers.tusimple_line, labels=labelled, tolerance=settings.inference.end_tolerance)
+        overlays = stack.enter_context(writers.Overlays(options.save_images)) if options.save_images else None
+        turns = stack.enter_context(contextlib.closing(inputs.turns(found, detector.pixels, draws, size)))
         for first, batch in turns:
             mine = reports(detector, first, batch, says.values(), overlays, on_sheet, window)
             for report in distributed.on_first(mine):
@@ -121,7 +120,7 @@ class Report(NamedTuple):
 
 
 def reports(detector: LaneDetector, first: int, batch: Sequence[Frame], says: Iterable[Callable[[Result], str]],
-            overlays: outputs.Overlays | None, on_sheet: Container[int], window: outputs.Window | None
+            overlays: writers.Overlays | None, on_sheet: Container[int], window: writers.Window | None
             ) -> Iterator[Report]:
     """What the network says of a batch, whose first frame has the number `first`, frame by frame; draws overlays."""
     readable = [frame.pixels for frame in batch if not frame.error]
@@ -145,12 +144,12 @@ def text_file(path: str | Path) -> contextlib.AbstractContextManager[TextIO]:
     """A file as `outputs.whole_file` opens it, stdout for "-"; only the first of several processes has one."""
     if path == "-":
         return contextlib.nullcontext(sys.stdout)
-    return outputs.whole_file(Path(path if distributed.rank() == 0 else os.devnull))
+    return writers.whole_file(Path(path if distributed.rank() == 0 else os.devnull))
 
 
 def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     """What the command line says, and the settings with its overrides."""
-    arguments = runtime.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="INPUT",
                            help="images, folders, patterns, videos, camera indices, and section.key=value settings")
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
@@ -162,10 +161,10 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     arguments.add_argument("--json", metavar="FILE", help="write a JSON object for each image, one a line; - writes "
                                                           "them to stdout in place of the text")
     arguments.add_argument("--tusimple", metavar="FILE", type=Path, help="write a submission in TuSimple's format")
-    options, overrides = runtime.parse(arguments, argv)
+    options, overrides = cli.parse(arguments, argv)
     if options.threshold is not None:
         overrides.append(f"inference.threshold={options.threshold}")
-    return options, runtime.load_settings(options, overrides)
+    return options, cli.load_settings(options, overrides)
 
 
 @contextlib.contextmanager
@@ -184,10 +183,10 @@ def of_entry(entry: Entry) -> Input:
     return Input(str(entry.image), entry.image, below=entry.name)
 
 
-def open_window() -> outputs.Window | None:
+def open_window() -> writers.Window | None:
     """A window, or None where there is no display, which is said on stderr."""
-    if outputs.can_show():
-        return outputs.Window()
+    if writers.can_show():
+        return writers.Window()
     print("--show: no display here on which OpenCV can open a window; going on without one", file=sys.stderr)
     return None
 
@@ -220,11 +219,11 @@ def judge(seen: list[tuple[np.ndarray, np.ndarray]], sensitivity: float, setting
                 f"images: lanes spread by {spread_px:.1f} px of a 1280 px wide image (standard deviation)")
     if not math.isnan(sensitivity):
         said += f", and follow {100 * sensitivity:.0f} % of the way when an image moves"
-    judged = guard.verdict(guard.Signs(sensitivity=sensitivity), settings.guard.min_diversity,
+    judged = collapse_detector.verdict(collapse_detector.Signs(sensitivity=sensitivity), settings.guard.min_diversity,
                            settings.guard.min_sensitivity, beginning=steps < settings.guard.first_steps)
     print(f"{said}; verdict: {judged}", file=file)
     return int(judged.state == COLLAPSING)
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

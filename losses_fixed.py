@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bezier import sample, x_at_rows
-from lanes import LaneTarget, RowWise
+from geometry.bezier import sample, x_at_rows
+from geometry.slots import LaneTarget, RowWise
 
 UNIT = 0.1  # of the image: an error of that size costs 1; in a smaller unit regression drowns the other terms
 SAMPLES = 24  # points at which two curves are compared

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from bezier import canonical, fit_matrix
-from lanes import RowWise
-from raster import EQUAL, Rows
+from geometry.bezier import canonical, fit_matrix
+from geometry.input_grid import EQUAL, Rows
+from geometry.slots import RowWise
 
 FINER = 2  # columns a cell of that map
 SAMPLES = 24  # rows along a curve from which its control points are fitted

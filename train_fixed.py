@@ -13,27 +13,25 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-import checkpoints
-import distributed
-import guard
-import journal
-import runtime
-import sources
-import validation
-from augment import Views, augment, random_views
 from config import Config, ConfigError
-from dataset import LaneDataset, batches, epoch_order, loader
-from formats import Label
-from fusion import fused
-from guard import COLLAPSING, Verdict
-from lanes import nearer_count
-from learner import Learner, Progress, build_learner, load_last, restore, save
+from dataset import LaneDataset, batches, epoch_order, find, loader, open_dataset
+from evaluation import collapse_detector, evaluator
+from evaluation.collapse_detector import COLLAPSING, Verdict
+from evaluation.evaluator import Reference
+from evaluation.threshold import best_threshold, threshold_curve
+from formats.base import Label
+from geometry.slots import nearer_count
+from inference.fuse_bn import fused
+from inference.predictor import Network
 from losses_fixed import LaneLoss, LossTerms
-from memory import keep_freed_memory
 from model import LaneNet, LanePrediction, begins_in_sky
-from run_folder import TrainingError, put_aside, writable_folder, write_log
-from threshold import best_threshold, threshold_curve
-from validation import Network, Reference
+from preprocessing.augment import Views, augment, random_views
+from runtime import checkpoint, cli, distributed, signals
+from runtime.device import autocast, pick_device, pick_precision, seed_everything
+from runtime.memory import keep_freed_memory
+from training import epoch_pictures
+from training.run_dir import TrainingError, put_aside, writable_folder, write_log
+from training.state import Learner, Progress, build_learner, load_last, restore, save
 
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
@@ -44,14 +42,14 @@ CHECK_EVERY = 25  # steps between looks at the loss: each look makes a GPU wait
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, one line an epoch; exit status 0, 1 for an error or a collapse, 130 or 143 when interrupted."""
-    arguments = runtime.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     arguments.add_argument("--resume", action="store_true", help="continue the interrupted run in checkpoint_dir")
-    options, overrides = runtime.parse(arguments, argv)
+    options, overrides = cli.parse(arguments, argv)
     if options.words:
         raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
-    config = runtime.load_settings(options, overrides)
-    with distributed.joined(runtime.pick_device(config.train.device)) as device:
+    config = cli.load_settings(options, overrides)
+    with distributed.joined(pick_device(config.train.device)) as device:
         words = [*(["--config", options.config] if options.config else []), *overrides]
         return train(config, device, options.resume, words)
 
@@ -59,30 +57,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(config: Config, device: torch.device, resume: bool, words: list[str]) -> int:
     """Train as configured on this device; words are what the command line set. Returns the exit status."""
     keep_freed_memory()
-    runtime.seed_everything(config.train.seed)
-    dtype = runtime.precision(config.train.precision, device)
+    seed_everything(config.train.seed)
+    dtype = pick_precision(config.train.precision, device)
     loss = LaneLoss(**vars(config.loss))
     folder = writable_folder(config.train.checkpoint_dir)
     resumed = load_last(folder / "last.pth", config) if resume else None
-    summary_writer = journal.require_tensorboard() if config.train.tensorboard else None
+    summary_writer = epoch_pictures.require_tensorboard() if config.train.tensorboard else None
 
     with distributed.one_first():
-        found = sources.find(config)
+        found = find(config)
         if not found.val:
             raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
-        train_set = sources.open_dataset(found.all_train(), config)
-        val_set = sources.open_dataset(found.val, config)
+        train_set = open_dataset(found.all_train(), config)
+        val_set = open_dataset(found.val, config)
     for part in (train_set, val_set):
         part.hold(device, config.data.on_device)
-    truth = validation.reference(val_set)
-    sample = validation.evenly(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
-    known = validation.reference(train_set, sample)
+    truth = evaluator.reference(val_set)
+    sample = evaluator.evenly(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
+    known = evaluator.reference(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
-    model = checkpoints.build_model(config, load_pretrained=fresh)
+    model = checkpoint.build_model(config, load_pretrained=fresh)
     if config.train.init_from and not resumed:
-        start = checkpoints.load_checkpoint(config.train.init_from, "started from")
-        checkpoints.load_weights(model, start.get("model"), config.train.init_from)
+        start = checkpoint.load_checkpoint(config.train.init_from, "started from")
+        checkpoint.load_weights(model, start.get("model"), config.train.init_from)
     model = distributed.with_shared_statistics(model, device).to(device, memory_format=torch.channels_last)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
@@ -98,13 +96,13 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     first = distributed.rank() == 0
     scalars = None
     if config.train.tensorboard and first:
-        scalars = summary_writer(folder / journal.TENSORBOARD, purge_step=progress.epoch)
+        scalars = summary_writer(folder / epoch_pictures.TENSORBOARD, purge_step=progress.epoch)
     print(opening_line(model, train_set, val_set, config, device, dtype), flush=True)
 
     stepped = distributed.shared(learner.model, device)
     if config.train.compile:  # for each of the two sizes of batch that an epoch can have
         stepped = torch.compile(stepped, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
-    with runtime.Interrupt().caught() as interrupt:
+    with signals.Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
             epoch, began = progress.epoch, time.perf_counter()
             order = epoch_order([len(part) for part in found.train], config.data.weights, config.train.seed, epoch)
@@ -134,14 +132,14 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             progress = Progress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
                                 seconds=record["seconds"], data=progress.data)
             if is_best:
-                checkpoints.save_checkpoint(folder / "best_model.pth", config, scores=record,
+                checkpoint.save_checkpoint(folder / "best_model.pth", config, scores=record,
                                             model=learner.average.module.state_dict())
             write_log(folder / "log.jsonl", record)
             save(folder / "last.pth", config, learner, progress)
             if first:
-                journal.leave_pictures(folder, val_set, truth.target, *prediction, record["threshold"], is_best)
+                epoch_pictures.leave_pictures(folder, val_set, truth.target, *prediction, record["threshold"], is_best)
             if scalars:
-                journal.write_scalars(scalars, record)
+                epoch_pictures.write_scalars(scalars, record)
             print(epoch_line(record, judged, config.train.epochs), flush=True)
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
@@ -154,7 +152,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
 
 
 def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan: list[Sequence[int]], loss: LaneLoss,
-                config: Config, network: Network, progress: Progress, interrupt: runtime.Interrupt) -> Progress:
+                config: Config, network: Network, progress: Progress, interrupt: signals.Interrupt) -> Progress:
     """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
 
     The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one, and
@@ -175,7 +173,7 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
         views = random_views(size, config.augment, dataset.raster.aspect, generator)
         images, target = images.to(device, non_blocking=device.type != "mps"), target.to(device)
         images, target = augment(images, target, Views(*map(distributed.share, views)), dataset.raster.rows)
-        with runtime.autocast(device, network.dtype):
+        with autocast(device, network.dtype):
             (points, logits), rows = stepped(images, with_rows=True)
         terms = loss(points, logits, nearer_count(points, logits, target), rows, distributed.mean)
 
@@ -221,19 +219,19 @@ def validate(network: Network, val_set: LaneDataset, truth: Reference, train_set
     predictions.
     """
     network = network._replace(model=fused(network.model, network.dtype))  # as inference runs it
-    prediction = validation.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
-    seen = validation.signs(network, val_set, truth, prediction)
+    prediction = evaluator.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
+    seen = evaluator.signs(network, val_set, truth, prediction)
     trained = training_signs(network, train_set, known, config)
-    judged = guard.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
+    judged = collapse_detector.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
                            beginning=steps < config.guard.first_steps)
     threshold = config.inference.threshold
     if threshold == "auto":
         curve = threshold_curve(prediction.points, prediction.logits.sigmoid(), truth.labels, truth.sizes_px,
                                 config.inference.end_tolerance)
         threshold, _ = best_threshold(curve)
-    answer = validation.answer_of(prediction, truth, "tusimple", threshold, config.inference.end_tolerance)
-    record = {"threshold": threshold} | validation.figures(prediction, truth, loss, threshold)
-    record |= validation.benchmark_scores(answer, [])[0]
+    answer = evaluator.answer_of(prediction, truth, "tusimple", threshold, config.inference.end_tolerance)
+    record = {"threshold": threshold} | evaluator.figures(prediction, truth, loss, threshold)
+    record |= evaluator.benchmark_scores(answer, [])[0]
     record |= seen._asdict() | {f"train_{name}": getattr(trained, name) for name in TRAINED_SIGNS}
     return record, judged, prediction
 
@@ -249,10 +247,11 @@ def quality(record: dict[str, float], images: int) -> tuple[float, float, float]
     return worth * step, -error_px if math.isfinite(error_px) else -math.inf, record["f1"]
 
 
-def training_signs(network: Network, train_set: LaneDataset, known: Reference, config: Config) -> guard.Signs:
+def training_signs(network: Network, train_set: LaneDataset, known: Reference, config: Config
+                   ) -> collapse_detector.Signs:
     """The guard's signs on a few training images, as they are."""
-    prediction = validation.predict(network, train_set, known.order, config.inference.batch_size, config.data.workers)
-    return validation.label_signs(known, prediction)
+    prediction = evaluator.predict(network, train_set, known.order, config.inference.batch_size, config.data.workers)
+    return evaluator.label_signs(known, prediction)
 
 
 def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, config: Config, device: torch.device,
@@ -297,4 +296,4 @@ def fingerprint(dataset: LaneDataset, labels: Sequence[Label]) -> str:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # from wherever it is 
 import collapse_report
 from collapse_train import Run, Variant, blind, datasets, eight, labels_in, train
 
-from visualize import write_image
+from visualization.draw import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 

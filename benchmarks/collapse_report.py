@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from old_way import WEIGHED
 
-from bezier import sample
-from visualize import COLOURS
+from geometry.bezier import sample
+from visualization.draw import COLOURS
 
 INK, GREY, PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
 LINES = ((213, 30, 30), *COLOURS[:2], COLOURS[5], (120, 120, 120), (150, 90, 40), (0, 90, 178), (0, 130, 90))

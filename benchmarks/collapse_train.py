@@ -13,21 +13,21 @@ import torch
 from old_way import WEIGHED, PooledNet, UncertaintyLoss, as_listed, best_total, blind_terms
 from torch import Tensor, nn
 
-import formats
-import guard
-import metrics
-import runtime
-import synthetic
-from cache import open_cache
 from config import GuardConfig
 from dataset import LaneDataset, epoch_order
-from guard import Signs, verdict
-from lanes import LaneTarget, keep_lanes, nearer_count
+from evaluation.collapse_detector import Signs, verdict
+from evaluation.evaluator import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
+from formats import registry, splits
+from geometry.decode import keep_lanes
+from geometry.input_grid import Raster
+from geometry.slots import LaneTarget, nearer_count
 from losses_fixed import LaneLoss
-from memory import keep_freed_memory
+from metrics import collapse
 from model import LaneNet, LanePrediction
-from raster import Raster
-from validation import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
+from preprocessing.cache import open_cache
+from renderer import dataset_writer
+from runtime import device
+from runtime.memory import keep_freed_memory
 
 SLOTS = 6
 THRESHOLD, END_TOLERANCE = 0.5, 0.007  # as config.yaml's inference section
@@ -61,8 +61,8 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
     more = 4 if alike else 1  # somewhat over a quarter of all scenes have the commonest set of lanes
     counts = (options.scenes * more, options.val_scenes * more)
     root = options.folder / f"{counts[0]}-{counts[1]}-seed{options.seed}"
-    synthetic.write_dataset(root, *counts, options.seed, 320, 180)
-    train, val = formats.split(formats.entries(root, "tusimple"), "auto")
+    dataset_writer.write_dataset(root, *counts, options.seed, 320, 180)
+    train, val = splits.split(registry.entries(root, "tusimple"), "auto")
     raster, pattern, parts = Raster(options.width, options.height), None, []
     for entries, wanted in ((train, options.scenes), (val, options.val_scenes)):
         pixels = open_cache(entries, raster, SLOTS, options.folder / "cache", math.inf)
@@ -95,7 +95,7 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     labels = labels_in(variant.slots, train_set, options.seed)
     truth = reference(val_set)._replace(target=labels_in(variant.slots, val_set, options.seed + 1))
 
-    runtime.seed_everything(options.seed)
+    device.seed_everything(options.seed)
     model = PooledNet(SLOTS) if variant.head == "old" else LaneNet("compact", slots=SLOTS)
     model = model.to(memory_format=torch.channels_last)
     loss = {"ours": LaneLoss(), "no columns": LaneLoss(columns=0), "old": UncertaintyLoss(),
@@ -153,7 +153,7 @@ def follows(model: LaneNet, dataset: LaneDataset) -> float:
         return points, logits.sigmoid()
 
     images, _ = dataset.__getitems__(evenly(range(len(dataset)), PROBES))
-    return guard.sensitivity(run(images), run(guard.moved(images)), dataset.raster.width)
+    return collapse.sensitivity(run(images), run(collapse.moved(images)), dataset.raster.width)
 
 
 def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant,
@@ -172,11 +172,11 @@ def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | Uncert
             record[f"pull_{name}"] = pull.norm().item()
     own, exists = target.points.numpy(), target.exists.numpy()
     fixed, there = truth.target.points.numpy(), truth.target.exists.numpy()
-    constant = np.broadcast_to(metrics.constant_prediction(fixed, there), fixed.shape)
+    constant = np.broadcast_to(collapse.constant_prediction(fixed, there), fixed.shape)
     record |= {
-        "error_px": metrics.mean_x_error(prediction.points.numpy(), own, exists),
-        "constant_error_px": metrics.mean_x_error(constant, fixed, there),
-        "diversity": metrics.diversity(prediction.points.numpy(), own, exists),
+        "error_px": collapse.mean_x_error(prediction.points.numpy(), own, exists),
+        "constant_error_px": collapse.mean_x_error(constant, fixed, there),
+        "diversity": collapse.diversity(prediction.points.numpy(), own, exists),
     } | tusimple(prediction, truth)
     seen = Signs(sensitive, record["diversity"], record["error_px"], record["constant_error_px"])
     state = verdict(seen, GuardConfig().min_diversity, GuardConfig().min_sensitivity)
@@ -193,13 +193,13 @@ def blind(slots: str, alike: bool, options: argparse.Namespace) -> dict[str, Any
     dataset = datasets(options, alike)[1]
     truth = reference(dataset)._replace(target=labels_in(slots, dataset, options.seed + 1))
     points, exists = truth.target
-    constant = metrics.constant_prediction(points.numpy(), exists.numpy())
+    constant = collapse.constant_prediction(points.numpy(), exists.numpy())
     repeated: Tensor = torch.from_numpy(constant).float().expand_as(points)
     terms = blind_terms(points, exists, repeated[0])
     answer = LanePrediction(repeated, torch.logit(exists.float().mean(0), 1e-6).expand(len(points), -1))
     return {"slots": slots, "alike": alike, **dict(zip(WEIGHED, terms.tolist(), strict=True)),
             "total": best_total(terms).item(),
-            "error_px": metrics.mean_x_error(repeated.numpy(), points.numpy(), exists.numpy()),
+            "error_px": collapse.mean_x_error(repeated.numpy(), points.numpy(), exists.numpy()),
             **tusimple(answer, truth)}
 
 

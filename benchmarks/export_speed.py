@@ -24,12 +24,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from speed_forward import IN_A_ROW, WARMUP, timed
 
-import checkpoints
 import export_fixed
-import runtime
 from config import Config
-from fusion import fused
-from memory import keep_freed_memory
+from inference.fuse_bn import fused
+from runtime import cli
+from runtime.checkpoint import build_model, load_model, raster_of, save_checkpoint
+from runtime.device import pick_precision, seed_everything
+from runtime.memory import keep_freed_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,23 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--rounds", type=int, default=100)
     options = arguments.parse_args(argv)
     keep_freed_memory()
-    runtime.seed_everything(0)
+    seed_everything(0)
     torch.set_num_threads(options.threads)
     device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, file = options.checkpoint or Path(folder) / "random.pth", Path(folder) / "lanes.onnx"
         if not options.checkpoint:
-            checkpoints.save_checkpoint(checkpoint, Config(), model=checkpoints.build_model(Config()).state_dict())
+            save_checkpoint(checkpoint, Config(), model=build_model(Config()).state_dict())
         if export_fixed.main(["--checkpoint", str(checkpoint), "--output", str(file)]):
             return 1
         session = open_session(file, options.threads)
-        network, config, _ = checkpoints.load_model(checkpoint, device)
-    raster = checkpoints.raster_of(config)
+        network, config, _ = load_model(checkpoint, device)
+    raster = raster_of(config)
     whole = torch.randint(256, (1, 3, raster.fine, raster.width), dtype=torch.uint8)  # the file picks its rows itself
     image = whole[:, :, :raster.height].contiguous()
 
     runs = {"PyTorch float32": timed(fused(network, torch.float32), image, device, torch.float32)}
-    if runtime.precision("auto", device) == torch.bfloat16:
+    if pick_precision("auto", device) == torch.bfloat16:
         runs["PyTorch bfloat16"] = timed(fused(network, torch.bfloat16), image, device, torch.bfloat16)
     runs["onnxruntime float32"] = timed_session(session, whole.numpy())
     times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + options.rounds)][WARMUP:]
@@ -90,4 +91,4 @@ def timed_session(session: onnxruntime.InferenceSession, image: np.ndarray) -> C
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -35,14 +35,13 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import formats
 from config import Config, DataConfig
-from dataset import batches, epoch_order, loader
+from dataset import batches, epoch_order, loader, open_dataset
+from evaluation.evaluator import answer_of, benchmark_scores, figures, reference
+from formats import registry, splits
 from losses_fixed import LaneLoss
 from model import LanePrediction
-from sources import open_dataset
 from train_fixed import fingerprint
-from validation import answer_of, benchmark_scores, figures, reference
 
 LINKS = 1000  # images that share a file; file systems allow some ten thousands
 BATCH, BATCHES = 16, 30
@@ -134,9 +133,9 @@ def timed(root: Path) -> dict[str, float]:
     config = Config(data=DataConfig(root=[str(root)], cache=False))
     before, peak_before = resident(), peak_resident()
     watch, busy = Stopwatch(), time.process_time()
-    found = formats.entries(root)
+    found = registry.entries(root)
     listing = watch.lap()
-    train, val = formats.split(found, "auto")
+    train, val = splits.split(found, "auto")
     splitting, count = watch.lap(), len(found)
     del found
     train_set, val_set = open_dataset(train, config), open_dataset(val, config)
@@ -167,10 +166,10 @@ def traced(root: Path) -> dict[str, float]:
     """Bytes that Python and NumPy hold, counted exactly, which makes everything slower."""
     config = Config(data=DataConfig(root=[str(root)], cache=False))
     tracemalloc.start()
-    found = formats.entries(root)
+    found = registry.entries(root)
     count, (listed, listing_peak) = len(found), counted()
     tracemalloc.reset_peak()
-    train, val = formats.split(found, "auto")
+    train, val = splits.split(found, "auto")
     del found
     train_set = open_dataset(train, config)
     fingerprint(train_set)

@@ -24,10 +24,9 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import checkpoints
-import runtime
-import synthetic
 import train_fixed
+from renderer import dataset_writer
+from runtime import checkpoint, cli
 
 CLOCK = ("seconds", "images_per_second")
 TRAIN, VAL, BATCH, EPOCHS = 72, 16, 6, 6
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(folder: Path, kills: int, chance: random.Random) -> int:
     """Run both trainings in the folder; 0 where they agree, else 1."""
-    synthetic.write_dataset(folder / "scenes", TRAIN, VAL, seed=5, width=320, height=180)
+    dataset_writer.write_dataset(folder / "scenes", TRAIN, VAL, seed=5, width=320, height=180)
     settings = [f"data.root={folder / 'scenes'}", f"data.cache_dir={folder / 'cache'}", f"train.epochs={EPOCHS}",
                 f"train.batch_size={BATCH}", "train.device=cpu", "train.ema=0.9", "model.width=160", "model.height=96"]
     whole, broken = folder / "whole", folder / "killed"
@@ -96,14 +95,14 @@ def train_and_die(settings: Sequence[str], die_at: int, delay: float) -> None:
             threading.Timer(delay, os.kill, (os.getpid(), KILL)).start()
 
     register_optimizer_step_post_hook(die)
-    runtime.run(lambda: train_fixed.main(settings))
+    cli.run(lambda: train_fixed.main(settings))
 
 
 def done_steps(folder: Path) -> int:
     """Steps of the epochs that a run has finished and saved; 0 before it began."""
     if not (folder / "last.pth").is_file():
         return 0
-    return (checkpoints.load_checkpoint(folder / "last.pth")["progress"]["epoch"] - 1) * STEPS
+    return (checkpoint.load_checkpoint(folder / "last.pth")["progress"]["epoch"] - 1) * STEPS
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
@@ -113,7 +112,7 @@ def log(folder: Path) -> list[dict[str, Any]]:
 
 
 def weights_agree(one: Path, other: Path) -> bool:
-    a, b = (checkpoints.load_checkpoint(path)["model"] for path in (one, other))
+    a, b = (checkpoint.load_checkpoint(path)["model"] for path in (one, other))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 

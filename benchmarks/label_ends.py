@@ -17,19 +17,20 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root, from wherever it is run
 
-import checkpoints
-import evaluate_fixed
-import metrics
-import runtime
-import validation
-from bezier import x_at_rows
-from formats import DataError
-from fusion import fused
-from lanes import keep_lanes
+from dataset import validation_set
+from evaluation import evaluator
+from evaluation.evaluator import Reference
+from formats.base import DataError
+from formats.scores import label_at_rows, tusimple_scores
+from formats.submission import rows_of, x_px_at_rows
+from geometry.bezier import x_at_rows
+from geometry.decode import keep_lanes
+from inference.fuse_bn import fused
+from inference.predictor import Network
+from metrics import tusimple
 from model import LanePrediction
-from scores import label_at_rows, tusimple_scores
-from submission import rows_of, x_px_at_rows
-from validation import Network, Reference
+from runtime import checkpoint, cli
+from runtime.device import pick_device, pick_precision
 
 
 class Image(NamedTuple):
@@ -45,8 +46,9 @@ class Image(NamedTuple):
     @property
     def nearest(self) -> np.ndarray:
         """(K) the number of the label that each lane is most often right about."""
-        scale_x, scale_y = np.array(metrics.TUSIMPLE_SIZE) / self.size_px
-        return metrics.tusimple_rows_right(self.extended * scale_x, self.label * scale_x, self.rows * scale_y).argmax(0)
+        scale_x, scale_y = np.array(tusimple.TUSIMPLE_SIZE) / self.size_px
+        right = tusimple.tusimple_rows_right(self.extended * scale_x, self.label * scale_x, self.rows * scale_y)
+        return right.argmax(0)
 
 
 def as_said(image: Image) -> np.ndarray:
@@ -136,19 +138,19 @@ def lanes_in(told: Callable[[Image], np.ndarray], image: Image) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a Markdown table."""
-    arguments = runtime.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
-    options, overrides = runtime.parse(arguments, argv)
-    settings = runtime.load_settings(options, overrides)
-    device = runtime.pick_device(settings.train.device)
-    model, _, payload = checkpoints.load_model(options.checkpoint, device)
-    config = checkpoints.with_model(settings, payload)
-    dataset = evaluate_fixed.validation_set(config)
-    truth = validation.reference(dataset)
-    dtype = runtime.precision(config.train.precision, device)
+    options, overrides = cli.parse(arguments, argv)
+    settings = cli.load_settings(options, overrides)
+    device = pick_device(settings.train.device)
+    model, _, payload = checkpoint.load_model(options.checkpoint, device)
+    config = checkpoint.with_model(settings, payload)
+    dataset = validation_set(config)
+    truth = evaluator.reference(dataset)
+    dtype = pick_precision(config.train.precision, device)
     network = Network(fused(model, dtype), device, dtype)
-    prediction = validation.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
+    prediction = evaluator.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
     images = images_of(prediction, truth, config.inference.threshold, config.inference.end_tolerance)
 
     print("| the model is told | accuracy | F1 |\n|---|---|---|")
@@ -159,4 +161,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

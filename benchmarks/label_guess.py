@@ -21,11 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository r
 
 from label_ends import refuse_falling_rows
 
-import runtime
-import sources
-from formats import DataError, Entry, Label, label, scan
-from metrics import TUSIMPLE_SIZE
-from scores import tusimple_scores
+import dataset
+from formats.base import DataError, Entry, Label
+from formats.registry import label, scan
+from formats.scores import tusimple_scores
+from metrics.tusimple import TUSIMPLE_SIZE
+from runtime import cli
 
 POINTS = 12  # at a lane's far end, and at its near one, through which a straight line is laid
 FEWEST = 3  # points of a lane whose ends are guessed; one with less is left out
@@ -147,15 +148,15 @@ def _drive(entry: Entry) -> PurePosixPath:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a Markdown table."""
-    arguments = runtime.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="LABELS", help="folder of TuSimple's label files, and settings")
-    options, overrides = runtime.parse(arguments, argv)
+    options, overrides = cli.parse(arguments, argv)
     if len(options.words) != 1:
         raise ValueError("give one folder of TuSimple's label files")
     if not Path(options.words[0]).is_dir():
         raise DataError(f"{options.words[0]}: no such folder; give one with TuSimple's label files")
-    settings = runtime.load_settings(options, overrides)
-    found = sources.find(settings)
+    settings = cli.load_settings(options, overrides)
+    found = dataset.find(settings)
     images, labels = list(found.val), [label(entry) for entry in found.val]
     if any(of_image.x_at_rows is None for of_image in labels):
         raise DataError("the validation images are not in TuSimple's layout, and only its metric asks for ends")
@@ -184,4 +185,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -17,15 +17,17 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root, from wherever it is run
 
-import formats
-import runtime
-import visualize
-from bezier import sample
-from check import refuse_other_suffix
-from dataset import lanes_in_slots, read_image, resized
-from formats import Entry, label
-from lanes import CAMERA_X, bottom_x
-from validation import evenly, in_threads
+from check_dataset import refuse_other_suffix
+from evaluation.evaluator import evenly, in_threads
+from formats import registry
+from formats.base import Entry
+from formats.registry import label
+from geometry.bezier import sample
+from geometry.slots import CAMERA_X, bottom_x
+from preprocessing.images import read_image, resized
+from preprocessing.targets import lanes_in_slots
+from runtime import cli
+from visualization import draw
 
 SIZE_PX = (640, 360)
 MOST = 300  # images of a root
@@ -123,23 +125,23 @@ def write_sheet(path: Path, roots: Sequence[Sequence[Entry]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tiles = [resized(read_image(entries[i].image), *SIZE_PX)
              for entries in roots for i in evenly(range(len(entries)), COLUMNS)]
-    visualize.write_image(path, visualize.contact_sheet(tiles, COLUMNS, SIZE_PX[0] // 2))
+    draw.write_image(path, draw.contact_sheet(tiles, COLUMNS, SIZE_PX[0] // 2))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a Markdown table."""
-    arguments = runtime.parser(__doc__)
+    arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="ROOT", help="folders of data sets, and settings to override")
     arguments.add_argument("--sheet", metavar="FILE.jpg", help="also write images of each root side by side")
-    options, overrides = runtime.parse(arguments, argv)
-    settings = runtime.load_settings(options, overrides)
+    options, overrides = cli.parse(arguments, argv)
+    settings = cli.load_settings(options, overrides)
     if not options.words:
         raise ValueError("give at least one folder of a data set")
     if options.sheet:
         refuse_other_suffix(options.sheet)
     roots = []
     for root in options.words:
-        entries = formats.entries(root, settings.data.format)
+        entries = registry.entries(root, settings.data.format)
         roots.append([entries[i] for i in evenly(range(len(entries)), MOST)])
     rows = [in_threads(figures, entries, root) for root, entries in zip(options.words, roots, strict=True)]
     names = [f"{root} ({len(entries)})" for root, entries in zip(options.words, roots, strict=True)]
@@ -152,4 +154,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

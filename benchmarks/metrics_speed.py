@@ -9,14 +9,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root, from wherever it is run
 
-import culane
-import metrics
+from metrics import culane, tusimple
 
 
 def tusimple_pairs(rng, images: int, lanes: int) -> list:
     """`images` times (pred, gt, h_samples): straight lanes to a common point, predictions some px off."""
-    rows = np.array(metrics.TUSIMPLE_ROWS)
-    width, height = metrics.TUSIMPLE_SIZE
+    rows = np.array(tusimple.TUSIMPLE_ROWS)
+    width, height = tusimple.TUSIMPLE_SIZE
     depth = (rows - rows[0]) / (height - rows[0])  # (R,)
     pairs = []
     for _ in range(images):
@@ -54,7 +53,7 @@ def main(argv=None) -> None:
 
     pairs = tusimple_pairs(rng, args.tusimple_images, args.lanes)
     start = time.perf_counter()
-    score = metrics.tusimple_score(pairs)
+    score = tusimple.tusimple_score(pairs)
     seconds = time.perf_counter() - start
     print(f"TuSimple {len(pairs)} images: {seconds:.2f} s on 1 core (accuracy {score['accuracy']:.4f})")
 

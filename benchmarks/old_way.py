@@ -8,7 +8,7 @@ For benchmarks/collapse.py alone: nothing that trains a model for use imports th
 import torch
 from torch import Tensor, nn
 
-from lanes import LaneTarget, RowWise
+from geometry.slots import LaneTarget, RowWise
 from losses_fixed import LossTerms, existence_loss
 from model import LaneNet, LanePrediction
 

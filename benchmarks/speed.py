@@ -22,8 +22,9 @@ import speed_forward
 import speed_inference
 import speed_training
 
-import runtime
-from memory import keep_freed_memory
+from runtime import cli
+from runtime.device import pick_device, seed_everything
+from runtime.memory import keep_freed_memory
 
 SECTIONS = {
     "forward": speed_forward.tables,
@@ -41,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                            help=f"{', '.join(SECTIONS)} (default: all); section.key=value settings")
     arguments.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: every one that is here")
     arguments.add_argument("--rounds", type=int, default=15, help="in which networks take turns (default: %(default)s)")
-    options, overrides = runtime.parse(arguments, argv)
+    options, overrides = cli.parse(arguments, argv)
     if not SECTIONS.keys() >= set(options.words):
         arguments.error(f"a section is one of: {', '.join(SECTIONS)}")
     keep_freed_memory()
-    for device in [runtime.pick_device(options.device)] if options.device else devices():
+    for device in [pick_device(options.device)] if options.device else devices():
         usual = [section for section in SECTIONS if device.type == "cuda" or section not in FOR_GPUS]
         for section in options.words or usual:
-            runtime.seed_everything(0)
+            seed_everything(0)
             print(f"\n## {section} on {device}", flush=True)
             for table in SECTIONS[section](device, options.rounds, overrides):
                 print("", *table, "", machine(device), sep="\n", flush=True)
@@ -82,4 +83,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    cli.run(main)

@@ -16,10 +16,10 @@ import torchvision
 from speed_floor import Peak, floor_ms, peak
 from torch import nn
 
-import runtime
 from config import Config
-from fusion import fused
+from inference.fuse_bn import fused
 from model import LaneNet
+from runtime.device import autocast, pick_precision
 
 WARMUP = 1  # rounds that do not count
 IN_A_ROW = 5  # calls a turn at batch 1, as in a stream of images: the first one finds another network's weights cached
@@ -77,7 +77,7 @@ def images(name: str, batch: int) -> torch.Tensor:
 
 def precisions(device: torch.device) -> list[torch.dtype]:
     """float32, and what `auto` takes on this device where that is another."""
-    return list(dict.fromkeys((torch.float32, runtime.precision("auto", device))))
+    return list(dict.fromkeys((torch.float32, pick_precision("auto", device))))
 
 
 def table(subjects: dict[str, Subject], times: dict[str, float], dtype: torch.dtype, most: Peak) -> list[str]:
@@ -103,7 +103,7 @@ def timed(network: nn.Module, images: torch.Tensor, device: torch.device, dtype:
     calls = IN_A_ROW if len(images) == 1 else 1
 
     def run() -> float:
-        with torch.inference_mode(), runtime.autocast(device, dtype):
+        with torch.inference_mode(), autocast(device, dtype):
             began = time.perf_counter()
             for _ in range(calls):
                 network(images)
@@ -119,7 +119,7 @@ def timed_graph(network: nn.Module, images: torch.Tensor, device: torch.device, 
     calls = IN_A_ROW if len(images) == 1 else 1
 
     def forward() -> None:
-        with torch.inference_mode(), runtime.autocast(device, dtype):
+        with torch.inference_mode(), autocast(device, dtype):
             network(images)
 
     beside = torch.cuda.Stream()  # a recording begins when everything has run once elsewhere

@@ -22,20 +22,19 @@ import speed_forward
 import torch
 from speed_forward import SIZES, WARMUP, YARDSTICK
 
-import checkpoints
-import evaluate_fixed
-import frames
+import dataset
 import inference_fixed
-import runtime
 from config import Config, load_config
-from dataset import read_image, resized
-from detector import LaneDetector
-from frames import Frame, Input
-from lanes import keep_lanes
+from geometry.decode import keep_lanes
+from inference import inputs
+from inference.inputs import Frame, Input
+from inference.predictor import LaneDetector, Network
+from inference.writers import Result
 from model import LanePrediction
-from outputs import Result
-from scene import render_scene
-from validation import Network
+from preprocessing.images import read_image, resized
+from renderer.scene import render_scene
+from runtime.checkpoint import build_model, save_checkpoint
+from runtime.device import autocast, pick_precision
 
 FILES = 48
 SIZE_PX = (1280, 720)
@@ -77,7 +76,7 @@ def tables(device: torch.device, rounds: int, overrides: Sequence[str]) -> Itera
 def image_files(folder: Path, config: Config, overrides: Sequence[str]) -> list[Path]:
     """The validation images of data.root where it was given, else rendered scenes, written to the folder."""
     if any(word.startswith("data.root=") for word in overrides):
-        return [entry.image for entry in itertools.islice(evaluate_fixed.validation_entries(config), FILES)]
+        return [entry.image for entry in itertools.islice(dataset.validation_entries(config), FILES)]
     paths = [folder / f"{seed}.jpg" for seed in range(FILES)]
     for seed, path in enumerate(paths):
         image = cv2.cvtColor(render_scene(seed, *SIZE_PX).image, cv2.COLOR_RGB2BGR)
@@ -90,7 +89,7 @@ def detector(name: str, folder: Path, device: torch.device) -> LaneDetector:
     height, width = SIZES[name]
     config = load_config(None, [f"model.backbone={name}", f"model.height={height}", f"model.width={width}"])
     path = checkpoint(folder, name)
-    checkpoints.save_checkpoint(path, config, model=checkpoints.build_model(config).state_dict())
+    save_checkpoint(path, config, model=build_model(config).state_dict())
     return LaneDetector(path, device.type, threshold=0.0)
 
 
@@ -109,10 +108,10 @@ def subject(one: LaneDetector) -> Subject:
 def yardstick(device: torch.device) -> Subject:
     """The trunk alone, which finds no lanes."""
     trunk = speed_forward.network(YARDSTICK).to(device, memory_format=torch.channels_last).eval()
-    dtype = runtime.precision("auto", device)
+    dtype = pick_precision("auto", device)
 
     def predict(images: torch.Tensor) -> LanePrediction:
-        with torch.inference_mode(), runtime.autocast(device, dtype):
+        with torch.inference_mode(), autocast(device, dtype):
             found = trunk(images.to(device).float().contiguous(memory_format=torch.channels_last))
         return LanePrediction(found.float().cpu(), found)
 
@@ -220,7 +219,7 @@ def whole_rate(one: LaneDetector, paths: list[Path], batch: int) -> float:
     began, text = time.perf_counter(), io.StringIO()
     with inference_fixed.half_the_threads():
         number = itertools.count(1)
-        for group in frames.batches(read(one, paths, batch), batch):
+        for group in inputs.batches(read(one, paths, batch), batch):
             answers = zip(*one.answers([frame.pixels for frame in group]), strict=True)
             for frame, answer in zip(group, answers, strict=True):
                 text.write(inference_fixed.lane_lines(Result(next(number), frame, *answer)))
@@ -229,7 +228,7 @@ def whole_rate(one: LaneDetector, paths: list[Path], batch: int) -> float:
 
 def read(one: LaneDetector, paths: list[Path], batch: int) -> Iterator[Frame]:
     """Frames of files, read in the background as inference_fixed.py reads them."""
-    return frames.frames([Input(str(path), path) for path in paths], one.pixels, False, 2 * batch)
+    return inputs.frames([Input(str(path), path) for path in paths], one.pixels, False, 2 * batch)
 
 
 def script_memory(weights: Path, paths: list[Path], device: torch.device) -> str:

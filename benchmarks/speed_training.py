@@ -17,13 +17,13 @@ import torch
 from speed_forward import synchronise
 
 import dataset
-import muon
-import synthetic
 import train_fixed
-import validation
-from learner import MovingAverage
+from evaluation import evaluator
 from losses_fixed import LaneLoss
 from model import LaneNet
+from renderer import dataset_writer
+from training import optimizer
+from training.ema import MovingAverage
 
 TUSIMPLE = (3626, 358)  # all of its labelled images, and as many more as are usually kept back to validate on
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
@@ -79,9 +79,9 @@ def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator
     places = [
         (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
         (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
-        (muon.Muon, "step", "optimiser"), (torch.optim.AdamW, "step", "optimiser"),
+        (optimizer.Muon, "step", "optimiser"), (torch.optim.AdamW, "step", "optimiser"),
         (MovingAverage, "update_parameters", "averaging the weights"),
-        (train_fixed, "validate", "validation"), (validation, "signs", "guard"),
+        (train_fixed, "validate", "validation"), (evaluator, "signs", "guard"),
         (train_fixed, "training_signs", "guard"),
     ]
     with contextlib.ExitStack() as stack:
@@ -105,7 +105,7 @@ def tusimple_tables(device: torch.device, _rounds: int, words: Sequence[str]) ->
     stamps = []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
             mock.patch.object(train_fixed, "write_log", lambda *_: stamps.append(time.perf_counter())):
-        synthetic.write_dataset(Path(folder), *TUSIMPLE, seed=0)
+        dataset_writer.write_dataset(Path(folder), *TUSIMPLE, seed=0)
         train_fixed.main([*USUAL, f"data.root={folder}", f"data.cache_dir={folder}/cache", *words, "train.epochs=3",
                           f"train.device={device.type}", f"train.checkpoint_dir={folder}/checkpoints"])
     seconds = (stamps[2] - stamps[0]) / 2  # the first epoch warms up

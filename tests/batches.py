@@ -2,7 +2,7 @@
 
 import torch
 
-from lanes import LaneTarget
+from geometry.slots import LaneTarget
 
 HEIGHT, WIDTH = 96, 160
 

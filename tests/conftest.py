@@ -6,12 +6,12 @@ import pytest
 import torch
 from trainings import SHORT
 
-import checkpoints
 import inference_fixed
-import synthetic
 import train_fixed
 from config import Config, ModelConfig
 from model import LaneNet
+from renderer import dataset_writer
+from runtime.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,7 +33,7 @@ def elsewhere(tmp_path, monkeypatch):
 def rendered(tmp_path_factory):
     """A folder with 24 rendered scenes to train on and 8 to validate on, 320x180, in the TuSimple layout."""
     root = tmp_path_factory.mktemp("rendered")
-    synthetic.write_dataset(root, 24, 8, seed=3, width=320, height=180, workers=1)
+    dataset_writer.write_dataset(root, 24, 8, seed=3, width=320, height=180, workers=1)
     return root
 
 
@@ -66,7 +66,7 @@ def checkpoint(tmp_path_factory):
         for number, parameter in enumerate(model.head.exists[-1].bias):
             parameter += 0.1 * number  # so that every slot has a confidence of its own
     path = tmp_path_factory.mktemp("model") / "model.pth"
-    checkpoints.save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
+    save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
                                 scores={"steps": 0})
     return path
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from visualize import write_image
+from visualization.draw import write_image
 
 VideoCapture = cv2.VideoCapture  # some tests put a camera in its place
 

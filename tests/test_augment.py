@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-import augment as augment_module
-from augment import HORIZON, Views, augment, random_affine, random_colour, random_views, warp_lanes
-from bezier import canonical, x_at_rows
 from config import AugmentConfig
-from lanes import LaneTarget, to_slots
-from raster import EQUAL, Rows
+from geometry.bezier import canonical, x_at_rows
+from geometry.input_grid import EQUAL, Rows
+from geometry.slots import LaneTarget, to_slots
+from preprocessing import augment as augment_module
+from preprocessing.augment import HORIZON, Views, augment, random_affine, random_colour, random_views, warp_lanes
 
 WIDTH, HEIGHT = 320, 192
 NOTHING = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})

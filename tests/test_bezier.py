@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bezier import bernstein, canonical, fit, refit, sample, x_at_rows
+from geometry.bezier import bernstein, canonical, fit, refit, sample, x_at_rows
 
 LABELS = Path(__file__).parent.parent.parent / "shared" / "data" / "tusimple_labels"
 X = torch.tensor([0.52, 0.50, 0.44, 0.40, 0.21, 0.05])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import cache
-import formats
 from dataset import LaneDataset, loader
-from formats import DataError
-from raster import Raster
+from formats import registry
+from formats.base import DataError
+from geometry.input_grid import Raster
+from preprocessing import cache
 
 
 def write_image(path, grey, size=(64, 36)):
@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def opened(root, width=32, height=32, slots=6, limit_gb=1.0):
-    return cache.open_cache(formats.entries(root), Raster(width, height), slots, root.parent / "cache", limit_gb)
+    return cache.open_cache(registry.entries(root), Raster(width, height), slots, root.parent / "cache", limit_gb)
 
 
 def greys(pixels):
@@ -90,7 +90,7 @@ def test_other_sizes_slots_and_images_have_their_own_cache(folder):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), DataError("x: broken")])
 def test_an_interrupted_cache_is_no_cache(folder, monkeypatch, error):
     read = cache.read_item
-    entries = formats.entries(folder)
+    entries = registry.entries(folder)
 
     def stops(entry, *rest):
         if entry == entries[2]:
@@ -138,7 +138,7 @@ def test_a_broken_image_is_named(folder):
 
 
 def test_images_held_on_a_device_are_those_of_the_cache(folder):
-    plain, held = (LaneDataset(formats.entries(folder), Raster(32, 32), 6, opened(folder)) for _ in range(2))
+    plain, held = (LaneDataset(registry.entries(folder), Raster(32, 32), 6, opened(folder)) for _ in range(2))
     plain.hold(torch.device("cpu"), "auto")  # which is for GPUs
     held.hold(torch.device("cpu"), True)
     assert held.held and not plain.held
@@ -155,10 +155,10 @@ def test_a_damaged_image_shows_when_it_is_held(folder):
         file.seek(-1, os.SEEK_END)
         file.write(b"\xff")
     with pytest.raises(DataError, match="image 2 of the cache is damaged"):
-        LaneDataset(formats.entries(folder), Raster(32, 32), 6, opened(folder)).hold(torch.device("cpu"), True)
+        LaneDataset(registry.entries(folder), Raster(32, 32), 6, opened(folder)).hold(torch.device("cpu"), True)
 
 
 def test_without_a_cache_nothing_is_held(folder):
-    dataset = LaneDataset(formats.entries(folder), Raster(32, 32), 6)
+    dataset = LaneDataset(registry.entries(folder), Raster(32, 32), 6)
     dataset.hold(torch.device("cpu"), True)
     assert not dataset.held

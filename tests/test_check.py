@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-import check
+import check_dataset
 
 LABELS = Path(__file__).resolve().parents[2] / "shared" / "data" / "tusimple_labels"
 CULANE = LABELS.parent / "culane"
@@ -38,7 +38,7 @@ def folder(tmp_path):
 
 
 def report_of(capsys, *words):
-    status = check.main(["--check", *map(str, words)])
+    status = check_dataset.main(["--check", *map(str, words)])
     return status, capsys.readouterr().out
 
 
@@ -90,14 +90,14 @@ def test_labels_without_images(tmp_path, capsys):
 
 def test_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(ValueError, match="no known layout"):
-        check.main(["--check", str(tmp_path)])
+        check_dataset.main(["--check", str(tmp_path)])
     with pytest.raises(ValueError, match="no such folder"):
-        check.main(["--check", str(tmp_path / "nowhere")])
+        check_dataset.main(["--check", str(tmp_path / "nowhere")])
 
 
 def test_a_sheet_needs_images(tmp_path):
     with pytest.raises(ValueError, match="labels-only"):
-        check.main(["--check", str(tmp_path), "--labels-only", "--sheet", "x.jpg"])
+        check_dataset.main(["--check", str(tmp_path), "--labels-only", "--sheet", "x.jpg"])
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ import pickle
 import pytest
 import torch
 
-import checkpoints
-from checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from config import Config, load_config
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 WEIGHTS = {"model": {"layer.weight": torch.arange(6000.0).reshape(60, 100)}, "scores": {"val_loss": 0.5}}
 
@@ -39,9 +39,9 @@ def test_a_checkpoint_comes_back_as_it_was_saved(saved):
 
 def test_a_checkpoint_rebuilds_its_model(tmp_path):
     config = load_config(None, ["model.slots=4", "model.backbone=compact"])
-    model = checkpoints.build_model(config).eval()
+    model = checkpoint.build_model(config).eval()
     save_checkpoint(tmp_path / "m.pth", config, model=model.state_dict())
-    found, its_config, _ = checkpoints.load_model(tmp_path / "m.pth", torch.device("cpu"))
+    found, its_config, _ = checkpoint.load_model(tmp_path / "m.pth", torch.device("cpu"))
     image = torch.full((1, 3, 96, 160), 90, dtype=torch.uint8)
     assert its_config == config and not found.training
     with torch.inference_mode():
@@ -49,14 +49,14 @@ def test_a_checkpoint_rebuilds_its_model(tmp_path):
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
-    model = checkpoints.build_model(load_config(None, ["model.slots=4"]))
+    model = checkpoint.build_model(load_config(None, ["model.slots=4"]))
     save_checkpoint(tmp_path / "m.pth", Config(), model=model.state_dict())
     with pytest.raises(CheckpointError, match=r"m\.pth: its weights do not fit this model") as caught:
-        checkpoints.load_model(tmp_path / "m.pth", torch.device("cpu"))
+        checkpoint.load_model(tmp_path / "m.pth", torch.device("cpu"))
     assert "\n" not in str(caught.value)
     save_checkpoint(tmp_path / "none.pth", Config())
     with pytest.raises(CheckpointError, match="do not fit this model"):
-        checkpoints.load_model(tmp_path / "none.pth", torch.device("cpu"))
+        checkpoint.load_model(tmp_path / "none.pth", torch.device("cpu"))
 
 
 class Hostile:
@@ -72,7 +72,7 @@ class Hostile:
 @pytest.mark.parametrize("old_format", [False, True])
 def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path, old_format):
     path, trace = tmp_path / "bad.pth", tmp_path / "trace"
-    payload = {"format": checkpoints.FORMAT, "version": checkpoints.VERSION, "model": Hostile(trace)}
+    payload = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION, "model": Hostile(trace)}
     torch.save(payload, path, _use_new_zipfile_serialization=not old_format)
     assert "not a checkpoint that can be loaded safely" in refusal(path)
     assert not trace.exists()
@@ -118,7 +118,7 @@ def test_a_flipped_bit_is_refused_or_leaves_a_checkpoint_of_the_same_form(saved)
         except ValueError as error:
             assert "\n" not in str(error)
         else:
-            assert payload["format"] == checkpoints.FORMAT
+            assert payload["format"] == checkpoint.FORMAT
 
 
 @pytest.mark.parametrize("content", [{"a": torch.zeros(2)}, {}, [1, 2], torch.zeros(3), {"state_dict": {}}, 3, None],
@@ -138,7 +138,7 @@ def test_a_foreign_file_is_refused(tmp_path, content):
     ({"log_sigma": torch.zeros(1)}, "log_sigma"),
     ({"epoch": 3, "val_loss": -2.47, "model": {}}, "-2.47"),
     ({"metrics": {"val_loss": -2.47}}, "-2.47"),
-    ({"format": checkpoints.FORMAT, "version": 1, "best_val_loss": -2.47}, "-2.47"),
+    ({"format": checkpoint.FORMAT, "version": 1, "best_val_loss": -2.47}, "-2.47"),
 ], ids=lambda v: v if isinstance(v, str) else "")
 def test_the_collapsed_checkpoint_is_refused_by_its_signs(tmp_path, content, sign):
     path = tmp_path / "best_model.pth"
@@ -159,15 +159,15 @@ def test_the_refusal_says_what_the_checkpoint_was_wanted_for(tmp_path, purpose, 
 
 
 def test_our_own_checkpoints_show_no_such_sign(saved):
-    assert checkpoints.signs_of_uncertainty_weighting(torch.load(saved, weights_only=True)) == ""
-    assert checkpoints.signs_of_uncertainty_weighting({"val_loss": 0.0, "loss": {"existence": 1.0}}) == ""
-    assert checkpoints.signs_of_uncertainty_weighting({"val_loss": float("nan"), "existence": -1}) == ""
+    assert checkpoint.signs_of_uncertainty_weighting(torch.load(saved, weights_only=True)) == ""
+    assert checkpoint.signs_of_uncertainty_weighting({"val_loss": 0.0, "loss": {"existence": 1.0}}) == ""
+    assert checkpoint.signs_of_uncertainty_weighting({"val_loss": float("nan"), "existence": -1}) == ""
 
 
 def test_another_version_is_named(saved):
     payload = torch.load(saved, weights_only=True)
     torch.save(payload | {"version": 99}, saved)
-    assert f"version 99, this software reads {checkpoints.VERSION}" in refusal(saved)
+    assert f"version 99, this software reads {checkpoint.VERSION}" in refusal(saved)
 
 
 @pytest.mark.parametrize("inside", [None, 3, {"train": 3}, {"model": {"widht": 3}}])

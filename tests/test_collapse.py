@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lanes import LaneTarget
+from geometry.slots import LaneTarget
 from losses_fixed import LaneLoss
 
 

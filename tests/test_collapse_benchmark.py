@@ -19,7 +19,7 @@ import collapse
 import collapse_train
 import old_way
 
-from lanes import LaneTarget
+from geometry.slots import LaneTarget
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-import culane
+from metrics import culane
 
 WIDTH, HEIGHT = culane.CULANE_SIZE
 

@@ -7,19 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import formats
-from dataset import (
-    LaneDataset,
-    batches,
-    epoch_order,
-    inside_image,
-    lanes_in_slots,
-    loader,
-    preprocess,
-    read_image,
-)
-from formats import DataError, Label
-from raster import Raster
+from dataset import LaneDataset, batches, epoch_order, loader
+from formats import registry
+from formats.base import DataError, Label
+from geometry.input_grid import Raster
+from preprocessing.images import preprocess, read_image
+from preprocessing.targets import inside_image, lanes_in_slots
 
 
 @pytest.fixture
@@ -117,7 +110,7 @@ def test_nothing_is_left_of_a_polyline_outside(points):
 
 
 def test_batches_come_as_planned(folder):
-    dataset = LaneDataset(formats.entries(folder), Raster(32, 32), 6)
+    dataset = LaneDataset(registry.entries(folder), Raster(32, 32), 6)
     plan = [[6], [0, 3], [3, 1]]
     found = list(loader(dataset, plan, 0, False))
     assert [images.shape for images, _ in found] == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]

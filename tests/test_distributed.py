@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-import distributed
-import frames
 import inference_fixed
 import train_fixed
-from frames import Input
+from inference import inputs
+from inference.inputs import Input
+from runtime import distributed
 
 ROOT = Path(__file__).parent.parent
 CLOCK = ("seconds", "images_per_second")
@@ -156,10 +156,10 @@ def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(mo
 
     def turns_of(rank):
         here.rank = rank
-        turns = frames.turns(found, lambda image: image, False, 2)
+        turns = inputs.turns(found, lambda image: image, False, 2)
         return [(first, [int(frame.input.name) for frame in batch]) for first, batch in turns]
 
-    monkeypatch.setattr(frames, "read_image", lambda number: np.full((2, 2, 3), number, np.uint8))
+    monkeypatch.setattr(inputs, "read_image", lambda number: np.full((2, 2, 3), number, np.uint8))
     monkeypatch.setattr(distributed, "rank", lambda: here.rank)
     monkeypatch.setattr(distributed, "world", lambda: world)
     monkeypatch.setattr(distributed, "total", total)

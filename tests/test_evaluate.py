@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-import checkpoints
 import evaluate_fixed
-import scores
-import submission
 import train_fixed
 from config import load_config
-from culane import culane_score
-from formats import DataError, Entry, Label, entries
-from metrics import tusimple_score
+from formats import scores, submission
+from formats.base import DataError, Entry, Label
+from formats.registry import entries
+from metrics.culane import culane_score
+from metrics.tusimple import tusimple_score
+from runtime.checkpoint import build_model, save_checkpoint
 
 SMALL = ["model.width=128", "model.height=96", "train.device=cpu", "train.precision=fp32"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "best_model.pth"
     torch.manual_seed(0)
     config = load_config(None, SMALL)
-    checkpoints.save_checkpoint(path, config, model=checkpoints.build_model(config).state_dict())
+    save_checkpoint(path, config, model=build_model(config).state_dict())
     return path
 
 

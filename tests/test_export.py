@@ -14,22 +14,21 @@ import numpy as np
 import pytest
 import torch
 
-import bezier
-import checkpoints
 import export_fixed
 import inference_fixed
-from bezier import canonical
-from checkpoints import CheckpointError
 from config import load_config
-from dataset import resized
 from export_fixed import ExportError
-from lanes import keep_lanes
-from scene import render_scene
+from geometry import bezier
+from geometry.bezier import canonical
+from geometry.decode import keep_lanes
+from preprocessing.images import resized
+from renderer.scene import render_scene
+from runtime.checkpoint import FORMAT, VERSION, CheckpointError, build_model, raster_of, save_checkpoint
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "onnx_lanes.py"
 SMALL = ["model.width=96", "model.height=72"]  # whose maps have 9, 5 and 3 rows
-RASTER = checkpoints.raster_of(load_config(None, SMALL))  # 180 fine rows
+RASTER = raster_of(load_config(None, SMALL))  # 180 fine rows
 WITHIN = {"rtol": 0, "atol": 1e-5}  # 0.013 px of a 1280 px wide image
 
 
@@ -50,7 +49,7 @@ def images():
 def network(images):
     """A network whose random weights are enlarged until its lanes differ: as built, all lie in the middle."""
     torch.manual_seed(0)
-    network = checkpoints.build_model(load_config(None, SMALL)).eval().requires_grad_(False)
+    network = build_model(load_config(None, SMALL)).eval().requires_grad_(False)
     for _ in range(40):
         if np.ptp(expected(network, images)[0][..., 0]) > 0.5:
             return network
@@ -62,7 +61,7 @@ def network(images):
 @pytest.fixture(scope="module")
 def checkpoint(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
-    checkpoints.save_checkpoint(path, load_config(None, SMALL), model=network.state_dict())
+    save_checkpoint(path, load_config(None, SMALL), model=network.state_dict())
     return path
 
 
@@ -131,7 +130,7 @@ def test_an_onnx_file_of_float_pixels_and_fixed_batch(network, checkpoint, image
 
 def test_the_onnx_file_carries_all_that_its_user_needs(checkpoint, dynamic, tmp_path):
     told = opened(dynamic).get_modelmeta().custom_metadata_map
-    assert (told["format"], told["version"]) == (checkpoints.FORMAT, str(checkpoints.VERSION))
+    assert (told["format"], told["version"]) == (FORMAT, str(VERSION))
     assert (told["width"], told["height"], told["slots"], told["threshold"]) == ("96", "180", "6", "0.5")
     other = exported(checkpoint, tmp_path / "lanes.onnx", "inference.threshold=0.7")
     assert opened(other).get_modelmeta().custom_metadata_map["threshold"] == "0.7"

@@ -11,19 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-import cache
-import checkpoints
-import formats
-import runtime
-import synthetic
 import train_fixed
-from checkpoints import CheckpointError
 from config import Config, load_config
 from dataset import LaneDataset
-from label_files import DataError
-from learner import Learner, build_learner, load_last, restore
-from raster import Raster
+from formats import registry
+from formats.base import DataError
+from geometry.input_grid import Raster
+from preprocessing import cache
+from renderer import dataset_writer
+from runtime import checkpoint, cli
+from runtime.checkpoint import CheckpointError
 from train_fixed import TrainingError
+from training.state import Learner, build_learner, load_last, restore
 
 SMALL = {"a.weight": torch.arange(600.0).reshape(20, 30), "b": torch.arange(7)}
 
@@ -57,14 +56,14 @@ def read_only():
 
 
 def open_cache(images):
-    return cache.open_cache(formats.entries(images), Raster(32, 32), 6, images.parent / "cache", 1.0)
+    return cache.open_cache(registry.entries(images), Raster(32, 32), 6, images.parent / "cache", 1.0)
 
 
 def one_line(call, error, *words):
     """The message of the error that the call raises: one line with these words."""
     with pytest.raises(error) as caught:
         call()
-    message = runtime._one_line(caught.value)
+    message = cli._one_line(caught.value)
     assert "\n" not in message and len(message) < 1500
     assert all(word in message for word in words), message
     return message
@@ -75,10 +74,10 @@ def one_line(call, error, *words):
 
 def test_a_full_disk_is_named_and_earlier_checkpoints_are_intact(tmp_path):
     path = tmp_path / "last.pth"
-    checkpoints.save_checkpoint(path, Config(), model=SMALL)
+    checkpoint.save_checkpoint(path, Config(), model=SMALL)
     before = path.read_bytes()
     with largest_file(len(before) - 1):
-        one_line(lambda: checkpoints.save_checkpoint(path, Config(), model=SMALL), CheckpointError, str(path),
+        one_line(lambda: checkpoint.save_checkpoint(path, Config(), model=SMALL), CheckpointError, str(path),
                  "cannot be written (File too large)", "--resume")
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
@@ -94,11 +93,11 @@ def test_a_full_disk_is_named_by_everything_else_that_writes(tmp_path, images):
         one_line(lambda: open_cache(images), DataError, str(tmp_path / "cache"), "too large", "data.cache_dir")
     assert list((tmp_path / "cache").iterdir()) == []
     with largest_file(1000):
-        one_line(lambda: synthetic.write_dataset(tmp_path / "scenes", 2, 1, 0, 96, 64, workers=1), OSError,
+        one_line(lambda: dataset_writer.write_dataset(tmp_path / "scenes", 2, 1, 0, 96, 64, workers=1), OSError,
                  str(tmp_path / "scenes" / "clips"), "too large")
     assert open_cache(images) is not None
-    synthetic.write_dataset(tmp_path / "scenes", 2, 1, 0, 96, 64, workers=1)
-    assert synthetic.is_complete(tmp_path / "scenes", 2, 1, 0, 96, 64)
+    dataset_writer.write_dataset(tmp_path / "scenes", 2, 1, 0, 96, 64, workers=1)
+    assert dataset_writer.is_complete(tmp_path / "scenes", 2, 1, 0, 96, 64)
 
 
 def test_a_cache_that_cannot_fit_on_the_disk_is_not_begun(images, monkeypatch):
@@ -108,9 +107,9 @@ def test_a_cache_that_cannot_fit_on_the_disk_is_not_begun(images, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_named(read_only):
     one_line(lambda: train_fixed.writable_folder(str(read_only)), TrainingError, str(read_only), "train.checkpoint_dir")
-    one_line(lambda: checkpoints.save_checkpoint(read_only / "last.pth", Config()), CheckpointError,
+    one_line(lambda: checkpoint.save_checkpoint(read_only / "last.pth", Config()), CheckpointError,
              "Permission denied")
-    one_line(lambda: synthetic.write_dataset(read_only, 1, 1, 0, workers=1), OSError, str(read_only), "denied")
+    one_line(lambda: dataset_writer.write_dataset(read_only, 1, 1, 0, workers=1), OSError, str(read_only), "denied")
     one_line(lambda: cache.open_cache([], Raster(32, 32), 6, read_only, 1.0), DataError, str(read_only),
              "data.cache_dir")
 
@@ -127,15 +126,15 @@ def test_a_damaged_log_is_named(tmp_path):
 
 def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
     path = tmp_path / "best_model.pth"
-    checkpoints.save_checkpoint(path, Config(), model=SMALL, scores={"f1": 0.5})
-    original, whole = path.read_bytes(), checkpoints.load_checkpoint(path)
+    checkpoint.save_checkpoint(path, Config(), model=SMALL, scores={"f1": 0.5})
+    original, whole = path.read_bytes(), checkpoint.load_checkpoint(path)
     chance, refused = random.Random(0), 0
     for place in (chance.randrange(8 * len(original)) for _ in range(500)):
         flipped = bytearray(original)
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(flipped)
         try:
-            found = checkpoints.load_checkpoint(path)
+            found = checkpoint.load_checkpoint(path)
         except CheckpointError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
             refused += 1
@@ -147,12 +146,12 @@ def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
 
 def test_a_bit_among_the_weights_is_named_as_damage(tmp_path):
     path = tmp_path / "best_model.pth"
-    checkpoints.save_checkpoint(path, Config(), model=SMALL)
+    checkpoint.save_checkpoint(path, Config(), model=SMALL)
     data = bytearray(path.read_bytes())
     data[data.index(SMALL["a.weight"].numpy().tobytes()) + 1000] ^= 4
     path.write_bytes(data)
     assert torch.load(path, weights_only=True)["model"]["a.weight"].shape == (20, 30), "PyTorch alone does not notice"
-    one_line(lambda: checkpoints.load_checkpoint(path), CheckpointError, "damaged: the checksum of its part", "data/0")
+    one_line(lambda: checkpoint.load_checkpoint(path), CheckpointError, "damaged: the checksum of its part", "data/0")
 
 
 def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
@@ -160,10 +159,10 @@ def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
     knot.append(knot)
     for _ in range(60):
         bomb = [bomb, bomb]
-    for content in (knot, bomb, {"config": bomb, "format": checkpoints.FORMAT, "version": 1},
-                    {"config": {"data": {"root": bomb}}, "format": checkpoints.FORMAT, "version": 1}):
+    for content in (knot, bomb, {"config": bomb, "format": checkpoint.FORMAT, "version": 1},
+                    {"config": {"data": {"root": bomb}}, "format": checkpoint.FORMAT, "version": 1}):
         torch.save(content, tmp_path / "a.pth")
-        one_line(lambda: checkpoints.load_checkpoint(tmp_path / "a.pth"), ValueError, "a.pth")
+        one_line(lambda: checkpoint.load_checkpoint(tmp_path / "a.pth"), ValueError, "a.pth")
 
 
 @pytest.mark.parametrize("change", [
@@ -172,11 +171,11 @@ def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
     {"model": {3: 4}}, {"model": None}])
 def test_a_run_with_parts_of_another_shape_is_not_resumed(tmp_path, change):
     config = load_config(None, ["model.width=64", "model.height=64"])
-    learner = build_learner(checkpoints.build_model(config), config, 10, torch.device("cpu"), torch.float32)
+    learner = build_learner(checkpoint.build_model(config), config, 10, torch.device("cpu"), torch.float32)
     states = {name: part.state_dict() for name, part in learner._asdict().items()}
-    checkpoints.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}}))
+    checkpoint.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}}))
     assert restore(learner, load_last(tmp_path / "last.pth", config), tmp_path / "last.pth").epoch == 2
-    checkpoints.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}} | change))
+    checkpoint.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}} | change))
     assert set(Learner._fields) >= set(change) - {"progress"}
     one_line(lambda: restore(learner, load_last(tmp_path / "last.pth", config), tmp_path / "last.pth"),
              CheckpointError, "last.pth")
@@ -208,7 +207,7 @@ def test_every_flipped_bit_of_a_cache_is_noticed(images, name, capsys):
 
 def test_an_image_is_checked_when_it_is_first_read(images):
     pixels = open_cache(images)
-    data = LaneDataset(formats.entries(images), Raster(32, 32), 6, pixels)
+    data = LaneDataset(registry.entries(images), Raster(32, 32), 6, pixels)
     path = pixels.folder / "images.npy"
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from roads import VideoCapture, film, picture, pictures, video
 
-import frames
-import outputs
-from dataset import read_image
-from detector import LaneDetector
+from inference import inputs, writers
+from inference.predictor import LaneDetector
+from preprocessing.images import read_image
+from runtime.prefetch import prefetch
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,9 @@ def test_frames_keep_their_order_and_are_read_only_so_far_ahead(monkeypatch):
         begun.append(path)
         return read_image(path)
 
-    monkeypatch.setattr(frames, "read_image", counted)
-    found = frames.inputs(["a"])
-    stream = frames.frames(found, lambda image: image, False, 4)
+    monkeypatch.setattr(inputs, "read_image", counted)
+    found = inputs.inputs(["a"])
+    stream = inputs.frames(found, lambda image: image, False, 4)
     for number, frame in enumerate(itertools.islice(stream, 10), start=1):
         np.testing.assert_array_equal(frame.pixels, read_image(found[number - 1].path))
         assert frame.image is None and number <= len(begun) <= number + 4
@@ -71,8 +71,8 @@ class Camera:
 def test_a_camera_is_asked_only_when_its_image_is_wanted(monkeypatch, run):
     camera = Camera()
     monkeypatch.setattr(cv2, "VideoCapture", lambda: camera)
-    stream = frames.frames(frames.inputs(["0"]), lambda image: image, True, 8)
-    for number, batch in enumerate(itertools.islice(frames.batches(stream, 16), 3), start=1):
+    stream = inputs.frames(inputs.inputs(["0"]), lambda image: image, True, 8)
+    for number, batch in enumerate(itertools.islice(inputs.batches(stream, 16), 3), start=1):
         assert [frame.name for frame in batch] == [f"camera 0 frame {number}"] and camera.reads == number
         np.testing.assert_array_equal(batch[0].image, picture(number))
     stream.close()
@@ -85,8 +85,8 @@ def test_a_camera_is_asked_only_when_its_image_is_wanted(monkeypatch, run):
 def test_frames_of_files_come_in_batches():
     pictures("a", *(f"{i}.png" for i in range(5)))
     video("a/z.avi", 4)
-    stream = frames.frames(frames.inputs(["a"]), lambda image: image, False, 2)
-    assert [[frame.index for frame in batch] for batch in frames.batches(stream, 4)] == [[1] * 4, [1, 1, 2, 3], [4]]
+    stream = inputs.frames(inputs.inputs(["a"]), lambda image: image, False, 2)
+    assert [[frame.index for frame in batch] for batch in inputs.batches(stream, 4)] == [[1] * 4, [1, 1, 2, 3], [4]]
 
 
 # Annotated videos --------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_a_camera_is_ended_by_an_interrupt_and_its_video_kept(run, monkeypatch):
 
 def test_a_video_that_cannot_be_written_is_an_error_and_leaves_nothing(run, monkeypatch):
     video("drive.avi", 6)
-    monkeypatch.setattr(outputs.FilmWriter, "write", lambda self, image: setattr(self, "frames", self.frames + 1))
+    monkeypatch.setattr(writers.FilmWriter, "write", lambda self, image: setattr(self, "frames", self.frames + 1))
     with pytest.raises(OSError, match=r"00001_drive\.mp4: only 0 of 6 frames could be written"):
         run("drive.avi", "--save-images", "out")
     assert list(Path("out").iterdir()) == []
@@ -175,7 +175,7 @@ def test_without_a_display_the_rest_goes_on(run, monkeypatch):
 def test_a_window_shows_each_image_until_a_key_is_pressed(run, monkeypatch, key, seen):
     pictures("a", "1.png", "2.png", "3.png")
     shown, keys = [], itertools.cycle([-1, key])
-    monkeypatch.setattr(outputs, "can_show", lambda: True)
+    monkeypatch.setattr(writers, "can_show", lambda: True)
     for name in ("namedWindow", "resizeWindow"):
         monkeypatch.setattr(cv2, name, lambda *_: None)
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
@@ -190,5 +190,5 @@ def test_a_window_shows_each_image_until_a_key_is_pressed(run, monkeypatch, key,
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
 def test_who_reads_lets_the_network_go_first():
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    found = list(frames._in_background([lambda: os.getpriority(os.PRIO_PROCESS, 0)] * 5, 2, 3))
+    found = list(prefetch([lambda: os.getpriority(os.PRIO_PROCESS, 0)] * 5, 2, 3, low_priority=True))
     assert found == [min(19, before + 10)] * 5 and os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-import formats
-from formats import DataError
+from formats import registry, splits
+from formats.base import DataError
 
 LANES = [[(100, 170), (140, 120), (170, 80)], [(250, 170), (220, 120), (190, 80)]]
 
@@ -70,8 +70,8 @@ def llamas(root):
 
 def error_of(root, format_name="auto") -> str:
     with pytest.raises(DataError) as caught:
-        for entry in formats.entries(root, format_name):
-            formats.label(entry)
+        for entry in registry.entries(root, format_name):
+            registry.label(entry)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -81,10 +81,10 @@ def test_tusimple_layouts(tmp_path):
         ("label_data_0313.json", "."), ("train_set/label_data_0313.json", "train_set"), ("test_label.json", "test_set"),
         ("test_set/test_label.json", "test_set")]):
         root = tusimple(tmp_path / str(number), list_name=list_name, images=images)
-        assert formats.recognise(root) == "tusimple"
-        found = formats.entries(root)
+        assert registry.recognise(root) == "tusimple"
+        found = registry.entries(root)
         assert len(found) == 2 and all(entry.image.is_file() for entry in found)
-        label = formats.label(found[1])
+        label = registry.label(found[1])
         assert [len(lane) for lane in label.lanes] == [8, 0]
         assert label.lanes[0][0].tolist() == [100, 100] and label.x_at_rows.shape == (2, 12)
 
@@ -92,7 +92,7 @@ def test_tusimple_layouts(tmp_path):
 def test_a_label_file_copied_out_of_train_set_counts_once(tmp_path):
     tusimple(tmp_path)
     tusimple(tmp_path, list_name="train_set/label_data_0313.json")
-    assert len(formats.entries(tmp_path)) == 2
+    assert len(registry.entries(tmp_path)) == 2
 
 
 def test_culane_lists_with_masks_and_sub_folders_name_an_image_once(tmp_path):
@@ -101,19 +101,19 @@ def test_culane_lists_with_masks_and_sub_folders_name_an_image_once(tmp_path):
         "train.txt": names[:1], "train_gt.txt": [f"{names[0]} /mask/a.png 1 1 0 1"],
         "val_gt.txt": [f"{names[1]} /mask/b.png 0 1 1 0"], "test.txt": names[2:],
         "test_split/test8_night.txt": names[2:]})
-    found = formats.entries(root)
+    found = registry.entries(root)
     assert [entry.name for entry in found] == ["drive/c.jpg", "drive/a.jpg", "drive/b.jpg"]
     assert found[0].lists == ("test.txt", "test_split/test8_night.txt")
-    train, val = formats.split(found, "auto")
+    train, val = splits.split(found, "auto")
     assert [e.name for e in train] == ["drive/a.jpg"] and [e.name for e in val] == ["drive/b.jpg"]
-    assert [e.name for e in formats.split(found, "test8_night.txt")[1]] == ["drive/c.jpg"]
-    assert [e.name for e in formats.split(found, "train_gt.txt")[1]] == ["drive/a.jpg"]
+    assert [e.name for e in splits.split(found, "test8_night.txt")[1]] == ["drive/c.jpg"]
+    assert [e.name for e in splits.split(found, "train_gt.txt")[1]] == ["drive/a.jpg"]
 
 
 def test_culane_label_keeps_order_and_points_outside(tmp_path):
     root = culane(tmp_path)
     (root / "drive" / "a.lines.txt").write_text("-30.5 170 10 120 90 80\n\n")
-    label = formats.label(formats.entries(root)[0])
+    label = registry.label(registry.entries(root)[0])
     assert label.lanes[0].tolist() == [[-30.5, 170], [10, 120], [90, 80]]
     assert len(label.lanes[1]) == 0, "the official evaluator counts a blank line as a lane"
 
@@ -121,34 +121,34 @@ def test_culane_label_keeps_order_and_points_outside(tmp_path):
 def test_image_without_lanes(tmp_path):
     root = culane(tmp_path)
     (root / "drive" / "a.lines.txt").write_text("")
-    assert formats.label(formats.entries(root)[0]).lanes == []
+    assert registry.label(registry.entries(root)[0]).lanes == []
 
 
 def test_folder_of_ones_own(tmp_path):
     for name in ("day/one.PNG", "day/two words.jpg"):
         write_image(tmp_path / name)
         (tmp_path / name).with_suffix(".lines.txt").write_text(text_of(LANES))
-    found = formats.entries(tmp_path)
+    found = registry.entries(tmp_path)
     assert [entry.name for entry in found] == ["day/one.PNG", "day/two words.jpg"]
-    assert len(formats.label(found[0]).lanes) == 2
+    assert len(registry.label(found[0]).lanes) == 2
 
 
 def test_curvelanes(tmp_path):
-    found = formats.entries(curvelanes(tmp_path))
-    assert formats.recognise(tmp_path) == "curvelanes"
+    found = registry.entries(curvelanes(tmp_path))
+    assert registry.recognise(tmp_path) == "curvelanes"
     assert [entry.name for entry in found] == ["train/images/x.jpg", "valid/images/x.jpg"]
-    assert formats.label(found[0]).lanes[0].tolist() == [[100, 170.5], [140, 120.5], [170, 80.5]]
-    train, val = formats.split(found, "auto")
+    assert registry.label(found[0]).lanes[0].tolist() == [[100, 170.5], [140, 120.5], [170, 80.5]]
+    train, val = splits.split(found, "auto")
     assert [e.name for e in train] == ["train/images/x.jpg"] and [e.name for e in val] == ["valid/images/x.jpg"]
-    assert len(formats.entries(tmp_path / "valid")) == 1, "one part alone"
+    assert len(registry.entries(tmp_path / "valid")) == 1, "one part alone"
     (tmp_path / "train" / "train.txt").unlink()
-    assert len(formats.entries(tmp_path)) == 2, "without its list"
+    assert len(registry.entries(tmp_path)) == 2, "without its list"
 
 
 def test_llamas_markers_become_the_line_that_its_benchmark_scores(tmp_path):
-    entry, = formats.entries(llamas(tmp_path))
-    assert formats.recognise(tmp_path) == "llamas" and entry.name == "valid/drive/1_2.json"
-    lane, = formats.label(entry).lanes
+    entry, = registry.entries(llamas(tmp_path))
+    assert registry.recognise(tmp_path) == "llamas" and entry.name == "valid/drive/1_2.json"
+    lane, = registry.label(entry).lanes
     assert lane[0].tolist() == [600, 416] and lane[-1].tolist() == [300, 716], "prolonged to the bottom"
     assert np.array_equal(lane[:, 1], np.arange(416, 717)) and np.allclose(lane.sum(1), 1016), "gaps are filled"
 
@@ -156,14 +156,14 @@ def test_llamas_markers_become_the_line_that_its_benchmark_scores(tmp_path):
 @pytest.mark.parametrize("rule", ["sometimes", "0.0", "nowhere.txt"])
 def test_unknown_split_names_the_lists(tmp_path, rule):
     with pytest.raises(DataError, match=r"expected auto, all, .*test\.txt"):
-        formats.split(formats.entries(culane(tmp_path)), rule)
+        splits.split(registry.entries(culane(tmp_path)), rule)
 
 
 def test_split_by_clip_and_by_fraction(tmp_path):
-    found = formats.entries(tusimple(tmp_path, [f"clips/{n}/20.jpg" for n in range(10, 20)]))
-    assert [len(part) for part in formats.split(found, "clip>=17")] == [7, 3]
-    assert [len(part) for part in formats.split(found, "0.2")] == [8, 2]
-    assert [len(part) for part in formats.split(found, "all")] == [0, 10]
+    found = registry.entries(tusimple(tmp_path, [f"clips/{n}/20.jpg" for n in range(10, 20)]))
+    assert [len(part) for part in splits.split(found, "clip>=17")] == [7, 3]
+    assert [len(part) for part in splits.split(found, "0.2")] == [8, 2]
+    assert [len(part) for part in splits.split(found, "all")] == [0, 10]
 
 
 @pytest.mark.parametrize(("text", "words"), [
@@ -245,5 +245,5 @@ def test_no_layout_and_no_folder(tmp_path):
 def test_scan_goes_on_after_what_is_broken(tmp_path):
     path = tusimple(tmp_path) / "label_data_0313.json"
     path.write_text("{\n" + path.read_text() + "3\n")
-    found = list(formats.scan(tmp_path))
+    found = list(registry.scan(tmp_path))
     assert [isinstance(entry, DataError) for entry in found] == [True, True, False, False]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fusion import PackedConv, _has_operators, fused
+from inference.fuse_bn import fused
+from inference.onednn import PackedConv, _has_operators
 from model import LaneNet
 
 OPERATORS = _has_operators(torch.float32)

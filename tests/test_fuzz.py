@@ -16,14 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_formats import culane, curvelanes, llamas, tusimple
 
-import checkpoints
-import formats
-from checkpoints import CheckpointError
 from config import Config, ConfigError, config_from_dict, load_config, to_dict
-from dataset import lanes_in_slots
-from entries import Entries
-from image_size import image_size
-from label_files import CONTROL, DataError, Entry
+from formats import registry, splits
+from formats.base import DataError, Entry
+from formats.parsing import CONTROL
+from formats.sample_index import Entries
+from preprocessing.image_size import image_size
+from preprocessing.targets import lanes_in_slots
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError
 
 EXAMPLES = int(os.environ.get("LANE_FUZZ_EXAMPLES", "0"))
 SHIPPED = Path(__file__).parent.parent / "config.yaml"
@@ -116,11 +117,11 @@ def test_any_label_is_read_or_refused(tmp_path_factory, name, place, data):
         original.write_bytes((root / place).read_bytes())
     (root / place).write_bytes(data.draw(contents(original.read_bytes())))
     try:
-        for entry in formats.scan(root, data.draw(st.sampled_from([name, "auto"]))):
+        for entry in registry.scan(root, data.draw(st.sampled_from([name, "auto"]))):
             if isinstance(entry, DataError):
                 assert "\n" not in str(entry) and len(str(entry)) < 2000, str(entry)[:200]
                 continue
-            found = outcome(lambda entry=entry: formats.label(entry))
+            found = outcome(lambda entry=entry: registry.label(entry))
             if found is not None:
                 assert all(np.isfinite(lane).all() and lane.shape[1:] == (2,) for lane in found.lanes)
                 target, left_out, too_short = lanes_in_slots(found, (320, 180), 6)
@@ -137,7 +138,7 @@ def test_any_label_is_read_or_refused(tmp_path_factory, name, place, data):
     lambda name: len(name) < 1000 and not CONTROL.search(name)), min_size=1))
 def test_any_split_is_made_or_refused(rule, names):
     entries = Entries(Entry(Path("a.jpg"), Path("a.txt"), f"{name}/20.jpg", ("test.txt",)) for name in names)
-    found = outcome(lambda: formats.split(entries, rule))
+    found = outcome(lambda: splits.split(entries, rule))
     assert found is None or len(found[0]) + len(found[1]) in (0, len(entries))
 
 
@@ -203,8 +204,8 @@ def real(tmp_path_factory):
     """The bytes and the content of a small checkpoint of ours."""
     path = tmp_path_factory.mktemp("real") / "best_model.pth"
     model = {"a.weight": torch.randn(3, 4), "b": torch.arange(5)}
-    checkpoints.save_checkpoint(path, Config(), model=model, scores={"f1": 0.5, "epoch": 3, "name": "x"})
-    return path.read_bytes(), checkpoints.load_checkpoint(path)
+    checkpoint.save_checkpoint(path, Config(), model=model, scores={"f1": 0.5, "epoch": 3, "name": "x"})
+    return path.read_bytes(), checkpoint.load_checkpoint(path)
 
 
 def same(a, b):
@@ -221,7 +222,7 @@ def test_a_changed_checkpoint_is_refused_or_has_the_same_content(tmp_path_factor
     original, payload = real
     path = tmp_path_factory.getbasetemp() / "fuzz.pth"
     path.write_bytes(data.draw(st.one_of(st.binary(max_size=60), mutated(original))))
-    found = outcome(lambda: checkpoints.load_checkpoint(path))
+    found = outcome(lambda: checkpoint.load_checkpoint(path))
     assert found is None or same(found, payload)
 
 
@@ -238,7 +239,7 @@ def test_a_changed_pickle_with_right_checksums_is_refused_or_read(tmp_path_facto
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
-    outcome(lambda: checkpoints.load_model(path, torch.device("cpu")))
+    outcome(lambda: checkpoint.load_model(path, torch.device("cpu")))
 
 
 tensors = st.builds(lambda shape, kind: torch.ones(shape, dtype=kind), st.lists(st.integers(0, 3), max_size=3),
@@ -252,9 +253,9 @@ plain = nested(st.one_of(number, text, st.booleans(), st.none(), tensors),
 def test_any_plain_content_is_refused_or_used(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "fuzz2.pth"
     if isinstance(content, dict):
-        content = {"format": checkpoints.FORMAT, "version": checkpoints.VERSION, "config": to_dict(Config())} | content
+        content = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION, "config": to_dict(Config())} | content
     try:
         torch.save(content, path)
     except UnicodeEncodeError:  # half a character
         return
-    outcome(lambda: checkpoints.load_model(path, torch.device("cpu")))
+    outcome(lambda: checkpoint.load_model(path, torch.device("cpu")))

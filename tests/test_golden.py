@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import culane
-import metrics
+from metrics import culane, tusimple
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
@@ -27,14 +26,14 @@ def culane_answers():
 def test_tusimple_agrees_on_every_image():
     for number, line in enumerate(golden("tusimple.jsonl").splitlines()):
         case = json.loads(line)
-        score = metrics.tusimple_image(case["pred"], case["gt"], case["h_samples"], run_time_ms=10)
+        score = tusimple.tusimple_image(case["pred"], case["gt"], case["h_samples"], run_time_ms=10)
         official = (case["accuracy"], case["fp"], case["fn"])
         assert score == pytest.approx(official, abs=1e-9, rel=0), f"line {number}"
 
 
 def test_tusimple_means_agree():
     cases = [json.loads(line) for line in golden("tusimple.jsonl").splitlines()]
-    score = metrics.tusimple_score((case["pred"], case["gt"], case["h_samples"]) for case in cases)
+    score = tusimple.tusimple_score((case["pred"], case["gt"], case["h_samples"]) for case in cases)
     for key in ("accuracy", "fp", "fn"):
         assert score[key] == pytest.approx(np.mean([case[key] for case in cases]), abs=1e-9)
 

@@ -5,18 +5,19 @@ import random
 import threading
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from test_formats import culane, curvelanes, llamas, tusimple, write_image
 
-import entries as entries_module
-import formats
-from dataset import LaneDataset, batches, epoch_order, loader, read_ahead
-from entries import Entries, joined
-from formats import Entry
-from raster import Raster
+from dataset import LaneDataset, batches, epoch_order, loader
+from formats import base, registry, sample_index, splits
+from formats.base import Entry
+from formats.sample_index import Entries, joined
+from geometry.input_grid import Raster
+from runtime.prefetch import prefetch
 
 MOST_BYTES = 100  # an image, its name included
 
@@ -89,10 +90,10 @@ def test_listing_and_splitting_never_hold_much_more(tmp_path, monkeypatch):
         (tmp_path / "list" / f"{name}.txt").write_text("".join(f"/{name}\n" for name in names[start:stop]))
     monkeypatch.setattr("os.path.isfile", lambda path: True)
     monkeypatch.setattr(Path, "is_file", lambda path: True)
-    monkeypatch.setattr(entries_module, "SORTED_AT_ONCE", 500)  # of so few images all would be
+    monkeypatch.setattr(sample_index, "SORTED_AT_ONCE", 500)  # of so few images all would be
 
     def start_up():
-        train, val = formats.split(formats.entries(tmp_path, "culane"), "auto")
+        train, val = splits.split(registry.entries(tmp_path, "culane"), "auto")
         return train, val, epoch_order([len(train)], [], 0, 1)
 
     parts, (held, peak) = traced(start_up)
@@ -106,28 +107,28 @@ def test_the_index_of_a_folder_says_what_its_reader_found(tmp_path):
     root = culane(tmp_path / "culane", lists={"train.txt": ["/drive/b.jpg"], "val.txt": ["/drive/a.jpg"],
                                               "val_gt.txt": ["/drive/a.jpg /mask.png 1 0", "/drive/b.jpg"]})
     a, b = (root / "drive" / name for name in ("a.jpg", "b.jpg"))
-    assert list(formats.entries(root)) == [
+    assert list(registry.entries(root)) == [
         Entry(b, b.with_suffix(".lines.txt"), "drive/b.jpg", ("train.txt", "val_gt.txt")),
         Entry(a, a.with_suffix(".lines.txt"), "drive/a.jpg", ("val.txt", "val_gt.txt"))]
-    assert list(formats.entries(root, "folder")) == [
+    assert list(registry.entries(root, "folder")) == [
         Entry(path, path.with_suffix(".lines.txt"), f"drive/{path.name}", ("folder",)) for path in (a, b)]
 
     root = tusimple(tmp_path / "tusimple", ["clips/1/20.jpg", "clips/2/20.jpg"])
     tusimple(root, ["clips/2/20.jpg", "clips/3/20.jpg"], "test_set/test_label.json", "test_set")
     first, second = root / "label_data_0313.json", root / "test_set" / "test_label.json"
     offset = len(first.read_bytes()) // 2
-    assert list(formats.entries(root)) == [
+    assert list(registry.entries(root)) == [
         Entry(root / "clips/1/20.jpg", first, "clips/1/20.jpg", (first.name,), 0, 1),
         Entry(root / "clips/2/20.jpg", first, "clips/2/20.jpg", (first.name, second.name), offset, 2),
         Entry(root / "test_set/clips/3/20.jpg", second, "clips/3/20.jpg", (second.name,), offset, 2)]
 
     root = curvelanes(tmp_path / "curvelanes")
-    assert list(formats.entries(root)) == [
+    assert list(registry.entries(root)) == [
         Entry(root / part / "images/x.jpg", root / part / "labels/x.lines.json", f"{part}/images/x.jpg",
               (f"{part}.txt",)) for part in ("train", "valid")]
 
     root = llamas(tmp_path / "llamas")
-    assert list(formats.entries(root)) == [
+    assert list(registry.entries(root)) == [
         Entry(root / "color_images/valid/drive/1_2_color_rect.png", root / "labels/valid/drive/1_2.json",
               "valid/drive/1_2.json", ("valid",))]
 
@@ -136,13 +137,13 @@ def test_a_folder_is_listed_in_the_order_of_its_paths(tmp_path):
     for name in ("b.jpg", "a/x.jpg", "a-/x.jpg", "a.k.jpg", "a.jpg", "a/b/x.jpg", "A.jpg"):
         write_image(tmp_path / name)
         (tmp_path / name).with_suffix(".lines.txt").write_text("")
-    found = [e.label for e in formats.entries(tmp_path)]
+    found = [e.label for e in registry.entries(tmp_path)]
     assert found == sorted(tmp_path.rglob("*.lines.txt")) and len(found) == 7
 
 
 def test_images_come_once_in_the_lists_of_all(monkeypatch):
     """Against a dictionary, with so few names sorted at once that parts of the order have to be merged."""
-    monkeypatch.setattr(entries_module, "SORTED_AT_ONCE", 7)
+    monkeypatch.setattr(sample_index, "SORTED_AT_ONCE", 7)
     generator = random.Random(0)
     named = [entry(f"{generator.randrange(60)}/{generator.randrange(2)}.jpg", (f"list{n % 5}",), line=n)
              for n in range(200)]
@@ -161,7 +162,7 @@ def test_the_split_rules_divide_as_they_say():
     by_name = sorted(listed, key=lambda e: e.name)
 
     def parts(rule, training=True):
-        return tuple(map(list, formats.split(Entries(listed), rule, training)))
+        return tuple(map(list, splits.split(Entries(listed), rule, training)))
 
     assert parts("all") == ([], listed) and parts("none") == (listed, [])
     assert parts("0.25") == (by_name[:15], by_name[15:])
@@ -172,10 +173,10 @@ def test_the_split_rules_divide_as_they_say():
     assert parts("test0_normal.txt") == parts("test.txt") == (
         untested, [e for e in listed if "test.txt" in e.lists])
     tests = [e for e in listed if "test.txt" in e.lists]
-    assert tuple(map(list, formats.split(Entries(tests), "auto", False))) == ([], tests)
-    assert tuple(map(list, formats.split(Entries(tests), "auto"))) == (sorted(tests)[:-1], sorted(tests)[-1:])
-    with pytest.raises(formats.DataError, match=r"one of the lists test\.txt, test_split/test0_normal\.txt$"):
-        formats.split(Entries(listed).take([2, 6]), "train.txt")
+    assert tuple(map(list, splits.split(Entries(tests), "auto", False))) == ([], tests)
+    assert tuple(map(list, splits.split(Entries(tests), "auto"))) == (sorted(tests)[:-1], sorted(tests)[-1:])
+    with pytest.raises(base.DataError, match=r"one of the lists test\.txt, test_split/test0_normal\.txt$"):
+        splits.split(Entries(listed).take([2, 6]), "train.txt")
 
 
 def test_several_roots_are_laid_end_to_end():
@@ -210,7 +211,7 @@ def test_worker_processes_read_from_an_index(tmp_path):
     for i in range(3):
         write_image(tmp_path / f"{i}.png", 64, 36)
         (tmp_path / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n" * (i > 0))
-    dataset = LaneDataset(formats.entries(tmp_path), Raster(32, 32), 6)
+    dataset = LaneDataset(registry.entries(tmp_path), Raster(32, 32), 6)
     read = list(loader(dataset, batches(epoch_order([3], [], 0, 1), 2), 1, False))
     assert sorted(len(images) for images, _ in read) == [1, 2]
     assert sum(target.exists.any(1).sum().item() for _, target in read) == 2
@@ -225,7 +226,7 @@ def test_threads_read_in_order_and_only_a_few_ahead():
         time.sleep(0.001 * (i % 3))
         return i
 
-    for done, i in enumerate(read_ahead(read, range(400))):
+    for done, i in enumerate(prefetch(partial(read, i) for i in range(400))):
         assert i == done
         most.append(len(begun) - done)
     assert max(most) < 200, "results would pile up where reading is faster than what takes them"
@@ -237,9 +238,9 @@ def test_threads_stop_at_the_first_that_cannot_be_read():
     def read(i):
         begun.append(i)
         if i == 5:
-            raise formats.DataError("5: broken")
+            raise base.DataError("5: broken")
         return i
 
-    with pytest.raises(formats.DataError, match="5: broken"):
-        list(read_ahead(read, range(10_000)))
+    with pytest.raises(base.DataError, match="5: broken"):
+        list(prefetch(partial(read, i) for i in range(10_000)))
     assert len(begun) < 1000

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import guard
-from bezier import canonical
-from guard import COLLAPSING, LEARNING, NOT_YET, UNKNOWN, Signs, label_signs, verdict
+from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, UNKNOWN, Signs, label_signs, verdict
+from geometry.bezier import canonical
+from metrics import collapse
 
 LIMITS = (0.05, 0.1)  # diversity, sensitivity
 HEALTHY = Signs(0.7, 0.9, 20.0, 100.0, 110.0, 120.0)
@@ -145,7 +145,7 @@ def striped(columns, width=200):
 
 
 def follows(model, images):
-    return guard.sensitivity(model(images), model(guard.moved(images)), images.shape[3])
+    return collapse.sensitivity(model(images), model(collapse.moved(images)), images.shape[3])
 
 
 def test_a_model_that_looks_follows_the_whole_move_even_where_images_are_all_the_same():
@@ -176,7 +176,7 @@ def test_without_any_lane_nobody_can_tell():
 
 def test_the_move_is_a_twentieth_of_the_width_and_leaves_the_images_alone():
     images = striped([40, 90])
-    assert torch.equal(guard.moved(images), striped([50, 100]))
+    assert torch.equal(collapse.moved(images), striped([50, 100]))
     assert torch.equal(images, striped([40, 90]))
-    assert guard.moved(images).dtype == torch.uint8
-    assert guard.grey_image(4, 6).shape == (1, 3, 4, 6)
+    assert collapse.moved(images).dtype == torch.uint8
+    assert collapse.grey_image(4, 6).shape == (1, 3, 4, 6)

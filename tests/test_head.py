@@ -4,8 +4,8 @@ import pytest
 import torch
 from batches import HEIGHT, WIDTH, pictures
 
+from geometry.input_grid import Rows
 from model import FINER, LaneNet, column_centres
-from raster import Rows
 
 
 def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):

@@ -1,4 +1,4 @@
-"""The rooms: who may know whom, and that importing one does nothing."""
+"""The rooms: who may import whom, and that importing one does nothing."""
 
 import ast
 import os
@@ -9,100 +9,77 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = {path.stem: path for path in sorted(ROOT.glob("*.py"))}
-SCENES = {name for name in MODULES if name.startswith("scene")}
-ANYTHING = set(MODULES)
-ALLOWED = {
-    "bezier": set(),
+SCRIPTS = {"train_fixed", "inference_fixed", "evaluate_fixed", "export_fixed", "synthetic", "check_dataset"}
+MAY_IMPORT = {  # besides itself; in this order, so that no room imports one below its own line
     "config": set(),
+    "geometry": set(),
     "metrics": set(),
-    "culane": set(),
-    "guard": {"metrics"},
-    "distributed": set(),
-    "file_lock": set(),
-    "image_size": set(),
-    "memory": set(),
-    "label_files": set(),
-    "muon": set(),
-    "formats_json": {"label_files"},
-    "entries": {"label_files"},
-    "formats": {"entries", "formats_json", "label_files"},
-    "lanes": {"bezier"},
-    "losses_fixed": {"bezier", "lanes"},
-    "raster": set(),
-    "model": {"bezier", "lanes", "raster"},
-    "fusion": {"model"},
-    "augment": {"bezier", "config", "lanes", "raster"},
-    "dataset": {"bezier", "entries", "formats", "image_size", "label_files", "lanes", "raster"},
-    "submission": {"bezier", "formats", "label_files", "lanes", "metrics"},
-    "scores": {"culane", "formats", "formats_json", "label_files", "metrics", "submission"},
-    "cache": {"dataset", "file_lock", "formats", "label_files", "raster"},
-    "synthetic": {"config", "file_lock", "memory", "scene"},
-    "sources": {"cache", "checkpoints", "config", "dataset", "entries", "formats", "label_files", "synthetic"},
-    "runtime": {"config"},
-    "checkpoints": {"config", "distributed", "model", "raster"},
-    "validation": {"dataset", "distributed", "formats", "guard", "label_files", "lanes", "losses_fixed", "metrics",
-                   "model", "runtime", "scores", "submission"},
-    "visualize": {"bezier", "lanes"},
-    "learner": {"checkpoints", "config", "model", "muon"},
-    "breakdown": {"bezier", "lanes", "metrics"},
-    "threshold": {"label_files", "lanes", "metrics", "scores", "submission"},
-    "plots": {"visualize"},
-    "charts": {"plots"},
-    "journal": {"breakdown", "config", "dataset", "lanes", "plots", "visualize"},
-    "run_folder": {"distributed", "journal"},
-    "report": {"breakdown", "charts", "dataset", "guard", "label_files", "lanes", "plots", "scores", "threshold"},
-    "detector": {"checkpoints", "dataset", "fusion", "guard", "lanes", "runtime"},
-    "frames": {"dataset", "distributed", "formats"},
-    "outputs": {"bezier", "formats", "frames", "submission", "visualize"},
+    "model": {"geometry"},
+    "losses_fixed": {"geometry"},
+    "runtime": {"config", "geometry", "model"},
+    "visualization": {"geometry", "runtime"},
+    "renderer": {"runtime"},
+    "formats": {"geometry", "metrics", "runtime"},
+    "preprocessing": {"config", "formats", "geometry", "runtime"},
+    "dataset": {"config", "formats", "geometry", "preprocessing", "renderer", "runtime"},
+    "inference": {"config", "dataset", "formats", "geometry", "metrics", "model", "preprocessing", "runtime",
+                  "visualization"},
+    "evaluation": {"config", "dataset", "formats", "geometry", "inference", "losses_fixed", "metrics", "model",
+                   "preprocessing", "runtime", "visualization"},
+    "training": {"config", "dataset", "evaluation", "formats", "geometry", "inference", "losses_fixed", "metrics",
+                 "model", "preprocessing", "runtime", "visualization"},
 }
-ALLOWED |= dict.fromkeys(SCENES, SCENES)
+FILES = sorted([*ROOT.glob("*.py"), *(path for room in MAY_IMPORT for path in (ROOT / room).glob("*.py"))])
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES if path.stem != "__init__"}
+
+
+def room(module):
+    return module.split(".")[0]
 
 
 def tree(name):
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
-def is_run_as_script(node):
-    """Whether a statement is `if __name__ == "__main__":`, where a room is a script and may know anything."""
+def runs_as_script(node):
+    """Whether a statement is `if __name__ == "__main__":`, where a file is a script and may import anything."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Compare) and "__name__" in ast.unparse(node.test)
 
 
-def imported(name):
+def imports(name):
     """Our own modules that a module imports, anywhere but where it is run as a script."""
-    found = set()
-    for node in (n for top in tree(name).body if not is_run_as_script(top) for n in ast.walk(top)):
+    names = set()
+    for node in (n for top in tree(name).body if not runs_as_script(top) for n in ast.walk(top)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "a script has no package to be relative to"
-            found.add(node.module.split(".")[0])
-    return found & ANYTHING - {name}
-
-
-def is_script(name):
-    return any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree(name).body)
+            assert node.level == 0, "scripts have no package to be relative to"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names & set(MODULES) - {name}
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_each_room_knows_only_those_it_may(name):
-    if name not in ALLOWED and is_script(name):
-        return
-    assert name in ALLOWED, f"{name}.py is neither in the table of rooms nor a script with a main()"
-    assert imported(name) <= ALLOWED[name]
+def test_each_room_imports_only_those_it_may(name):
+    rooms = {room(other) for other in imports(name)} - {room(name)}
+    if name in SCRIPTS:
+        assert not rooms & SCRIPTS, "a script imports no script"
+    else:
+        assert rooms <= MAY_IMPORT[room(name)]
 
 
-def test_the_table_names_no_room_that_is_gone():
-    assert set(ALLOWED) <= ANYTHING
+def test_the_table_has_no_arrow_upwards_and_no_room_that_is_gone():
+    order = list(MAY_IMPORT)
+    assert all(order.index(other) < order.index(name) for name, others in MAY_IMPORT.items() for other in others)
+    assert set(order) | SCRIPTS == {room(name) for name in MODULES}
 
 
-def test_nobody_imports_in_a_circle():
+def test_no_module_imports_in_a_circle():
     done = set()
 
     def visit(name, path):
         assert name not in path, " -> ".join([*path, name])
         if name not in done:
-            for other in imported(name):
+            for other in imports(name):
                 visit(other, [*path, name])
             done.add(name)
 
@@ -110,9 +87,14 @@ def test_nobody_imports_in_a_circle():
         visit(name, [])
 
 
+def test_nothing_is_longer_than_280_lines():
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > 280} == {}
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_no_room_is_called_after_nothing(name):
-    assert name not in ("utils", "util", "common", "misc", "helpers")
+def test_every_module_says_what_it_is(name):
+    assert not {"utils", "util", "common", "misc", "helpers"} & set(name.split("."))
     assert ast.get_docstring(tree(name)), "the first line of a module says what it is"
 
 

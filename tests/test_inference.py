@@ -12,15 +12,15 @@ import pytest
 import torch
 from roads import json_lines, picture, pictures, video
 
-import checkpoints
 import inference_fixed
-import submission
-from bezier import sample
-from dataset import preprocess, read_image
-from detector import LaneDetector
-from formats import entries
-from lanes import keep_lanes
-from visualize import write_image
+from formats import submission
+from formats.registry import entries
+from geometry.bezier import sample
+from geometry.decode import keep_lanes
+from inference.predictor import LaneDetector
+from preprocessing.images import preprocess, read_image
+from runtime.checkpoint import load_model, raster_of
+from visualization.draw import write_image
 
 ROOT = Path(__file__).parent.parent
 PAIR = r"\(-?\d\.\d{3}, -?\d\.\d{3}\)"
@@ -47,8 +47,8 @@ def test_three_lines_of_python_give_lanes(checkpoint):
 def test_the_detector_answers_as_the_network_itself_does(checkpoint):
     images = [picture(seed, *size) for seed, size in enumerate([(160, 96), (333, 77), (90, 160), (1, 1)])]
     found = LaneDetector(checkpoint, "cpu", threshold=0.96, precision="fp32").batch(images)
-    model, config, _ = checkpoints.load_model(checkpoint, torch.device("cpu"))
-    raster = checkpoints.raster_of(config)
+    model, config, _ = load_model(checkpoint, torch.device("cpu"))
+    raster = raster_of(config)
     with torch.inference_mode():
         for i, image in enumerate(images):
             points, logits = model(torch.from_numpy(preprocess(image, raster)).permute(2, 0, 1)[None])

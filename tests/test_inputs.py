@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from roads import json_lines, picture, pictures, video
 
-from dataset import read_image
-from visualize import write_image
+from preprocessing.images import read_image
+from visualization.draw import write_image
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

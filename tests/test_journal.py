@@ -10,15 +10,15 @@ import cv2
 import pytest
 import torch
 
-import journal
 import train_fixed
 from config import ConfigError
 from dataset import LaneDataset
-from formats import entries
+from evaluation.evaluator import reference
+from formats.registry import entries
+from geometry.input_grid import Raster
 from model import LanePrediction
-from plots import PANEL_PX
-from raster import Raster
-from validation import reference
+from training import epoch_pictures
+from visualization.charts import PANEL_PX
 
 SHORT = ["model.width=96", "model.height=64", "train.batch_size=8", "train.device=cpu", "train.precision=fp32",
          "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
@@ -37,15 +37,15 @@ def validation(rendered):
 def leave(folder, validation, is_best=True):
     dataset, target, prediction = validation
     (folder / "log.jsonl").write_text(json.dumps(RECORD) + "\n")
-    journal.leave_pictures(folder, dataset, target, *prediction, threshold=0.5, is_best=is_best)
+    epoch_pictures.leave_pictures(folder, dataset, target, *prediction, threshold=0.5, is_best=is_best)
 
 
 def test_both_pictures_are_left_and_nothing_else(tmp_path, validation, capsys):
     leave(tmp_path, validation)
-    assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", *journal.PICTURES}
+    assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", *epoch_pictures.PICTURES}
     assert cv2.imread(str(tmp_path / "training_curve.png")).shape == (2 * PANEL_PX[1], 2 * PANEL_PX[0], 3)
     height, width, _ = cv2.imread(str(tmp_path / "validation.jpg")).shape
-    assert (width, height) == (3 * journal.TILE_PX, 2 * (360 + 30)), "two each of eight images, three in a row"
+    assert (width, height) == (3 * epoch_pictures.TILE_PX, 2 * (360 + 30)), "two each of eight images, three in a row"
     assert capsys.readouterr() == ("", "")
 
 
@@ -70,15 +70,16 @@ def test_an_image_that_is_gone_costs_one_line(tmp_path, validation, capsys):
 
 
 def test_a_new_run_puts_the_pictures_aside(tmp_path):
-    for name in ("log.jsonl", *journal.PICTURES):
+    for name in ("log.jsonl", *epoch_pictures.PICTURES):
         (tmp_path / name).write_text(name)
-    (tmp_path / journal.TENSORBOARD).mkdir()
-    (tmp_path / journal.TENSORBOARD / "events").write_text("events")
+    (tmp_path / epoch_pictures.TENSORBOARD).mkdir()
+    (tmp_path / epoch_pictures.TENSORBOARD / "events").write_text("events")
     train_fixed.put_aside(tmp_path)
     aside = tmp_path / "earlier-1"
     assert [file.name for file in tmp_path.iterdir()] == ["earlier-1"]
-    assert (aside / journal.TENSORBOARD / "events").read_text() == "events"
-    assert {file.name for file in aside.iterdir()} == {"log.jsonl", *journal.PICTURES, journal.TENSORBOARD}
+    assert (aside / epoch_pictures.TENSORBOARD / "events").read_text() == "events"
+    expected = {"log.jsonl", *epoch_pictures.PICTURES, epoch_pictures.TENSORBOARD}
+    assert {file.name for file in aside.iterdir()} == expected
 
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path, monkeypatch):
@@ -101,11 +102,12 @@ def scalars(folder):
 def test_a_resumed_run_goes_on_without_doubled_steps(tmp_path):
     """A run that died in its third epoch, after its record was handed over, repeats it."""
     pytest.importorskip("tensorboard")
-    writer = journal.require_tensorboard()
+    writer = epoch_pictures.require_tensorboard()
     for first, last, f1 in ((1, 3, 0.25), (3, 4, 0.75)):
         with writer(tmp_path, purge_step=first) as run:
             for epoch in range(first, last + 1):
-                journal.write_scalars(run, {"epoch": epoch, "f1": f1, "verdict": "learning", "lost": float("nan")})
+                record = {"epoch": epoch, "f1": f1, "verdict": "learning", "lost": float("nan")}
+                epoch_pictures.write_scalars(run, record)
     assert scalars(tmp_path) == {"f1": [(1, 0.25), (2, 0.25), (3, 0.75), (4, 0.75)]}
 
 
@@ -124,10 +126,10 @@ def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, m
 
     monkeypatch.setattr(train_fixed, "nearer_count", interrupt_in_the_second_epoch)
     assert train_fixed.main(words) == 130
-    with journal.require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
-        journal.write_scalars(stale, {"epoch": 2, "f1": -1.0})
+    with epoch_pictures.require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
+        epoch_pictures.write_scalars(stale, {"epoch": 2, "f1": -1.0})
     assert train_fixed.main([*words, "--resume"]) == 0
-    assert all((Path("run") / name).is_file() for name in journal.PICTURES)
+    assert all((Path("run") / name).is_file() for name in epoch_pictures.PICTURES)
     logged = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
     found = scalars("run/tensorboard")
     assert found["f1"] == [(epoch, pytest.approx(record["f1"])) for epoch, record in enumerate(logged, start=1)]

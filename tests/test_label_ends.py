@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import label_ends
 
 import evaluate_fixed
-from bezier import canonical
-from label_files import Label
-from metrics import TUSIMPLE_ROWS
+from formats.base import Label
+from formats.scores import tusimple_scores
+from geometry.bezier import canonical
+from metrics.tusimple import TUSIMPLE_ROWS
 from model import LanePrediction
-from scores import tusimple_scores
 
 ROWS = np.array(TUSIMPLE_ROWS, float)
 SIZE_PX = (1280, 720)

@@ -12,9 +12,9 @@ pytest.importorskip("sklearn", reason="scikit-learn is in requirements-dev.txt")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import label_guess
 
-from label_files import Label
-from metrics import TUSIMPLE_ROWS
-from scores import tusimple_scores
+from formats.base import Label
+from formats.scores import tusimple_scores
+from metrics.tusimple import TUSIMPLE_ROWS
 
 ROWS = np.array(TUSIMPLE_ROWS, float)
 SIZE_PX = (1280, 720)

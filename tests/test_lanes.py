@@ -5,18 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bezier import canonical
-from lanes import (
-    CAMERA_X,
-    LaneTarget,
-    bottom_x,
-    keep_lanes,
-    nearer_count,
-    rows_from_curves,
-    shifted,
-    slot_numbers,
-    to_slots,
-)
+from geometry.bezier import canonical
+from geometry.decode import keep_lanes, rows_from_curves
+from geometry.slots import CAMERA_X, LaneTarget, bottom_x, nearer_count, shifted, slot_numbers, to_slots
 
 SLOTS = 6
 

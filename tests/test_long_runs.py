@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from test_processes import SHORT, kill_and_resume, needs_kill, needs_proc, open_files
 
-import checkpoints
 import train_fixed
-from formats import DataError
+from formats.base import DataError
+from runtime import checkpoint
 
 
 def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp_path, monkeypatch):
@@ -17,7 +17,7 @@ def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp
     shutil.copytree(rendered, "data")
     run = [*SHORT, "data.root=data", "data.cache=false", "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
     assert train_fixed.main([*run, "train.checkpoint_dir=whole"]) == 0
-    saved, original = [], checkpoints.save_checkpoint
+    saved, original = [], checkpoint.save_checkpoint
 
     def save_then_lose_images(path, *rest, **contents):
         original(path, *rest, **contents)
@@ -26,7 +26,7 @@ def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp
             for image in Path("data").rglob("*.jpg"):
                 image.rename(image.with_suffix(".kept"))
 
-    monkeypatch.setattr(checkpoints, "save_checkpoint", save_then_lose_images)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_then_lose_images)
     with pytest.raises(DataError, match=r"data/clips/.*20\.jpg: no such image$"):
         train_fixed.main([*run, "train.checkpoint_dir=run"])
     assert Path("run/last.pth").read_bytes() == saved[0]
@@ -40,7 +40,7 @@ def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp
 @needs_proc
 def test_memory_and_files_stay_level_over_fifty_epochs(rendered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    after, original = {}, checkpoints.save_checkpoint
+    after, original = {}, checkpoint.save_checkpoint
 
     def measured(path, *rest, **contents):
         original(path, *rest, **contents)
@@ -48,7 +48,7 @@ def test_memory_and_files_stay_level_over_fifty_epochs(rendered, tmp_path, monke
         epoch = contents.get("progress", {}).get("epoch", 1) - 1
         after[epoch] = (pages * os.sysconf("SC_PAGE_SIZE") / 1e6, open_files())
 
-    monkeypatch.setattr(checkpoints, "save_checkpoint", measured)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", measured)
     train_fixed.main([*SHORT, f"data.root={rendered}", "data.cache_dir=cache", "train.epochs=50", "guard.patience=50"])
     (tenth, files_then), (last, files_now) = after[10], after[50]
     print(f"{tenth:.0f} MB after epoch 10, {last:.0f} MB after epoch 50; {files_now} files are open")

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import looks
 
-from formats import Entry
+from formats.base import Entry
 
 PAINT = "a line's brightest less the road's brightest"
 SHOWN = "points of a line where that is over 12, %"

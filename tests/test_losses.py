@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bezier import canonical, x_at_rows
-from lanes import LaneTarget, RowWise
+from geometry.bezier import canonical, x_at_rows
+from geometry.input_grid import Rows
+from geometry.slots import LaneTarget, RowWise
 from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
-from raster import Rows
 
 SHAPE = (3, 6)  # B, L
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-import metrics
+from metrics import collapse, tusimple
 
-ROWS = list(metrics.TUSIMPLE_ROWS)
+ROWS = list(tusimple.TUSIMPLE_ROWS)
 R = len(ROWS)
 
 
@@ -31,7 +31,7 @@ def test_tusimple_rows_are_the_benchmark_s():
 @pytest.mark.parametrize("lanes", [1, 3, 4, 5])
 def test_tusimple_perfect_prediction(lanes):
     gt = [upright(100 + 150 * i) for i in range(lanes)]
-    assert metrics.tusimple_image(gt, gt, ROWS) == (1.0, 0.0, 0.0)
+    assert tusimple.tusimple_image(gt, gt, ROWS) == (1.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -51,34 +51,34 @@ def test_tusimple_perfect_prediction(lanes):
     ],
 )
 def test_tusimple_by_hand(pred, gt, expected):
-    assert metrics.tusimple_image(pred, gt, ROWS) == pytest.approx(expected, abs=1e-12)
+    assert tusimple.tusimple_image(pred, gt, ROWS) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("rows_right", "found"), [(47, False), (48, True)])  # 0.85 of 56 rows are 47.6
 def test_tusimple_lane_needs_85_percent_of_its_rows(rows_right, found):
     pred = [300] * rows_right + [900] * (R - rows_right)
-    score = metrics.tusimple_image([pred], [upright(300)], ROWS)
+    score = tusimple.tusimple_image([pred], [upright(300)], ROWS)
     assert score == pytest.approx((rows_right / R, 1 - found, 1 - found), abs=1e-12)
 
 
 def test_tusimple_fifth_lane_is_forgiven():
     gt = [upright(100 + 150 * i) for i in range(6)]
-    assert metrics.tusimple_image(gt[:4], gt[:5], ROWS) == (1.0, 0.0, 0.0)
-    assert metrics.tusimple_image(gt[:3], gt[:5], ROWS) == pytest.approx((3 / 4, 0, 1 / 4))
-    assert metrics.tusimple_image(gt, gt, ROWS).accuracy == 5 / 4  # one is left out, the rest divided by four
+    assert tusimple.tusimple_image(gt[:4], gt[:5], ROWS) == (1.0, 0.0, 0.0)
+    assert tusimple.tusimple_image(gt[:3], gt[:5], ROWS) == pytest.approx((3 / 4, 0, 1 / 4))
+    assert tusimple.tusimple_image(gt, gt, ROWS).accuracy == 5 / 4  # one is left out, the rest divided by four
 
 
 @pytest.mark.parametrize(("offset", "accuracy"), [(28.2, 1.0), (28.3, 0.0)])
 def test_tusimple_tolerance_grows_with_the_slant(offset, accuracy):
     gt = [row + 200.0 for row in ROWS]  # 45 degrees: 20 / cos = 28.28 px
-    score = metrics.tusimple_image([[x + offset for x in gt]], [gt], ROWS)
+    score = tusimple.tusimple_image([[x + offset for x in gt]], [gt], ROWS)
     assert score.accuracy == accuracy
 
 
 def test_tusimple_slow_prediction_is_refused():
     lane = [upright(300)]
-    assert metrics.tusimple_image(lane, lane, ROWS, run_time_ms=200).accuracy == 1
-    assert metrics.tusimple_image(lane, lane, ROWS, run_time_ms=201) == (0, 0, 1)
+    assert tusimple.tusimple_image(lane, lane, ROWS, run_time_ms=200).accuracy == 1
+    assert tusimple.tusimple_image(lane, lane, ROWS, run_time_ms=201) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_tusimple_slow_prediction_is_refused():
 )
 def test_tusimple_refuses_bad_input(pred, gt, rows, message):
     with pytest.raises(ValueError, match=message):
-        metrics.tusimple_image(pred, gt, rows)
+        tusimple.tusimple_image(pred, gt, rows)
 
 
 @pytest.mark.parametrize(
@@ -108,58 +108,58 @@ def test_tusimple_refuses_bad_input(pred, gt, rows, message):
     ],
 )
 def test_tusimple_f1(fp, fn, f1):
-    assert metrics.tusimple_f1(fp, fn) == pytest.approx(f1, abs=1e-4)
+    assert tusimple.tusimple_f1(fp, fn) == pytest.approx(f1, abs=1e-4)
 
 
 def test_tusimple_score_is_the_mean_over_images():
     gt = [upright(300), upright(600)]
-    score = metrics.tusimple_score(iter([(gt, gt, ROWS), (gt[:1], gt, ROWS), ([], gt, ROWS)]))
+    score = tusimple.tusimple_score(iter([(gt, gt, ROWS), (gt[:1], gt, ROWS), ([], gt, ROWS)]))
     assert score["accuracy"] == pytest.approx(0.5)
     assert score["fp"] == 0
     assert score["fn"] == pytest.approx(0.5)
-    assert score["f1"] == pytest.approx(metrics.tusimple_f1(0, 0.5)) == pytest.approx(0.8)
+    assert score["f1"] == pytest.approx(tusimple.tusimple_f1(0, 0.5)) == pytest.approx(0.8)
 
 
 def test_tusimple_score_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no image"):
-        metrics.tusimple_score([])
+        tusimple.tusimple_score([])
 
 
 def test_diversity_of_the_labels_themselves_is_one():
     labels = np.random.default_rng(0).random((20, 4, 6, 2))
     exists = np.random.default_rng(1).random((20, 4)) < 0.6
-    assert metrics.diversity(labels, labels, exists) == pytest.approx(1)
+    assert collapse.diversity(labels, labels, exists) == pytest.approx(1)
 
 
 def test_diversity_of_a_constant_prediction_is_zero():
     labels = np.random.default_rng(0).random((20, 4, 6, 2))
     exists = np.random.default_rng(1).random((20, 4)) < 0.6
-    constant = np.broadcast_to(metrics.constant_prediction(labels, exists), labels.shape)
-    assert metrics.diversity(constant, labels, exists) == pytest.approx(0, abs=1e-12)
+    constant = np.broadcast_to(collapse.constant_prediction(labels, exists), labels.shape)
+    assert collapse.diversity(constant, labels, exists) == pytest.approx(0, abs=1e-12)
 
 
 def test_diversity_counts_neither_place_nor_absent_lanes():
     labels, exists = slot([0.2, 0.4, 0.9]), np.array([[1], [1], [0]])
     pred = slot([0.65, 0.75, 0.0])  # half as far apart, elsewhere; the third image has no label
-    assert metrics.diversity(pred, labels, exists) == pytest.approx(0.5)
+    assert collapse.diversity(pred, labels, exists) == pytest.approx(0.5)
 
 
 def test_diversity_weighs_slots_by_their_images():
     labels = np.concatenate([slot([0.2, 0.4, 0.2, 0.4]), slot([0.1, 0.5, 0, 0])], axis=1)
     pred = np.concatenate([slot([0.2, 0.4, 0.2, 0.4]), slot([0.3, 0.3, 0, 0])], axis=1)
     exists = np.array([[1, 1], [1, 1], [1, 0], [1, 0]])
-    assert metrics.diversity(pred, labels, exists) == pytest.approx(4 * 0.1 / (4 * 0.1 + 2 * 0.2))
+    assert collapse.diversity(pred, labels, exists) == pytest.approx(4 * 0.1 / (4 * 0.1 + 2 * 0.2))
 
 
 def test_diversity_is_undefined_without_two_images_or_varied_labels():
-    assert math.isnan(metrics.diversity(slot([0.2, 0.4]), slot([0.2, 0.4]), [[1], [0]]))
-    assert math.isnan(metrics.diversity(slot([0.2, 0.4]), slot([0.5, 0.5]), [[1], [1]]))
-    assert math.isnan(metrics.diversity(slot([]), slot([]), np.zeros((0, 1))))
+    assert math.isnan(collapse.diversity(slot([0.2, 0.4]), slot([0.2, 0.4]), [[1], [0]]))
+    assert math.isnan(collapse.diversity(slot([0.2, 0.4]), slot([0.5, 0.5]), [[1], [1]]))
+    assert math.isnan(collapse.diversity(slot([]), slot([]), np.zeros((0, 1))))
 
 
 def test_constant_prediction_is_the_median_lane_of_each_slot():
     labels = np.concatenate([slot([0.1, 0.2, 0.9, 0.5]), slot([0.7] * 4)], axis=1)
-    constant = metrics.constant_prediction(labels, [[1, 0], [1, 0], [1, 0], [0, 0]])
+    constant = collapse.constant_prediction(labels, [[1, 0], [1, 0], [1, 0], [0, 0]])
     assert constant.shape == (2, 6, 2)
     np.testing.assert_allclose(constant[0], slot([0.2])[0, 0])
     assert not constant[1].any()
@@ -170,7 +170,7 @@ def test_mean_x_error_of_a_shift(shift, width, error):
     labels = slot([0.3, 0.6])
     labels[..., 0] += np.linspace(0, 0.2, 6) ** 2  # bent, which a shift does not care about
     pred = labels + np.array([shift, 0])
-    assert metrics.mean_x_error(pred, labels, [[1], [1]], width_px=width) == pytest.approx(error)
+    assert collapse.mean_x_error(pred, labels, [[1], [1]], width_px=width) == pytest.approx(error)
 
 
 def test_mean_x_error_compares_equal_rows():
@@ -178,37 +178,37 @@ def test_mean_x_error_compares_equal_rows():
     label, pred = slot([0], y=(0.4, 0.8)), slot([0], y=(0.2, 1.0))
     for lanes in (label, pred):
         lanes[..., 0] = lanes[..., 1] / 2
-    assert metrics.mean_x_error(pred, label, [[1]]) == pytest.approx(0, abs=1e-9)
+    assert collapse.mean_x_error(pred, label, [[1]]) == pytest.approx(0, abs=1e-9)
     # The short one, as prediction, misses y = 0.2 to 0.4 and 0.8 to 1: a mean of 0.05 over half of the rows.
-    assert metrics.mean_x_error(label, pred, [[1]], samples=4001) == pytest.approx(0.025 * 1280, rel=1e-3)
+    assert collapse.mean_x_error(label, pred, [[1]], samples=4001) == pytest.approx(0.025 * 1280, rel=1e-3)
 
 
 def test_mean_x_error_is_upside_down_alike():
     label, pred = slot([0.3]), slot([0.3])
     for lanes in (label, pred):
         lanes[..., 0] = lanes[..., 1] ** 2
-    assert metrics.mean_x_error(pred[:, :, ::-1], label, [[1]]) == pytest.approx(0, abs=1e-9)
+    assert collapse.mean_x_error(pred[:, :, ::-1], label, [[1]]) == pytest.approx(0, abs=1e-9)
 
 
 def test_mean_x_error_of_a_prediction_without_height_is_finite():
-    assert metrics.mean_x_error(slot([0.4], y=(0.5, 0.5)), slot([0.3]), [[1]]) == pytest.approx(128)
+    assert collapse.mean_x_error(slot([0.4], y=(0.5, 0.5)), slot([0.3]), [[1]]) == pytest.approx(128)
 
 
 def test_mean_x_error_ignores_absent_lanes():
     labels = slot([0.3, np.nan])
-    assert metrics.mean_x_error(slot([0.3, 0.9]), labels, [[True], [False]]) == pytest.approx(0, abs=1e-9)
-    assert math.isnan(metrics.mean_x_error(labels, labels, [[False], [False]]))
+    assert collapse.mean_x_error(slot([0.3, 0.9]), labels, [[True], [False]]) == pytest.approx(0, abs=1e-9)
+    assert math.isnan(collapse.mean_x_error(labels, labels, [[False], [False]]))
 
 
 def test_the_constant_prediction_has_the_least_mean_x_error():
     labels = slot(np.random.default_rng(0).random(31))
     exists = np.ones((31, 1), bool)
-    median = np.broadcast_to(metrics.constant_prediction(labels, exists), labels.shape)
+    median = np.broadcast_to(collapse.constant_prediction(labels, exists), labels.shape)
     mean = np.broadcast_to(labels.mean(0), labels.shape)
-    assert metrics.mean_x_error(median, labels, exists) <= metrics.mean_x_error(mean, labels, exists)
+    assert collapse.mean_x_error(median, labels, exists) <= collapse.mean_x_error(mean, labels, exists)
 
 
-@pytest.mark.parametrize("measure", [metrics.diversity, metrics.mean_x_error])
+@pytest.mark.parametrize("measure", [collapse.diversity, collapse.mean_x_error])
 def test_measures_refuse_bad_input(measure):
     good, exists = slot([0.3, 0.4]), [[1], [1]]
     with pytest.raises(ValueError, match="pred_points holds NaN"):

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import inference_fixed
-import runtime
 import train_fixed
 from config import ConfigError
-from formats import DataError
+from formats.base import DataError
 from model import LaneNet
+from runtime import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,7 +62,7 @@ def test_each_mistake_is_named_in_one_line(settings, capsys, arguments, words):
     Path("empty").mkdir()
     Path("file").write_text("not a folder")
     with pytest.raises(SystemExit) as caught:
-        runtime.run(lambda: train_fixed.main([*settings, "train.checkpoint_dir=run", "train.epochs=1", *arguments]))
+        cli.run(lambda: train_fixed.main([*settings, "train.checkpoint_dir=run", "train.epochs=1", *arguments]))
     assert caught.value.code == 1
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and words in said[0]
@@ -82,7 +82,7 @@ def test_each_mistake_of_inference_is_named_in_one_line(trained, capsys, argumen
     torch.save({"a": 1}, "foreign.pth")
     arguments = [str(trained / "best_model.pth") if a == "GOOD" else a for a in arguments]
     with pytest.raises(SystemExit) as caught:
-        runtime.run(lambda: inference_fixed.main([*arguments, "train.device=cpu"]))
+        cli.run(lambda: inference_fixed.main([*arguments, "train.device=cpu"]))
     assert caught.value.code == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and words in said

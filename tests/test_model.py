@@ -8,13 +8,13 @@ import torch
 from batches import HEIGHT, WIDTH, pictures, some_target
 from torch import nn
 
-from bezier import fit, fit_matrix, sample, sample_basis
-from dataset import preprocess
-from lanes import to_slots
+from geometry.bezier import fit, fit_matrix, sample, sample_basis
+from geometry.input_grid import Raster, Rows
+from geometry.slots import to_slots
 from losses_fixed import LaneLoss
 from model import SAMPLES, LaneNet
-from raster import Raster, Rows
-from scene import render_scene
+from preprocessing.images import preprocess
+from renderer.scene import render_scene
 
 BACKBONES = ["compact", "resnet18", "resnet34"]
 

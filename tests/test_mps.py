@@ -10,13 +10,14 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from augment import augment, random_views
 from config import AugmentConfig, Config
-from lanes import keep_lanes, nearer_count
-from learner import build_learner
+from geometry.decode import keep_lanes
+from geometry.input_grid import Rows
+from geometry.slots import nearer_count
 from losses_fixed import LaneLoss
 from model import LaneNet
-from raster import Rows
+from preprocessing.augment import augment, random_views
+from training.state import build_learner
 
 
 class Recorded(TorchDispatchMode):

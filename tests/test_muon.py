@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from muon import BETAS, GROUP, KERNEL_RATE, MOMENTUM, QUINTIC, ROUNDS, Muon, orthogonalisers
+from training.optimizer import BETAS, GROUP, KERNEL_RATE, MOMENTUM, QUINTIC, ROUNDS, Muon, orthogonalisers
 
 
 def random(*shape, seed=0):

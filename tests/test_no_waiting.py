@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import checkpoints
-import runtime
 import train_fixed
 from config import load_config
 from dataset import LaneDataset
-from learner import Progress, build_learner
+from geometry.input_grid import Raster, Rows
+from inference.predictor import Network
 from losses_fixed import LaneLoss
-from raster import Raster, Rows
-from validation import Network
+from runtime import checkpoint, device, signals
+from training.state import Progress, build_learner
 
 META = torch.device("meta")
 SIDE, SLOTS = 64, 6
@@ -73,16 +72,16 @@ class Waits(TorchDispatchMode):
 
 def steps(monkeypatch, on_device=False):
     """Two steps of training on META; returns what the second would have waited for."""
-    monkeypatch.setattr(runtime, "autocast", lambda *_: contextlib.nullcontext())  # META has none
+    monkeypatch.setattr(device, "autocast", lambda *_: contextlib.nullcontext())  # META has none
     config = load_config(None, ["augment.blank=0.5"])
-    model = checkpoints.build_model(config).to(META)
+    model = checkpoint.build_model(config).to(META)
     learner = build_learner(model, config, 10, META, torch.float32)
     waits = Waits()
     data = Images(lambda: setattr(waits, "looking", True), on_device)
     monkeypatch.setattr(torch, "tensor", waits.tensor)
     with waits, pytest.raises(Enough):
         train_fixed.train_epoch(learner, model, data, PLAN, LaneLoss(), config,
-                                Network(learner.average.module, META, torch.float32), Progress(), runtime.Interrupt())
+                                Network(learner.average.module, META, torch.float32), Progress(), signals.Interrupt())
     assert waits.looking
     return waits.found
 

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from bezier import canonical
-from plots import BLUE, MARGIN_PX, ORANGE, PANEL_PX, Line, captioned_sheet, diagram, overlay, ticks, training_curve
+from geometry.bezier import canonical
+from visualization.charts import (
+    BLUE,
+    MARGIN_PX,
+    ORANGE,
+    PANEL_PX,
+    Line,
+    captioned_sheet,
+    diagram,
+    overlay,
+    ticks,
+    training_curve,
+)
 
 LEFT, TOP, RIGHT, BOTTOM = MARGIN_PX
 WIDTH, HEIGHT = PANEL_PX

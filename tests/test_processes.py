@@ -13,20 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-import cache
-import checkpoints
-import file_lock
-import formats
-import runtime
-import synthetic
 from dataset import LaneDataset, loader
-from formats import DataError
+from formats import registry
+from formats.base import DataError
+from preprocessing import cache
+from renderer import dataset_writer
+from runtime import checkpoint, cli, file_lock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import kill_and_resume
 
-from raster import Raster
+from geometry.input_grid import Raster
 
 ROOT = Path(__file__).parent.parent
 
@@ -120,7 +118,7 @@ def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
         second = start(*RENDER, "--root", tmp_path, "--train", 4, "--workers", 1)
         said = second.stderr.readline()
         assert "another process is rendering into this folder; waiting for it" in said and second.poll() is None
-        synthetic._write(tmp_path, synthetic._request(4, 3, 7, 96, 64), 1)
+        dataset_writer._write(tmp_path, dataset_writer._request(4, 3, 7, 96, 64), 1)
         made = (tmp_path / "manifest.json").stat().st_mtime_ns
     assert finish(second) == (0, [])
     assert (tmp_path / "manifest.json").stat().st_mtime_ns == made, "nothing is rendered twice"
@@ -136,9 +134,9 @@ def test_a_killed_rendering_leaves_no_process_and_goes_on(tmp_path):
     finish(first)
     until(lambda: not any(map(is_alive, workers)), 10)
     kept = len(list(tmp_path.glob("unfinished/train-*.json")))
-    assert 0 < kept < 300 / synthetic.SHARD, "some of it, not all"
+    assert 0 < kept < 300 / dataset_writer.SHARD, "some of it, not all"
     status, said = finish(start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 1))
-    assert (status, said) == (0, []) and synthetic.is_complete(tmp_path, 300, 3, 7, 96, 64)
+    assert (status, said) == (0, []) and dataset_writer.is_complete(tmp_path, 300, 3, 7, 96, 64)
 
 
 def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
@@ -150,7 +148,7 @@ def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
         return original(entry, *rest)
 
     monkeypatch.setattr(cache, "read_item", slow)
-    entries, found = formats.entries(images), []
+    entries, found = registry.entries(images), []
     threads = [threading.Thread(target=lambda: found.append(
         cache.open_cache(entries, Raster(32, 32), 6, images.parent / "cache", 1.0))) for _ in range(3)]
     for thread in threads:
@@ -179,7 +177,7 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
 
 
 def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(images):
-    data, plan = LaneDataset(formats.entries(images), Raster(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
+    data, plan = LaneDataset(registry.entries(images), Raster(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
     alone = list(loader(data, plan, 0, False))
     (images / "5.png").write_bytes(b"no image")
     before = open_files(), children(os.getpid())
@@ -192,7 +190,7 @@ def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(imag
     assert len(apart) == 3 and len(alone) == 4
     for (a, target_a), (b, target_b) in zip(alone, apart, strict=False):
         assert torch.equal(a, b) and all(map(torch.equal, target_a, target_b))
-    message = runtime._one_line(caught.value)
+    message = cli._one_line(caught.value)
     assert message.startswith(f"{images / '5.png'}: not an image") and "\n" not in message
     running._shutdown_workers()  # the error holds on to the iterator; in a script both end with it
     del running, caught, apart, a, b, target_a, target_b
@@ -223,7 +221,7 @@ def test_a_killed_reader_of_images_is_one_line_and_the_run_can_be_resumed(render
     os.kill(workers[0], signal.SIGKILL)
     status, said = finish(run)
     assert status == 1 and len(said) == 1 and said[0].startswith("error: a process that reads images was killed"), said
-    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["epoch"] == 1
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["epoch"] == 1
     assert not any(map(is_alive, workers))
 
 
@@ -239,5 +237,5 @@ def test_a_stop_sent_to_the_whole_group_finishes_the_step(rendered, tmp_path, mo
     found, said = finish(run)
     assert found == status and len(said) == 1, said
     assert "interrupted in epoch 1 after step 1; continue with: python train_fixed.py" in said[0]
-    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["step"] == 1
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 1
     assert until(lambda: not any(map(is_alive, workers)), 10)

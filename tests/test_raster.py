@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import preprocess
-from raster import Raster, Rows
+from geometry.input_grid import Raster, Rows
+from preprocessing.images import preprocess
 
 ROWS = [Rows(), Rows(0.25), Rows(0.0, 4.0), Rows(0.25, 3.5), Rows(0.6, 8.0)]
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-import checkpoints
 import evaluate_fixed
-from charts import Bar, bars, lines
 from config import load_config
 from dataset import LaneDataset
-from formats import entries
-from guard import COLLAPSING, Verdict
-from raster import Raster
-from report import POLICY, write_report
-from validation import reference
+from evaluation.collapse_detector import COLLAPSING, Verdict
+from evaluation.evaluator import reference
+from evaluation.report import POLICY, write_report
+from formats.registry import entries
+from geometry.input_grid import Raster
+from runtime import checkpoint
+from visualization.svg_charts import Bar, bars, lines
 
 SMALL = ["model.width=96", "model.height=64", "train.device=cpu", "train.precision=fp32", "data.workers=0"]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -37,7 +37,7 @@ def page(rendered, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     torch.manual_seed(0)
     config = load_config(None, SMALL)
-    checkpoints.save_checkpoint(folder / name, config, model=checkpoints.build_model(config).state_dict())
+    checkpoint.save_checkpoint(folder / name, config, model=checkpoint.build_model(config).state_dict())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         evaluate_fixed.main(["--checkpoint", name, "--report", "a/report", "--json", "scores.json",

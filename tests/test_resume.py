@@ -11,10 +11,10 @@ import pytest
 import torch
 from trainings import log, same_weights, weights
 
-import checkpoints
 import train_fixed
-from checkpoints import CheckpointError
-from run_folder import TrainingError
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError
+from training.run_dir import TrainingError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -57,7 +57,7 @@ def test_a_terminated_run_finishes_its_step_too(settings, monkeypatch, capsys):
         interrupt_at(patch, 2, signal.SIGTERM)
         assert train_fixed.main(run) == 143
     assert "interrupted in epoch 1 after step 2" in capsys.readouterr().err
-    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["step"] == 2
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 2
 
 
 def test_a_run_may_be_interrupted_again_and_again(settings, trained, monkeypatch):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import runtime
 from config import ConfigError
+from runtime import cli, device, signals
 
 # Devices and precision ---------------------------------------------------------------------------------------
 
@@ -18,27 +18,27 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     for name in ("cuda", "mps"):
         with pytest.raises(ConfigError, match=rf"train\.device is '{name}'.*auto or one of: cpu$"):
-            runtime.pick_device(name)
-    assert runtime.pick_device("auto") == runtime.pick_device("cpu") == torch.device("cpu")
+            device.pick_device(name)
+    assert device.pick_device("auto") == device.pick_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert runtime.pick_device("auto") == torch.device("mps")
+    assert device.pick_device("auto") == torch.device("mps")
 
 
 def test_precision_follows_the_device():
     cpu = torch.device("cpu")
-    assert runtime.precision("fp32", cpu) == torch.float32
-    assert runtime.precision("bf16", cpu) == torch.bfloat16
-    assert runtime.precision("auto", cpu) in (torch.float32, torch.bfloat16)
-    assert runtime.precision("auto", torch.device("mps")) == torch.float32
+    assert device.pick_precision("fp32", cpu) == torch.float32
+    assert device.pick_precision("bf16", cpu) == torch.bfloat16
+    assert device.pick_precision("auto", cpu) in (torch.float32, torch.bfloat16)
+    assert device.pick_precision("auto", torch.device("mps")) == torch.float32
     with pytest.raises(ConfigError, match="fp16"):
-        runtime.precision("fp16", cpu)
+        device.pick_precision("fp16", cpu)
 
 
 def test_autocast_is_on_for_half_precision_only():
     a = torch.ones(2, 2)
-    with runtime.autocast(torch.device("cpu"), torch.float32):
+    with device.autocast(torch.device("cpu"), torch.float32):
         assert (a @ a).dtype == torch.float32
-    with runtime.autocast(torch.device("cpu"), torch.bfloat16):
+    with device.autocast(torch.device("cpu"), torch.bfloat16):
         assert (a @ a).dtype == torch.bfloat16
 
 
@@ -48,11 +48,11 @@ def test_a_seed_repeats_every_source_of_chance():
     def draws():
         return random.random(), np.random.rand(), torch.rand(1).item()
 
-    runtime.seed_everything(3)
+    device.seed_everything(3)
     first = draws()
-    runtime.seed_everything(3)
+    device.seed_everything(3)
     assert draws() == first
-    runtime.seed_everything(4)
+    device.seed_everything(4)
     assert draws() != first
 
 
@@ -65,14 +65,14 @@ def test_a_seed_repeats_every_source_of_chance():
     ("../x.y=1", False), ("image.jpg", False), ("C:\\x.y=1", False), ("", False), ("2024.05=a.jpg", False),
 ])
 def test_overrides_are_told_from_paths(word, expected):
-    assert runtime.is_override(word) is expected
+    assert cli.is_override(word) is expected
 
 
 def test_overrides_and_images_may_be_mixed_with_options():
-    arguments = runtime.parser("test")
+    arguments = cli.parser("test")
     arguments.add_argument("words", nargs="*")
     arguments.add_argument("--flag", action="store_true")
-    options, overrides = runtime.parse(arguments, ["a.jpg", "train.seed=1", "--flag", "b.jpg", "--config", "x.yaml"])
+    options, overrides = cli.parse(arguments, ["a.jpg", "train.seed=1", "--flag", "b.jpg", "--config", "x.yaml"])
     assert options.words == ["a.jpg", "b.jpg"] and overrides == ["train.seed=1"]
     assert options.flag and options.config == "x.yaml"
 
@@ -87,7 +87,7 @@ def test_user_errors_are_one_line_and_status_one(capsys, error, line):
         raise error
 
     with pytest.raises(SystemExit) as caught:
-        runtime.run(fails)
+        cli.run(fails)
     assert caught.value.code == 1
     assert capsys.readouterr() == ("", line)
 
@@ -100,7 +100,7 @@ def test_a_compiler_that_fails_is_one_line(capsys):
         raise failure("inductor:\nno C++ compiler")
 
     with pytest.raises(SystemExit) as caught:
-        runtime.run(fails)
+        cli.run(fails)
     assert caught.value.code == 1
     assert capsys.readouterr().err == ("error: train.compile=true does not work here: inductor: no C++ compiler; "
                                        "leave it out\n")
@@ -111,7 +111,7 @@ def test_a_closed_pipe_is_left_quietly(capsys):
         raise BrokenPipeError(32, "Broken pipe")
 
     with pytest.raises(SystemExit) as caught:
-        runtime.run(fails)
+        cli.run(fails)
     assert caught.value.code == 1
     assert capsys.readouterr().err == ""
 
@@ -122,7 +122,7 @@ def test_an_interrupt_before_training_is_left_quietly(capsys):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as caught:
-        runtime.run(interrupted)
+        cli.run(interrupted)
     assert caught.value.code == 130
     assert capsys.readouterr().err.count("\n") <= 1
 
@@ -132,13 +132,13 @@ def test_our_own_mistakes_keep_their_traceback():
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
-        runtime.run(fails)
+        cli.run(fails)
 
 
 @pytest.mark.parametrize("status", [0, 1, 130, None])
 def test_the_status_of_main_is_the_exit_status(status):
     with pytest.raises(SystemExit) as caught:
-        runtime.run(lambda: status)
+        cli.run(lambda: status)
     assert caught.value.code == status
 
 
@@ -148,7 +148,7 @@ def test_the_status_of_main_is_the_exit_status(status):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_is_a_wish_and_the_second_one_an_order(number, status):
     before = signal.getsignal(number)
-    with runtime.Interrupt().caught() as interrupt:
+    with signals.Interrupt().caught() as interrupt:
         assert interrupt.signal == 0
         os.kill(os.getpid(), number)
         assert interrupt.signal == number
@@ -160,6 +160,6 @@ def test_an_interrupt_is_a_wish_and_the_second_one_an_order(number, status):
 
 def test_handlers_are_put_back_after_an_error():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ValueError), runtime.Interrupt().caught():
+    with pytest.raises(ValueError), signals.Interrupt().caught():
         raise ValueError
     assert signal.getsignal(signal.SIGINT) is before

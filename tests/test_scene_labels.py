@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-import scene
-import scene_effects
-from scene import LaneLine, Road, View, render_scene
-from scene_labels import FIRST_WIDTH, are_certain, labelled, lane_points, seen_shares
+from renderer import scene, weather
+from renderer.camera import View
+from renderer.labels import FIRST_WIDTH, are_certain, labelled, lane_points, seen_shares
+from renderer.road import LaneLine, Road
+from renderer.scene import render_scene
 
 HEIGHT, WIDTH = 360, 640
 
@@ -75,8 +76,8 @@ def test_scenes_are_certain_where_that_is_asked_for(monkeypatch):
 
 
 def test_a_doubtful_scene_is_drawn_anew_in_the_same_weather(monkeypatch):
-    sample_weather, skies = scene_effects.sample_weather, []
-    monkeypatch.setattr(scene_effects, "sample_weather", lambda rng: skies.append(1) or sample_weather(rng))
+    sample_weather, skies = weather.sample_weather, []
+    monkeypatch.setattr(weather, "sample_weather", lambda rng: skies.append(1) or sample_weather(rng))
     monkeypatch.setattr(scene.scene_labels, "are_certain", lambda shares: next(answers))
     answers = iter([False, True])
     after = render_scene([4, 0], certain=True)
@@ -99,7 +100,7 @@ def test_labels_begin_where_a_lane_is_wide_enough():
 
 def test_an_unpainted_road_and_one_in_the_dark_have_no_lanes(monkeypatch):
     painted = [len(render_scene([4, seed]).lanes) for seed in range(6)]
-    monkeypatch.setattr(scene_effects, "through_sensor", lambda rng, image: image // 64)
+    monkeypatch.setattr(weather, "through_sensor", lambda rng, image: image // 64)
     dark = [len(render_scene([4, seed]).lanes) for seed in range(6)]
     monkeypatch.undo()
     sample_road = scene.sample_road

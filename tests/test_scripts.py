@@ -12,10 +12,10 @@ import pytest
 import torch
 from trainings import SHORT, log, same_weights
 
-import checkpoints
 import train_fixed
 from config import LossConfig
-from learner import Progress
+from runtime import checkpoint
+from training.state import Progress
 
 KEYS = {"epoch", "train_loss", "regression", "existence", "curvature", "val_loss", "accuracy", "f1", "error_px",
         "constant_error_px", "diversity"}
@@ -66,7 +66,7 @@ def test_which_of_two_epochs_is_the_better_one():
 
 
 def test_the_best_model_is_the_averaged_one_and_can_be_used_alone(trained):
-    model, config, payload = checkpoints.load_model(trained / "best_model.pth", torch.device("cpu"))
+    model, config, payload = checkpoint.load_model(trained / "best_model.pth", torch.device("cpu"))
     assert config.model.width == 160
     assert payload["scores"]["epoch"] in (1, 2)
     with torch.inference_mode():

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from trainings import log
 
-import checkpoints
 import train_fixed
-from bezier import canonical
-from checkpoints import CheckpointError
-from lanes import RowWise
+from geometry.bezier import canonical
+from geometry.slots import RowWise
 from losses_fixed import LossTerms
 from model import LanePrediction, column_centres
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError
 from train_fixed import TrainingError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -38,7 +38,7 @@ class Constant(nn.Module):
 
 
 def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "build_model", lambda *_, **__: Constant())
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant())
     with pytest.raises(TrainingError, match="stopped after 2 epochs in a row of collapsing: the same lanes") as caught:
         train_fixed.main([*settings, "train.epochs=5", "guard.patience=2", "guard.first_steps=0",
                           "train.checkpoint_dir=run"])
@@ -50,7 +50,7 @@ def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeyp
 
 
 def test_a_run_that_ends_collapsed_before_the_guards_patience_does_not_praise_a_model(settings, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "build_model", lambda *_, **__: Constant())
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant())
     try:
         status = train_fixed.main([*settings, "train.epochs=1", "guard.patience=3", "train.checkpoint_dir=run"])
     except TrainingError:
@@ -61,7 +61,7 @@ def test_a_run_that_ends_collapsed_before_the_guards_patience_does_not_praise_a_
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_with_every_term_named(settings, monkeypatch):
-    monkeypatch.setattr(checkpoints, "build_model", lambda *_, **__: Constant(math.nan))
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant(math.nan))
     with pytest.raises(TrainingError, match=r"not finite in epoch 1, step \d+: ") as caught:
         train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run"])
     message = str(caught.value)
@@ -69,7 +69,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_with_every_term_named(setting
         assert name in message
     assert "train.learning_rate" in message and "\n" not in message
     assert [path.name for path in Path("run").iterdir()] == ["last.pth"]
-    assert checkpoints.load_checkpoint("run/last.pth")["progress"]["step"] == 0, "the state before the first step"
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 0, "the state before the first step"
 
 
 def test_a_negative_loss_stops_the_run(monkeypatch):

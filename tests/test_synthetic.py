@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-import scene
-import sources
+import dataset
 import synthetic
 from config import Config
-from scene import render_scene
+from renderer import dataset_writer, scene
+from renderer.scene import render_scene
 
 WIDTH, HEIGHT = 160, 90  # small, so that the data sets here take seconds
 
@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 160, 90  # small, so that the data sets here take seconds
 def whole(tmp_path_factory):
     """A data set of three shards written in one go by one process."""
     root = tmp_path_factory.mktemp("whole")
-    synthetic.write_dataset(root, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
+    dataset_writer.write_dataset(root, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
     return root
 
 
@@ -31,7 +31,7 @@ def contents(root):
 
 
 def complete(root, train=20, val=3, seed=7):
-    return synthetic.is_complete(root, train, val, seed, WIDTH, HEIGHT)
+    return dataset_writer.is_complete(root, train, val, seed, WIDTH, HEIGHT)
 
 
 def labels(root, split):
@@ -92,21 +92,21 @@ def test_some_scenes_have_no_lane():
 
 def test_a_seed_means_the_same_scenes_for_ever():
     """As long as the version of the renderer is the same: x of the lanes' near ends of the default's first scenes."""
-    assert synthetic.RENDERER_VERSION == 7
+    assert dataset_writer.RENDERER_VERSION == 7
     for i, ends in enumerate(([91.6, 563.6], [113.8, 568.8, 636.9], [3.1, 2.5, 41.3, 567.6, 638.1])):
-        lanes = synthetic._scene(0, "train", i, 640, 360).lanes
+        lanes = dataset_writer._scene(0, "train", i, 640, 360).lanes
         assert [float(points[-1, 0]) for points in lanes] == pytest.approx(ends, abs=0.2)
 
 
 def test_scenes_of_another_renderer_are_scored_with_a_word(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    root = Path(sources.DEFAULT_ROOT)
-    synthetic.write_dataset(root, 2, 2, seed=0, width=64, height=64, workers=1)
-    sources.find(Config(), training=False)
+    root = Path(dataset.DEFAULT_ROOT)
+    dataset_writer.write_dataset(root, 2, 2, seed=0, width=64, height=64, workers=1)
+    dataset.find(Config(), training=False)
     assert capsys.readouterr().err.count("another version") == 0
     manifest = json.loads((root / "manifest.json").read_text())
     (root / "manifest.json").write_text(json.dumps(manifest | {"renderer": 1}))
-    sources.find(Config(), training=False)
+    dataset.find(Config(), training=False)
     assert capsys.readouterr().err.count("another version of synthetic.py") == 1
 
 
@@ -117,16 +117,16 @@ def test_validation_scenes_are_certain_and_rarely_without_lanes(tmp_path, monkey
         asked[seed[1]] = (empty, certain)
         return render_scene(seed, width, height, empty, certain)
 
-    monkeypatch.setattr(synthetic, "render_scene", render)
-    synthetic.write_dataset(tmp_path, 2, 2, seed=7, width=WIDTH, height=HEIGHT, workers=1)
+    monkeypatch.setattr(dataset_writer, "render_scene", render)
+    dataset_writer.write_dataset(tmp_path, 2, 2, seed=7, width=WIDTH, height=HEIGHT, workers=1)
     assert asked == {0: (0.035, False), 1: (0.01, True)}
 
 
 def test_rows_are_those_of_tusimple():
-    assert synthetic.h_samples(720) == list(range(160, 720, 10))
-    assert synthetic.h_samples(360) == list(range(80, 360, 5))
+    assert dataset_writer.h_samples(720) == list(range(160, 720, 10))
+    assert dataset_writer.h_samples(360) == list(range(80, 360, 5))
     slanted = np.array([[10.0, 100.0], [50.0, 140.0]], np.float32)  # x = y - 90
-    rows = dict(zip(synthetic.h_samples(360), synthetic.lane_rows(slanted, 360), strict=True))
+    rows = dict(zip(dataset_writer.h_samples(360), dataset_writer.lane_rows(slanted, 360), strict=True))
     assert rows[95] == -2 and rows[100] == 10 and rows[125] == 35 and rows[140] == 50 and rows[145] == -2
 
 
@@ -136,7 +136,7 @@ def test_the_layout_is_tusimples(whole):
         for label in labels(whole, split):
             image = cv2.imread(str(whole / label["raw_file"]))
             assert image.shape == (HEIGHT, WIDTH, 3)
-            assert label["h_samples"] == synthetic.h_samples(HEIGHT)
+            assert label["h_samples"] == dataset_writer.h_samples(HEIGHT)
             for xs in label["lanes"]:
                 assert len(xs) == len(label["h_samples"])
                 assert all(x == -2 or 0 <= x <= WIDTH - 1 for x in xs)
@@ -147,7 +147,7 @@ def test_the_layout_is_tusimples(whole):
 
 
 def test_two_processes_write_what_one_does(whole, tmp_path):
-    synthetic.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=2)
+    dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=2)
     assert contents(tmp_path) == contents(whole)
 
 
@@ -161,35 +161,35 @@ def test_a_run_cut_short_is_noticed_and_finished(whole, tmp_path, monkeypatch):
         return render_scene(seed, *size, **kind)
 
     arguments = {"train": 20, "val": 3, "seed": 7, "width": WIDTH, "height": HEIGHT, "workers": 1}
-    monkeypatch.setattr(synthetic, "render_scene", render)
+    monkeypatch.setattr(dataset_writer, "render_scene", render)
     with pytest.raises(KeyboardInterrupt):
-        synthetic.write_dataset(tmp_path, **arguments)
+        dataset_writer.write_dataset(tmp_path, **arguments)
     assert not complete(tmp_path)
     assert not list(tmp_path.glob("label_data_*")) and not (tmp_path / "manifest.json").exists()
 
     rendered.clear()
-    synthetic.write_dataset(tmp_path, **arguments)
+    dataset_writer.write_dataset(tmp_path, **arguments)
     assert len(rendered) == 7  # the first shard, 16 of 23 scenes, was kept
     assert complete(tmp_path)
     assert contents(tmp_path) == contents(whole)
 
     rendered.clear()
-    synthetic.write_dataset(tmp_path, **arguments)
+    dataset_writer.write_dataset(tmp_path, **arguments)
     assert not rendered
 
 
 def test_a_missing_image_or_manifest_is_noticed_and_mended(whole, tmp_path):
     for loss in ("clips/synthetic/000021/20.jpg", "manifest.json", "label_data_val.json"):
-        synthetic.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
+        dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
         (tmp_path / loss).unlink()
         assert not complete(tmp_path)
-    synthetic.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
+    dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
     assert contents(tmp_path) == contents(whole)
 
 
 def test_another_request_renders_anew(tmp_path):
     def write(train, seed):
-        synthetic.write_dataset(tmp_path, train, 1, seed, WIDTH, HEIGHT, workers=1)
+        dataset_writer.write_dataset(tmp_path, train, 1, seed, WIDTH, HEIGHT, workers=1)
         return contents(tmp_path)
 
     first, reseeded, smaller = write(3, seed=1), write(3, seed=2), write(2, seed=2)
@@ -206,7 +206,7 @@ def test_the_script_writes_a_sheet_and_a_data_set(tmp_path, capsys):
     counts = ["--train", "2", "--val", "1", "--width", "96", "--height", "64", "--workers", "1"]
     assert synthetic.main(["--root", str(root), "--sheet", str(sheet), *counts]) == 0
     assert cv2.imread(str(sheet)).shape[2] == 3
-    assert synthetic.is_complete(root, 2, 1, 0, 96, 64)
+    assert dataset_writer.is_complete(root, 2, 1, 0, 96, 64)
     assert "2 training" in capsys.readouterr().out
 
 
@@ -217,9 +217,9 @@ def test_the_script_takes_the_settings(tmp_path, monkeypatch):
     Path("mine.yaml").write_text(settings.replace("seed: 5", "seed: 6"))
     alone = ["--workers", "1"]
     assert synthetic.main(["--root", "a", *alone]) == 0
-    assert synthetic.is_complete("a", 2, 1, 5, 160, 96)
+    assert dataset_writer.is_complete("a", 2, 1, 5, 160, 96)
     assert synthetic.main(["synthetic.val=2", "--root", "b", "--config", "mine.yaml", "--train", "1", *alone]) == 0
-    assert synthetic.is_complete("b", 1, 2, 6, 160, 96)
+    assert dataset_writer.is_complete("b", 1, 2, 6, 160, 96)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from bezier import canonical
-from label_files import Label
-from lanes import keep_lanes
-from metrics import TUSIMPLE_ROWS
-from scores import tusimple_scores
-from submission import rows_of, tusimple_lanes
-from threshold import THRESHOLDS, ThresholdCurve, best_threshold, threshold_curve
+from evaluation.threshold import THRESHOLDS, ThresholdCurve, best_threshold, threshold_curve
+from formats.base import Label
+from formats.scores import tusimple_scores
+from formats.submission import rows_of, tusimple_lanes
+from geometry.bezier import canonical
+from geometry.decode import keep_lanes
+from metrics.tusimple import TUSIMPLE_ROWS
 
 SIZE_PX = (1280, 720)
 TOLERANCE = 0.007

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dataset import read_image
-from detector import LaneDetector
-from scene_clutter import draw_no_road
+from inference.predictor import LaneDetector
+from preprocessing.images import read_image
+from renderer.surroundings import draw_no_road
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "checkpoints_fixed" / "best_model.pth"

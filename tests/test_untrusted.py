@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
-import dataset
-import formats
 from config import ConfigError, load_config
-from dataset import read_image
-from image_size import image_size
-from label_files import MAX_BYTES, DataError
+from formats import registry
+from formats.base import DataError
+from formats.parsing import MAX_BYTES
+from preprocessing import images
+from preprocessing.image_size import image_size
+from preprocessing.images import read_image
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_an_absurd_image_is_refused_before_its_pixels_are_allocated(tmp_path, su
 
 def test_an_image_file_of_absurd_length_is_not_read(tmp_path):
     with (tmp_path / "a.jpg").open("wb") as file:
-        file.truncate(dataset.MAX_IMAGE_BYTES + 1)  # sparse
+        file.truncate(images.MAX_IMAGE_BYTES + 1)  # sparse
     refusal(lambda: read_image(tmp_path / "a.jpg"), DataError, "400 MB is more than")
 
 
@@ -85,7 +86,7 @@ def test_an_image_file_of_absurd_length_is_not_read(tmp_path):
     ("1" * (MAX_BYTES + 1), "16 MB")], ids=["million", "huge", "nan", "large", "word", "lines", "bytes"])
 def test_absurd_lanes_of_text_are_refused_in_few_words(image, content, words):
     (image / "0.lines.txt").write_text(content)
-    refusal(lambda: formats.label(formats.entries(image)[0]), DataError, "0.lines.txt", words)
+    refusal(lambda: registry.label(registry.entries(image)[0]), DataError, "0.lines.txt", words)
 
 
 @pytest.mark.parametrize(("record", "words"), [
@@ -100,7 +101,7 @@ def test_absurd_json_labels_are_refused_in_few_words(tmp_path, record, words):
     line = {"raw_file": "a.jpg", "lanes": [], "h_samples": [100]} | record
     (tmp_path / "a.jpg").touch()
     (tmp_path / "label_data_1.json").write_text(json.dumps(line) + "\n")
-    message = refusal(lambda: formats.entries(tmp_path), DataError, "label_data_1.json:1", words)
+    message = refusal(lambda: registry.entries(tmp_path), DataError, "label_data_1.json:1", words)
     assert message.encode("utf-8", "strict")
 
 
@@ -109,7 +110,7 @@ def test_lines_and_depths_without_an_end_are_refused(tmp_path):
     for content, words in (("[" * 10**5, "broken JSON"), ('{"lanes": ' + "1" * 5000, "broken JSON"),
                            (" " * 10 + "1" * (MAX_BYTES + 1), "a line of more than 16 MB")):
         path.write_text(content)
-        refusal(lambda: formats.entries(tmp_path), DataError, str(path), words)
+        refusal(lambda: registry.entries(tmp_path), DataError, str(path), words)
 
 
 # Settings ----------------------------------------------------------------------------------------------------

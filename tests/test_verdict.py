@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-import checkpoints
 import evaluate_fixed
 import inference_fixed
 from config import load_config
+from runtime import checkpoint
 
 SMALL = ["model.width=128", "model.height=96", "train.device=cpu", "train.precision=fp32"]
 
@@ -18,14 +18,14 @@ def blind(tmp_path):
     """A checkpoint of a whole run whose network lets nothing of the image through."""
     torch.manual_seed(0)
     config = load_config(None, SMALL)
-    model = checkpoints.build_model(config)
+    model = checkpoint.build_model(config)
     with torch.no_grad():
         model.head.exists[-1].bias += 3  # it is sure of its lanes
         for name, weight in model.trunk.named_parameters():
             if name.endswith("weight"):
                 weight.zero_()
     path = tmp_path / "blind.pth"
-    checkpoints.save_checkpoint(path, config, model=model.state_dict(), scores={"steps": 2000})
+    checkpoint.save_checkpoint(path, config, model=model.state_dict(), scores={"steps": 2000})
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from roads import picture
 
-from visualize import COLOURS, contact_sheet, draw_lanes, write_image
+from visualization.draw import COLOURS, contact_sheet, draw_lanes, write_image
 
 
 def straight(x=0.5):

@@ -5,10 +5,10 @@ Both from the same weights and the same batch of five, the first batch norm's ru
 
 import torch
 
-import distributed
-from lanes import LaneTarget
+from geometry.slots import LaneTarget
 from losses_fixed import LaneLoss
 from model import LaneNet
+from runtime import distributed
 
 
 def gradients(model, stepped, images, target, shared):

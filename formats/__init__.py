@@ -1,0 +1,1 @@
+"""The data sets that people have on disk: one module each."""

@@ -1,0 +1,32 @@
+"""What all data sets share: a sample, its label, and the error for data that cannot be used.
+
+N points, 2 = (x, y) in pixels of the image that the label belongs to; R rows.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says in one line what was found, where, and what to do."""
+
+
+class Entry(NamedTuple):
+    """An image and where its label is: a whole file, or the line at `offset` of a list of labels."""
+
+    image: Path
+    label: Path
+    name: str  # as the data set calls the image, a path below its root
+    lists: tuple[str, ...]  # the lists that name it, such as label_data_0531.json or test_split/test0_normal.txt
+    offset: int = -1
+    line: int = 0
+
+
+class Label(NamedTuple):
+    """Lanes in pixels. TuSimple's own rows and x (-2: no point) are kept, since its score is made on them."""
+
+    lanes: list[np.ndarray]  # of (N, 2) float32 in the file's order, which CULane's spline depends on; N may be 0
+    rows: np.ndarray | None = None  # (R)
+    x_at_rows: np.ndarray | None = None  # (lanes, R)

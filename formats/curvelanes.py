@@ -1,0 +1,67 @@
+"""CurveLanes: one JSON file an image, points with x and y as text.
+
+N points, 2 = (x, y) in pixels.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from formats.base import DataError, Entry, Label
+from formats.parsing import decoded, image_path, json_file, list_of, numbers, text_lines
+
+
+def read_curvelanes(root: Path, images: bool) -> Iterator[Entry | DataError]:
+    """CurveLanes: train/train.txt and valid/valid.txt name images/X.jpg, whose label is labels/X.lines.json.
+
+    root may also be one of these parts. Without its list a part is all its labels.
+    """
+    parts = [p for p in (root / "train", root / "valid", root / "test") if (p / "labels").is_dir()]
+    for part in parts or [p for p in (root,) if (p / "labels").is_dir()]:
+        list_path, empty = part / f"{part.name}.txt", True
+        for where, text in _curvelanes_names(part, list_path):
+            empty = False
+            try:
+                image = image_path((part, root), decoded(text, where).strip().lstrip("/"), where, images)
+                label = part / "labels" / f"{image.stem}.lines.json"
+                if not label.is_file():
+                    raise DataError(f"{where}: the label {label} is missing")
+                yield Entry(image, label, image.relative_to(root).as_posix(), (list_path.name,))
+            except DataError as error:
+                yield error
+        if empty and list_path.is_file():
+            yield DataError(f"{list_path}: the list is empty; expected one image a line")
+
+
+def _curvelanes_names(part: Path, list_path: Path) -> Iterator[tuple[str, bytes]]:
+    """Where an image is named, and its name below the part."""
+    if list_path.is_file():
+        yield from ((f"{list_path}:{line}", text) for line, _, text in text_lines(list_path))
+        return
+    for name in sorted(path.name for path in (part / "labels").glob("*.lines.json")):
+        yield str(part / "labels" / name), f"images/{name.removesuffix('.lines.json')}.jpg".encode()
+
+
+def curvelanes_label(path: Path) -> Label:
+    """{"Lines": [[{"x": "..", "y": ".."}, ...], ...]}, numbers as text or not."""
+    lines = list_of(json_file(path, '"Lines"').get("Lines"), f"{path}: 'Lines'")
+    return Label([_points(line, f"{path}: lane {i}") for i, line in enumerate(lines, start=1)])
+
+
+def _points(points: object, where: str) -> np.ndarray:
+    """(N, 2) of a list of {"x": .., "y": ..}."""
+    if not isinstance(points, list) or not all(isinstance(p, dict) for p in points):
+        raise DataError(f"{where} is not a list of points with x and y")
+    values = [_number(point.get(axis), where) for point in points for axis in "xy"]
+    return numbers(values, where).reshape(-1, 2).astype(np.float32)
+
+
+def _number(value: object, where: str) -> object:
+    """A number that may be written as text; anything else as it is, for `numbers` to refuse."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise DataError(f"{where} holds {value[:40]!r}, which is not a number") from None

@@ -1,0 +1,98 @@
+"""LLAMAS: one JSON file an image, painted markers joined to the lanes that its benchmark scores.
+
+N points, 2 = (x, y) in pixels; a pixel row is a y of 0 to 716.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from formats.base import DataError, Entry, Label
+from formats.parsing import json_file, list_of
+
+LLAMAS_SIZE = (1276, 717)  # width, height of every image
+MAX_MARKERS = 1000  # in one lane
+LLAMAS_FIRST_ROW = 300  # its benchmark looks at nothing above
+MIN_LANE_HEIGHT = 20  # and at no lane lower than this
+
+
+def read_llamas(root: Path, images: bool) -> Iterator[Entry | DataError]:
+    """LLAMAS: labels/train|valid/DRIVE/X.json, color_images/train|valid/DRIVE/X_color_rect.png (or grayscale)."""
+    for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):
+        name = path.relative_to(root / "labels")
+        try:
+            colour = root / "color_images" / name.with_name(f"{path.stem}_color_rect.png")
+            grey = root / "grayscale_images" / name.with_name(f"{path.stem}_gray_rect.png")
+            image = grey if grey.is_file() and not colour.is_file() else colour
+            if images and not image.is_file():
+                raise DataError(f"{path}: its image {image} is missing")
+            yield Entry(image, path, name.as_posix(), (name.parts[0],))
+        except DataError as error:
+            yield error
+
+
+def llamas_label(path: Path) -> Label:
+    """The lines left and right of the camera's lane and those next to them, a point a pixel row, near end last.
+
+    A label holds the painted markers one by one. What its benchmark scores against is made from them as in
+    github.com/karstenBehrendt/unsupervised_llamas, label_scripts/spline_creator.py: the nearest marker is
+    prolonged to the image's edge, markers are averaged in each row, and the rows between are interpolated.
+    """
+    lanes = []
+    for i, lane in enumerate(list_of(json_file(path, '"lanes"').get("lanes"), f"{path}: 'lanes'"), start=1):
+        where = f"{path}: lane {i}"
+        markers = lane.get("markers") if isinstance(lane, dict) else None
+        if not isinstance(markers, list) or len(markers) > MAX_MARKERS or not isinstance(lane.get("lane_id"), str):
+            raise DataError(f"{where} has no lane_id or no list of at most {MAX_MARKERS} markers")
+        table = np.array([_marker(m, where) for m in markers]).reshape(-1, 5)
+        if len(table) >= 2 and np.ptp(table[:, 1]) >= MIN_LANE_HEIGHT:
+            lanes.append((lane["lane_id"], table))
+    sides = [sorted((name, i) for i, (name, _) in enumerate(lanes) if name.startswith(side))[:2] for side in "lr"]
+    curves = [_marker_curve(lanes[i][1]) for side in sides for _, i in side]
+    return Label([c for c in (c[c[:, 1] >= LLAMAS_FIRST_ROW] for c in curves) if len(c) > 1])
+
+
+def _marker(marker: object, where: str) -> list[float]:
+    """[x and y of the near end, x and y of the far end, distance of the near end in metres]."""
+    try:
+        pixels = [int(marker[end][axis]) for end in ("pixel_start", "pixel_end") for axis in "xy"]
+        distance = float(marker["world_start"]["z"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise DataError(f"{where} has a marker without whole numbers pixel_start, pixel_end and world_start") from None
+    near_image = 0 <= pixels[1] < LLAMAS_SIZE[1] and abs(pixels[3]) <= LLAMAS_SIZE[1]  # a point a row is made of it
+    if not near_image or not math.isfinite(distance) or max(map(abs, pixels)) > 1e5:
+        raise DataError(f"{where} has a marker outside the image of {LLAMAS_SIZE[0]}x{LLAMAS_SIZE[1]}")
+    return [*pixels, distance]
+
+
+def _marker_curve(markers: np.ndarray) -> np.ndarray:
+    """(N, 2) float32, one point a row from the highest to the lowest, of markers (M, 5) as `_marker` gives them."""
+    rows: dict[int, list[float]] = {}
+    for x0, y0, x1, y1 in [*_prolonged(markers), *markers[:, :4].tolist()]:
+        rows.setdefault(int(y0), []).append(x0)
+        height = int(y0 - y1)
+        if height > 2:
+            for step in range(height + 1):
+                rows.setdefault(int(y0) - step, []).append(round(x0 + (x1 - x0) / height * step))
+    known = np.array(sorted((y, np.mean(xs)) for y, xs in rows.items()))
+    y = np.arange(known[0, 0], known[-1, 0] + 1)
+    x = np.interp(y, known[:, 0], known[:, 1])
+    return np.stack((x, y), axis=1)[x >= 0].astype(np.float32)
+
+
+def _prolonged(markers: np.ndarray) -> list[list[float]]:
+    """The nearest marker drawn on to the bottom or the side of the image; none where no marker has a slope."""
+    sloped = markers[(markers[:, 0] != markers[:, 2]) & (markers[:, 1] != markers[:, 3])]
+    if not len(sloped):
+        return []
+    x0, y0, x1, y1, distance = sloped[sloped[:, 4].argmin()].tolist()
+    if distance < 0:
+        return []
+    right, bottom = LLAMAS_SIZE[0], LLAMAS_SIZE[1] - 1
+    slope = (x1 - x0) / (y1 - y0)
+    x = x0 + (bottom - y0) * slope
+    edge = min(max(x, 0), right)
+    y = bottom if edge == x else y0 + (edge - x0) / slope
+    return [[round(edge), round(y), x0, y0]] if 0 <= y <= bottom else []

@@ -1,0 +1,1 @@
+"""Pure tensor geometry: curves, slots, decoding, the rows of the input."""

@@ -1,0 +1,1 @@
+"""A trained model at work: the predictor, its inputs, its outputs."""

@@ -1,0 +1,1 @@
+"""The official metrics and what shows a collapse; no model."""

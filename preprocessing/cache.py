@@ -1,0 +1,162 @@
+"""A memory-mapped cache of preprocessed images and fitted lanes, so that no epoch decodes an image twice.
+
+The name of a cache is a hash of everything that its content depends on: the settings, and path, size and time of
+change of every image and label. Changed files or settings therefore never meet stale pixels. It is built under a
+temporary name and renamed when complete; deleting the folder is always safe. A CRC-32 of every image and of every
+other file tells damage: what shows on opening is built again, what shows later ends the run.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import shutil
+import sys
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from formats.base import DataError, Entry
+from geometry.input_grid import Raster
+from preprocessing.targets import read_item
+from runtime import file_lock
+from runtime.prefetch import prefetch
+
+VERSION = 4  # raise when preprocessing, fitting or slots change what is stored
+FILES = ("images", "points", "exists", "sizes", "sums", "counts")
+AWAY = "set data.cache_dir to a folder that can, or data.cache=false"
+
+
+class PixelCache(NamedTuple):
+    """Arrays over the images of a data set, and the counts that its labels gave."""
+
+    images: np.ndarray  # (N, H, W, 3) uint8, mapped
+    points: np.ndarray  # (N, L, P, 2) float32
+    exists: np.ndarray  # (N, L) bool
+    sizes_px: np.ndarray  # (N, 2) int32 width, height of the original
+    sums: np.ndarray  # (N) uint32, CRC-32 of each image
+    left_out: int
+    too_short: int
+    folder: Path
+    checked: np.ndarray  # (N) bool: images that this process has found intact
+
+    def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images, points and exists at indices, in memory. Raises DataError for a damaged image.
+
+        An image is checked when it is first read: a GPU would notice the cost of checking it every epoch.
+        """
+        images = self.images[indices]
+        for index, image in zip(indices, images, strict=True):
+            if not self.checked[index]:
+                if zlib.crc32(image) != self.sums[index]:
+                    raise DataError(f"{self.folder}: image {index} of the cache is damaged; delete this folder, "
+                                    "check the disk, and start again")
+                self.checked[index] = True
+        return images, self.points[indices], self.exists[indices]
+
+
+def open_cache(entries: Sequence[Entry], raster: Raster, slots: int, folder: str | Path, limit_gb: float
+               ) -> PixelCache | None:
+    """The cache of these entries, built first where it is missing or damaged; None when it would exceed limit_gb.
+
+    Of several processes one builds it and the others wait. Raises DataError for an image or label that cannot be
+    read, or a folder that cannot be written.
+    """
+    shape = (len(entries), raster.height, raster.width, 3)
+    if math.prod(shape) > limit_gb * 1e9:
+        print(f"cache: {math.prod(shape) / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each "
+              "epoch", file=sys.stderr)
+        return None
+    folder = Path(folder)
+    path = folder / _key(entries, raster, slots)
+    pixels = _opened(path, shape)
+    if pixels is not None:
+        return pixels
+    try:
+        with file_lock.held(folder, "filling the cache"):
+            pixels = _opened(path, shape)
+            if pixels is None:
+                if path.exists():
+                    print(f"{path}: the cache is damaged; it is built again", file=sys.stderr)
+                    shutil.rmtree(path)
+                _build(entries, raster, slots, path)
+                pixels = _opened(path, shape)
+    except OSError as error:
+        raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); {AWAY}") from None
+    if pixels is None:
+        raise DataError(f"{path}: the cache cannot be read back as it was written; check the disk, or {AWAY}")
+    return pixels
+
+
+def _key(entries: Sequence[Entry], raster: Raster, slots: int) -> str:
+    digest = hashlib.sha256(f"{VERSION} {tuple(raster)} {raster.fine} {slots} {cv2.__version__}".encode())
+    label_stamp = lru_cache(_stamp)  # a label file of many images is looked at once
+    for entry in entries:
+        stamps = f"{_stamp(entry.image)} {label_stamp(entry.label)}"
+        digest.update(f"{entry.image.resolve()} {stamps} {entry.offset}\n".encode())
+    return f"{raster.width}x{raster.height}-{len(entries)}-{digest.hexdigest()[:16]}"
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _build(entries: Sequence[Entry], raster: Raster, slots: int, path: Path) -> None:
+    """Write the cache to path, all of it or nothing."""
+    count = len(entries)
+    shape = (count, raster.height, raster.width, 3)
+    needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
+    points, exists = np.empty((count, slots, 6, 2), np.float32), np.empty((count, slots), bool)
+    sizes, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(2, np.int64)
+    building = path.with_name(f"building-{path.name}")
+    if building.exists():  # of a process that was killed
+        shutil.rmtree(building)
+    building.mkdir()
+    # Threads, not processes: decoding and resizing release the interpreter lock, and nothing has to be started.
+    try:
+        with (building / "images.npy").open("wb") as file:
+            # Written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            items = prefetch(partial(read_item, entry, raster, slots) for entry in entries)
+            for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
+                file.write(item.image)
+                points[i], exists[i], sizes[i], sums[i] = *item[1:4], zlib.crc32(item.image)
+                counts += item.left_out, item.too_short
+        for name, array in zip(FILES[1:], (points, exists, sizes, sums, counts), strict=True):
+            np.save(building / f"{name}.npy", array)
+        (building / "meta.json").write_text(json.dumps({name: _file_sum(building, name) for name in FILES[1:]}))
+        building.rename(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _file_sum(folder: Path, name: str) -> int:
+    return zlib.crc32(np.memmap(folder / f"{name}.npy", np.uint8, "r"))
+
+
+def _opened(path: Path, shape: tuple[int, int, int, int]) -> PixelCache | None:
+    """The cache at path if it is there and, but for the images' content, intact."""
+    try:
+        meta = json.loads((path / "meta.json").read_text())
+        if any(meta[name] != _file_sum(path, name) for name in FILES[1:]):
+            return None
+        *arrays, counts = (np.load(path / f"{name}.npy", mmap_mode="r") for name in FILES)
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    images = arrays[0]
+    if (images.shape, images.dtype, images.flags.c_contiguous) != (shape, np.uint8, True):
+        return None
+    return PixelCache(*arrays, *map(int, counts), path, np.zeros(len(images), bool))

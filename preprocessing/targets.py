@@ -1,0 +1,67 @@
+"""From a label file to the slots of a network: lanes cut at the image border, fitted, and put into slots.
+
+Shapes: L lane slots, N points, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from formats.base import Entry, Label
+from formats.registry import label
+from geometry.bezier import fit
+from geometry.input_grid import Raster
+from geometry.slots import LaneTarget, to_slots
+from preprocessing.images import preprocess, read_image
+
+
+class Item(NamedTuple):
+    """One preprocessed image (H, W, 3) uint8 RGB with its lanes in slots, its size and what did not fit."""
+
+    image: np.ndarray
+    points: np.ndarray  # (L, P, 2) float32
+    exists: np.ndarray  # (L) bool
+    size_px: tuple[int, int]  # width, height of the file's image
+    left_out: int  # lanes without a slot
+    too_short: int  # lanes with fewer than two points inside the image
+
+
+def inside_image(points: np.ndarray) -> np.ndarray:
+    """The part of a polyline (N, 2) in [0, 1], cut where it crosses the border (Liang and Barsky 1984)."""
+    start, step = points[:-1], np.diff(points, axis=0)  # of each segment
+    with np.errstate(divide="ignore", invalid="ignore"):
+        enters, leaves = np.sort(np.stack((-start / step, (1 - start) / step)), axis=0)  # (segments, 2) each
+    level = step == 0  # runs along an axis: inside all the way or not at all
+    outside = (level & ((start < 0) | (start > 1))).any(1)
+    enters = np.where(level, 0, enters).max(1, initial=0)
+    leaves = np.where(level, 1, leaves).min(1, initial=1)
+    shown = (enters < leaves) & ~outside
+    ends = np.stack((start + enters[:, None] * step, start + leaves[:, None] * step), axis=1)[shown].reshape(-1, 2)
+    fresh = np.ones(len(ends), bool)
+    fresh[1:] = (np.abs(np.diff(ends, axis=0)) > 1e-6).any(1)  # a segment begins where the one before it ended
+    return ends[fresh].clip(0, 1).astype(np.float32)
+
+
+def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
+    """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
+    curves = []
+    for lane in found.lanes:
+        points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
+        points = inside_image(points)
+        if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
+            curves.append(fit(torch.from_numpy(points)))
+    if not curves:
+        return LaneTarget(torch.zeros(slots, 6, 2), torch.zeros(slots, dtype=torch.bool)), 0, len(found.lanes)
+    target = to_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
+    target = LaneTarget(target.points[0], target.exists[0])
+    return target, len(curves) - int(target.exists.sum()), len(found.lanes) - len(curves)
+
+
+def read_item(entry: Entry, raster: Raster, slots: int) -> Item:
+    """Read, decode, resize and fit one entry. Raises DataError naming the file."""
+    image = read_image(entry.image)
+    size_px = (image.shape[1], image.shape[0])
+    target, left_out, too_short = lanes_in_slots(label(entry), size_px, slots)
+    return Item(preprocess(image, raster), target.points.numpy(), target.exists.numpy(), size_px,
+                left_out, too_short)

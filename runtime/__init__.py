@@ -1,0 +1,1 @@
+"""What every script needs: command line, device, signals, processes, checkpoints, files."""

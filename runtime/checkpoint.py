@@ -1,0 +1,173 @@
+"""Checkpoints: plain dicts that carry their configuration, written whole or not at all, read without trust."""
+
+import dataclasses
+import math
+import os
+import re
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from config import Config, config_from_dict, shown, to_dict
+from geometry.input_grid import Raster, Rows
+from model import LaneNet
+from runtime import distributed
+
+FORMAT = "lane-regression"  # marks our own checkpoints
+VERSION = 6  # raised with the network: weights of another one do not fit
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why and what to do."""
+
+
+def build_model(config: Config, load_pretrained: bool = True) -> LaneNet:
+    """The network that a configuration describes."""
+    settings = config.model
+    return LaneNet(settings.backbone, settings.pretrained if load_pretrained else False, settings.slots,
+                   Rows(settings.sky, settings.zoom))
+
+
+def raster_of(config: Config) -> Raster:
+    """What the network of a configuration takes of an image."""
+    return Raster(config.model.width, config.model.height, Rows(config.model.sky, config.model.zoom))
+
+
+def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
+    """Write a checkpoint atomically: an interrupted or failed write leaves the earlier file as it was.
+
+    Of several processes rank 0 alone writes.
+
+    contents are plain values, tensors and state dicts. Raises CheckpointError where it cannot be written.
+    """
+    if distributed.rank() > 0:
+        return
+    payload = {"format": FORMAT, "version": VERSION, "config": to_dict(config), **contents}
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            torch.save(payload, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        # Closing the half-written file, torch.save fails again and says less than what it failed on.
+        first = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(first, "strerror", None) or str(first).splitlines()[0]
+        raise CheckpointError(f"{path}: the checkpoint cannot be written ({reason}); earlier checkpoints are as "
+                              "they were. Make room in this folder and continue with --resume") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
+    """A checkpoint of our own, on the CPU, with its "config" as a Config.
+
+    Only tensors and plain values are read (weights_only): a file cannot run code. Raises CheckpointError for a
+    missing, damaged or foreign file, and for the collapsed uncertainty-weighted one above all.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no checkpoint here; make one with: python train_fixed.py")
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # at most one line is said of a file
+            refuse_damage(file)
+            file.seek(0)
+            payload = torch.load(file, map_location="cpu", weights_only=True)
+        collapsed = signs_of_uncertainty_weighting(payload)
+    except Exception as error:  # unpickling a damaged or hostile file can fail in any way
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:120]
+        raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
+                              "or other software, train afresh with: python train_fixed.py") from None
+    if collapsed:
+        raise CheckpointError(f"{path}: {collapsed}: this comes from the uncertainty-weighted loss whose model "
+                              f"collapsed. Its weights are not worth continuing from and cannot be "
+                              f"{for_what} here; train afresh with: python train_fixed.py")
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of train_fixed.py; train one with: python train_fixed.py")
+    version = payload.get("version")
+    if not isinstance(version, int) or version != VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads {VERSION}")
+    try:
+        payload["config"] = config_from_dict(payload["config"], f"{path}: config")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: the configuration inside is damaged ({error!r})") from None
+    return payload
+
+
+def refuse_damage(file: BinaryIO) -> None:
+    """Raise CheckpointError for a file that is not what torch.save wrote: its loader does not check the sums."""
+    with zipfile.ZipFile(file) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise CheckpointError("compressed, which ours never are")
+        damaged = archive.testzip()
+    if damaged:
+        raise CheckpointError(f"damaged: the checksum of its part {damaged} is wrong")
+
+
+def signs_of_uncertainty_weighting(payload: Any) -> str:
+    """What in a loaded file shows that its loss learned its own weights; empty when nothing does."""
+    waiting, seen = [payload], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:  # a file may hold one part many times over, or inside itself
+            continue
+        seen.add(id(part))
+        if isinstance(part, (list, tuple)):
+            waiting += [value for value in part if isinstance(value, (dict, list, tuple))]
+        if not isinstance(part, dict):
+            continue
+        for name, value in part.items():
+            if any(word.startswith(("log_var", "log_sigma")) for word in str(name).split(".")):
+                return f"it holds {shown(name)}"
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                value = value.item()
+            if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
+                return f"its {shown(name)} is {value:.4g}, below zero"
+            waiting.append(value)
+    return ""
+
+
+def load_weights(model: nn.Module, weights: Any, path: str | Path) -> None:
+    """Load a state dict into the model, every weight. Raises CheckpointError, naming path, where they differ."""
+    try:
+        model.load_state_dict(weights, strict=True)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise CheckpointError(f"{path}: its weights do not fit this model ({reason})") from None
+
+
+def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config, dict[str, Any]]:
+    """The network of a checkpoint, in evaluation mode, with its configuration and everything else in it."""
+    payload = load_checkpoint(path)
+    config = payload["config"]
+    model = build_model(config, load_pretrained=False)
+    load_weights(model, payload.get("model"), path)
+    return model.to(device).eval(), config, payload
+
+
+def steps_of(payload: dict[str, Any]) -> float:
+    """After how many steps of training a checkpoint was written; infinite where it does not say."""
+    scores = payload.get("scores")
+    steps = scores.get("steps") if isinstance(scores, dict) else None
+    return steps if isinstance(steps, int) else math.inf
+
+
+def with_model(settings: Config, payload: dict[str, Any]) -> Config:
+    """The settings of now with the network of a checkpoint, and for `auto` the threshold that its validation chose."""
+    threshold = settings.inference.threshold
+    if threshold == "auto":
+        scores = payload.get("scores")
+        found = scores.get("threshold") if isinstance(scores, dict) else None
+        threshold = found if isinstance(found, float) and 0 <= found <= 1 else 0.5
+    inference = dataclasses.replace(settings.inference, threshold=threshold)
+    return dataclasses.replace(settings, model=payload["config"].model, inference=inference)

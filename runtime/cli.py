@@ -1,0 +1,84 @@
+"""The command line of a script, and how errors end it."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+
+from config import Config, file_or_default, load_config
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with what every script takes: --config and section.key=value overrides."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--config", metavar="FILE", help="settings (default: config.yaml, if there is one)")
+    return result
+
+
+def parse(arguments: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Parsed arguments and, apart from the other positional ones, the overrides among them."""
+    options = arguments.parse_intermixed_args(argv)
+    overrides = [w for w in options.words if is_override(w)]
+    options.words = [w for w in options.words if not is_override(w)]
+    return options, overrides
+
+
+def is_override(word: str) -> bool:
+    """Whether a word on the command line sets a key: section.key=value, with names that YAML keys have."""
+    name, equals, _ = word.partition("=")
+    section, dot, key = name.partition(".")
+    return bool(equals and dot and section.isidentifier() and key.isidentifier())
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Exit with main's status; user errors become one line on stderr and status 1, without a traceback."""
+    try:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends nothing
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough; Python would complain when it flushes
+        with contextlib.suppress(OSError):  # no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    except torch.OutOfMemoryError:
+        print(f"error{_who()}: the device has no memory left; lower train.batch_size or the model's size, or set "
+              "data.on_device=false", file=sys.stderr)
+        status = 1
+    except (ValueError, OSError) as error:
+        print(f"error{_who()}: {_one_line(error)}", file=sys.stderr)
+        status = 1
+    except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            print(f"error{_who()}: train.compile=true does not work here: {' '.join(str(error).split())[:200]}; "
+                  "leave it out", file=sys.stderr)
+        elif "DataLoader worker" in str(error):
+            print(f"error{_who()}: a process that reads images was killed (no memory left?); lower data.workers, or "
+                  "set it to 0", file=sys.stderr)
+        else:
+            raise
+        status = 1
+    sys.exit(status)
+
+
+def _who() -> str:
+    """Which of several processes that torchrun started this is; empty for a single one."""
+    return f" in process {os.environ['RANK']}" if os.environ.get("WORLD_SIZE", "1") != "1" else ""
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    text = str(error).rstrip()
+    if text.startswith("Caught "):  # a data loader's process sends its whole traceback; what was said is its last line
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.splitlines())
+
+
+def load_settings(options: argparse.Namespace, overrides: Sequence[str]) -> Config:
+    """The Config of --config, or else of config.yaml in this folder if there is one, and the overrides."""
+    return load_config(file_or_default(options.config), overrides)

@@ -1,0 +1,1 @@
+"""What training changes and leaves behind."""

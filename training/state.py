@@ -1,0 +1,109 @@
+"""What training changes, how it steps, and how it is saved and taken up again."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from config import Config, shown, to_dict
+from model import LaneNet
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError
+from training.ema import MovingAverage
+from training.optimizer import Muon
+
+MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
+              "train.compile", "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
+              "guard.patience")  # when a run is resumed
+
+
+class Learner(NamedTuple):
+    """Everything with a state that training changes."""
+
+    model: LaneNet
+    average: "MovingAverage"  # of the weights: what is validated and saved as the best model
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+
+
+class Progress(NamedTuple):
+    """Where a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
+
+    epoch: int = 1
+    step: int = 0
+    sums: Tensor | None = None  # (terms) of LossTerms, each times its images
+    best: tuple[float, float, float] = (-1.0, -math.inf, -1.0)  # rank of the best model so far
+    collapsed_epochs: int = 0
+    seconds: float = 0.0
+    data: str = ""  # fingerprint of the training images
+
+
+def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
+    """The optimiser (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
+    settings = config.train
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    if settings.optimiser == "muon":
+        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colours, is AdamW's
+        known = set(kernels)
+        optimiser = Muon(kernels, [p for p in decayed if p not in known], others, settings.learning_rate,
+                         settings.weight_decay)
+    else:
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
+                                      fused=device.type in ("cuda", "cpu"))
+    warmup = max(1, round(settings.warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
+
+    return Learner(
+        model,
+        MovingAverage(model, settings.ema),
+        optimiser,
+        torch.optim.lr_scheduler.LambdaLR(optimiser, factor),
+        torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+    )
+
+
+def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:
+    """Write last.pth: everything that --resume needs."""
+    states = {name: part.state_dict() for name, part in learner._asdict().items()}
+    checkpoint.save_checkpoint(path, config, **states, progress=progress._asdict())
+
+
+def load_last(path: Path, config: Config) -> dict[str, Any]:
+    """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
+    payload = checkpoint.load_checkpoint(path, "resumed")
+    if "progress" not in payload:
+        raise CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
+                              f"start from its weights with train.init_from={path}")
+    then, now = to_dict(payload["config"]), to_dict(config)
+    for section, values in now.items():
+        for key, value in values.items():
+            name = f"{section}.{key}"
+            if name not in MAY_CHANGE and value != then[section][key]:
+                raise CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
+                                      f"{value}; give the same settings again, or start a new run")
+    return payload
+
+
+def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
+    """Load all states and return the progress. Raises CheckpointError where something does not fit."""
+    checkpoint.load_weights(learner.model, payload.get("model"), path)
+    try:
+        for name, part in learner._asdict().items():
+            if name != "scaler" or payload[name]:  # empty where the run was not in float16
+                part.load_state_dict(payload[name])
+        progress = Progress(**payload["progress"])
+        for name, usual in Progress(sums=progress.sums)._asdict().items():
+            if not isinstance(getattr(progress, name), type(usual)):
+                raise TypeError(f"{name} is {shown(getattr(progress, name))}")
+        return progress
+    except Exception as error:  # whatever PyTorch's parts make of states that are not theirs
+        raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None
