@@ -19,48 +19,48 @@ from torch.utils.data import DataLoader, Dataset
 
 from config import Config, ConfigError, DataConfig
 from formats import registry, splits
-from formats.sample_index import Entries, joined
-from geometry.input_grid import Raster
+from formats.sample_index import SampleIndex, concatenate
+from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget
 from preprocessing.cache import open_cache
 from preprocessing.targets import read_item
 from renderer import dataset_writer
 from runtime import checkpoint
 
-HELD_AT_MOST = 0.25  # of a GPU's free memory: for a moment they need twice as much
-STOPS = (signal.SIGINT, signal.SIGTERM)
+PRELOAD_SHARE = 0.25  # of a GPU's free memory: for a moment they need twice as much
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LaneDataset(Dataset):
-    """Entries as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
+    """SampleIndex as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
 
     `pixels`, when given, is a cache of items opened by cache.py; without one every image is decoded each time.
     `held` are its images, points and exists on a device, once `hold` has put them there.
     """
 
-    def __init__(self, entries: Entries, raster: Raster, slots: int, pixels=None):
-        self.entries, self.raster, self.slots = entries, raster, slots
+    def __init__(self, samples: SampleIndex, grid: InputGrid, slots: int, pixels=None):
+        self.samples, self.grid, self.slots = samples, grid, slots
         self.pixels = pixels
-        self.held: tuple[Tensor, ...] = ()
+        self.preloaded: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.samples)
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
-        if self.held:
-            device = self.held[0].device
+        if self.preloaded:
+            device = self.preloaded[0].device
             rows = torch.from_numpy(np.asarray(indices, np.int64)).to(device, non_blocking=device.type != "mps")
-            images, points, exists = (part[rows] for part in self.held)
+            images, points, exists = (part[rows] for part in self.preloaded)
             return images.permute(0, 3, 1, 2), LaneTarget(points, exists)
         if self.pixels is not None:
             images, points, exists = self.pixels.batch(indices)
         else:
-            items = [read_item(self.entries[i], self.raster, self.slots) for i in indices]
+            items = [read_item(self.samples[i], self.grid, self.slots) for i in indices]
             images, points, exists = (np.stack([item[k] for item in items]) for k in range(3))
         target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 
-    def hold(self, device: torch.device, wanted: bool | str) -> None:
+    def preload(self, device: torch.device, wanted: bool | str) -> None:
         """Keep what the cache has on the device, so that no batch is copied there; without a cache nothing happens.
 
         "auto" does so on a GPU that has the room. Raises DataError for a damaged image.
@@ -68,11 +68,11 @@ class LaneDataset(Dataset):
         if self.pixels is None or not wanted:
             return
         if wanted == "auto" and (device.type != "cuda"
-                                 or self.pixels.images.nbytes > HELD_AT_MOST * torch.cuda.mem_get_info(device)[0]):
+                                 or self.pixels.images.nbytes > PRELOAD_SHARE * torch.cuda.mem_get_info(device)[0]):
             return
         chunks = [[torch.from_numpy(part).to(device) for part in self.pixels.batch(rows)]
                   for rows in batches(range(len(self)), 1024)]
-        self.held = tuple(map(torch.cat, zip(*chunks, strict=True)))
+        self.preloaded = tuple(map(torch.cat, zip(*chunks, strict=True)))
 
 
 def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -91,7 +91,7 @@ def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pi
     elif workers < 0:
         workers = os.cpu_count() or 1
     return _Loader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers,
-                   pin_memory=pin and not dataset.held, multiprocessing_context="spawn" if workers else None,
+                   pin_memory=pin and not dataset.preloaded, multiprocessing_context="spawn" if workers else None,
                    worker_init_fn=_leave_group)
 
 
@@ -102,18 +102,18 @@ class _Loader(DataLoader):
     """
 
     def __iter__(self) -> Iterator:
-        with _stops_held() if self.num_workers else contextlib.nullcontext():
+        with _signals_blocked() if self.num_workers else contextlib.nullcontext():
             return super().__iter__()
 
 
 @contextlib.contextmanager
-def _stops_held() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """Signals to stop reach this thread after the block; a process started within begins with them held, too."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     resource_tracker.ensure_running()  # started by the first process, it would let them through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -130,7 +130,7 @@ def _leave_group(_worker: int) -> None:
         for number in signal.sigpending():
             if signal.sigwaitinfo([number]).si_pid == os.getppid():  # the script itself has ended it
                 os._exit(0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
@@ -164,18 +164,18 @@ def _shuffled(count: int, generator: torch.Generator) -> Tensor:
 DEFAULT_ROOT = DataConfig().root[0]
 
 
-class Sources(NamedTuple):
-    """Entries for training, those of each root, and those that validate: the last root's."""
+class DataSplit(NamedTuple):
+    """SampleIndex for training, those of each root, and those that validate: the last root's."""
 
-    train: list[Entries]
-    val: Entries
+    train: list[SampleIndex]
+    val: SampleIndex
 
-    def all_train(self) -> Entries:
-        """Entries for training of all roots, end to end."""
-        return self.train[0] if len(self.train) == 1 else joined(self.train)
+    def all_train(self) -> SampleIndex:
+        """SampleIndex for training of all roots, end to end."""
+        return self.train[0] if len(self.train) == 1 else concatenate(self.train)
 
 
-def find(config: Config, training: bool = True) -> Sources:
+def split_from_config(config: Config, training: bool = True) -> DataSplit:
     """What data.root, data.format and data.split name; the default root is rendered first where it is missing.
 
     Training renders it again when `synthetic` asks for other scenes than are there; looking at a model never does.
@@ -187,7 +187,7 @@ def find(config: Config, training: bool = True) -> Sources:
     if not settings.root:
         raise ConfigError("data.root is empty; name at least one folder")
     if len(rules) != len(settings.root):
-        raise ConfigError(f"data.split has {len(rules)} entries for {len(settings.root)} roots; give one, or one each")
+        raise ConfigError(f"data.split has {len(rules)} samples for {len(settings.root)} roots; give one, or one each")
     if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
         raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
                           "give one number of at least 0 for each, not all 0")
@@ -199,35 +199,35 @@ def find(config: Config, training: bool = True) -> Sources:
         elif dataset_writer.is_of_another_renderer(root):
             print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "
                   "with those on today's; without that folder they are rendered anew", file=sys.stderr)
-        part, val = splits.split(registry.entries(root, settings.format), rule, training)
+        part, val = splits.split(registry.list_samples(root, settings.format), rule, training)
         train.append(part)
     if training and not all(train):
         empty = settings.root[[bool(part) for part in train].index(False)]
         raise ConfigError(f"data.split leaves no image of {empty} to train on; try data.split=auto, or leave it out")
-    return Sources(train, val)
+    return DataSplit(train, val)
 
 
-def open_dataset(entries: Entries, config: Config) -> LaneDataset:
-    """The entries as a data set, out of the cache unless data.cache is off. Raises DataError."""
-    raster, slots, data = checkpoint.raster_of(config), config.model.slots, config.data
+def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
+    """The samples as a data set, out of the cache unless data.cache is off. Raises DataError."""
+    grid, slots, data = checkpoint.input_grid(config), config.model.slots, config.data
     pixels = None
-    if data.cache and entries:
-        pixels = open_cache(entries, raster, slots, data.cache_dir, data.cache_gb)
-    return LaneDataset(entries, raster, slots, pixels)
+    if data.cache and samples:
+        pixels = open_cache(samples, grid, slots, data.cache_dir, data.cache_gb)
+    return LaneDataset(samples, grid, slots, pixels)
 
 
-def validation_entries(config: Config) -> Entries:
+def validation_samples(config: Config) -> SampleIndex:
     """The validation images that a configuration names. Raises ValueError where there are none."""
-    entries = find(config, training=False).val
-    if not entries:
+    samples = split_from_config(config, training=False).val
+    if not samples:
         raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
                          "set it to all, or to a rule that holds some back")
-    return entries
+    return samples
 
 
 def validation_set(config: Config) -> LaneDataset:
-    """`validation_entries` as a data set."""
-    return open_dataset(validation_entries(config), config)
+    """`validation_samples` as a data set."""
+    return open_dataset(validation_samples(config), config)
 
 
 if __name__ == "__main__":  # python dataset.py --check ROOT

@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 
 from config import Config, to_dict
-from dataset import validation_entries, validation_set
+from dataset import validation_samples, validation_set
 from evaluation import collapse_detector, evaluator
 from evaluation.benchmark_scores import print_table, write_json
 from evaluation.collapse_detector import COLLAPSING
-from evaluation.evaluator import Answer
+from evaluation.evaluator import BenchmarkPredictions
 from evaluation.report import write_report
 from formats import submission
-from formats.base import Entry
-from formats.registry import label
-from inference.fuse_bn import fused
+from formats.base import Sample
+from formats.registry import read_label
+from inference.fuse_bn import fuse_batch_norms
 from inference.predictor import Network
 from losses_fixed import LaneLoss
 from preprocessing.images import read_image
@@ -49,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.score and options.report:
         raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")
     if options.score:
-        entries = validation_entries(settings)
-        answer = read_submission(Path(options.score), options.metric, entries)
-        scores, categories = evaluator.benchmark_scores(answer, entries)
+        samples = validation_samples(settings)
+        answer = read_submission(Path(options.score), options.metric, samples)
+        scores, categories = evaluator.benchmark_scores(answer, samples)
         print_table(scores, categories, answer.sizes_px, answer.metric)
         write_json(options.json, scores | categories)
         return 0
 
-    with distributed.joined(pick_device(settings.train.device)) as device:
+    with distributed.process_group(pick_device(settings.train.device)) as device:
         return evaluate(settings, options, device)
 
 
@@ -64,58 +64,58 @@ def evaluate(settings: Config, options: argparse.Namespace, device: torch.device
     """Score a checkpoint; exit status 1 when it has collapsed."""
     keep_freed_memory()
     model, _, payload = checkpoint.load_model(options.checkpoint, device)
-    config = checkpoint.with_model(settings, payload)
-    with distributed.one_first():
+    config = checkpoint.with_checkpoint(settings, payload)
+    with distributed.main_process_first():
         dataset = validation_set(config)
-    truth = evaluator.reference(dataset)
+    truth = evaluator.ground_truth(dataset)
     dtype = pick_precision(config.train.precision, device)
-    network = Network(fused(model, dtype), device, dtype)
+    network = Network(fuse_batch_norms(model, dtype), device, dtype)
     prediction = evaluator.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
     threshold = config.inference.threshold
-    seen = evaluator.signs(network, dataset, truth, prediction)
-    judged = collapse_detector.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity,
-                           beginning=checkpoint.steps_of(payload) < config.guard.first_steps)
+    seen = evaluator.collapse_stats(network, dataset, truth, prediction)
+    judged = collapse_detector.diagnose(seen, config.guard.min_diversity, config.guard.min_sensitivity,
+                           beginning=checkpoint.trained_steps(payload) < config.guard.first_steps)
     if distributed.rank() == 0:
-        answer = evaluator.answer_of(prediction, truth, options.metric, threshold, config.inference.end_tolerance)
+        answer = evaluator.to_benchmark(prediction, truth, options.metric, threshold, config.inference.end_tolerance)
         if options.predictions:
-            write_submission(Path(options.predictions), answer, dataset.entries)
-        scores, categories = evaluator.benchmark_scores(answer, dataset.entries)
-        scores |= evaluator.figures(prediction, truth, LaneLoss(**vars(config.loss)), threshold)
+            write_submission(Path(options.predictions), answer, dataset.samples)
+        scores, categories = evaluator.benchmark_scores(answer, dataset.samples)
+        scores |= evaluator.validation_losses(prediction, truth, LaneLoss(**vars(config.loss)), threshold)
         scores |= seen._asdict()
         print_table(scores, categories, answer.sizes_px, answer.metric)
         print(judged)
         write_json(options.json, scores | categories | {"verdict": judged.state})
         if options.report:
             settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
-            page = write_report(Path(options.report), dataset.entries, truth.labels, truth.sizes_px, truth.target,
+            page = write_report(Path(options.report), dataset.samples, truth.labels, truth.sizes_px, truth.target,
                                 prediction.points, prediction.logits, scores | categories, answer.metric, judged,
                                 settings)
             print(f"the report is {page}")
     return 1 if judged.state == COLLAPSING else 0
 
 
-def read_submission(path: Path, metric: str, entries: Sequence[Entry]) -> Answer:
+def read_submission(path: Path, metric: str, samples: Sequence[Sample]) -> BenchmarkPredictions:
     """Predictions in the benchmark's files. Raises DataError."""
-    labels = [label(entry) for entry in entries]
+    labels = [read_label(sample) for sample in samples]
     metric = evaluator.own_metric(labels) if metric == "auto" else metric
-    sizes_px = evaluator.in_threads(lambda entry: read_image(entry.image).shape[1::-1], entries, "Reading image sizes")
+    sizes_px = evaluator.in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading image sizes")
     if metric == "tusimple":
         rows = [submission.rows_of(found, size_px) for found, size_px in zip(labels, sizes_px, strict=True)]
-        lanes, run_times = submission.read_tusimple(path, entries, rows)
-        return Answer(metric, lanes, labels, sizes_px, run_times)
-    lanes, missing = submission.read_culane(path, entries)
+        lanes, run_times = submission.read_tusimple(path, samples, rows)
+        return BenchmarkPredictions(metric, lanes, labels, sizes_px, run_times)
+    lanes, missing = submission.read_culane(path, samples)
     if missing:
-        print(f"{missing} of {len(entries)} images have no file in {path}: counted as without lanes", file=sys.stderr)
-    return Answer(metric, lanes, labels, sizes_px)
+        print(f"{missing} of {len(samples)} images have no file in {path}: counted as without lanes", file=sys.stderr)
+    return BenchmarkPredictions(metric, lanes, labels, sizes_px)
 
 
-def write_submission(path: Path, answer: Answer, entries: Sequence[Entry]) -> None:
+def write_submission(path: Path, answer: BenchmarkPredictions, samples: Sequence[Sample]) -> None:
     """The files that the benchmark's official evaluator reads. Raises OSError where they cannot be written."""
     if answer.metric == "tusimple":
         rows = [submission.rows_of(found, size) for found, size in zip(answer.labels, answer.sizes_px, strict=True)]
-        submission.write_tusimple(path, entries, rows, answer.lanes)
+        submission.write_tusimple(path, samples, rows, answer.lanes)
     else:
-        submission.write_culane(path, entries, answer.lanes)
+        submission.write_culane(path, samples, answer.lanes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Writes a checkpoint as an ONNX file or a torch.export program: python export_fixed.py [section.key=value ...]
 
-The file takes plain RGB pixels (normalisation is inside), says in its metadata what they must look like, and is
+The file takes plain RGB pixels (normalization is inside), says in its metadata what they must look like, and is
 only kept when it gives the checkpoint's lanes. Shapes: B batch, L lane slots, P = 6 control points, S samples,
 F x W the whole image as the file takes it, of which the network sees H rows, 2 = (x, y) in [0, 1].
 """
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 import dataset
 from config import Config
-from geometry.bezier import sample
-from geometry.input_grid import Raster
+from geometry.bezier import sample_curve
+from geometry.input_grid import InputGrid
 from model import LaneNet
-from preprocessing.images import read_image, resized
+from preprocessing.images import read_image, resize
 from renderer.scene import render_scene
 from runtime import checkpoint, cli
 
@@ -57,15 +57,15 @@ class Form(NamedTuple):
 class Exported(nn.Module):
     """Images (B, 3, F, W) in [0, 255] to points (B, L, P, 2), confidence (B, L) and, by wish, curves (B, L, S, 2)."""
 
-    def __init__(self, network: LaneNet, raster: Raster, curves: int):
+    def __init__(self, network: LaneNet, grid: InputGrid, curves: int):
         super().__init__()
         self.network, self.curves = network, curves
-        self.register_buffer("means", torch.from_numpy(raster.means()), persistent=False)  # (H, F)
+        self.register_buffer("means", torch.from_numpy(grid.averaging_matrix()), persistent=False)  # (H, F)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         points, logits = self.network((self.means @ images.float() + 0.5).floor())
         found = points, logits.sigmoid()
-        return (*found, sample(points, self.curves)) if self.curves else found
+        return (*found, sample_curve(points, self.curves)) if self.curves else found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,9 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_onnx()
     settings = cli.load_settings(options, overrides)
     network, _, payload = checkpoint.load_model(options.checkpoint, torch.device("cpu"))
-    config = checkpoint.with_model(settings, payload)
-    raster = checkpoint.raster_of(config)
-    model = Exported(network, raster, form.curves).eval().requires_grad_(False)
+    config = checkpoint.with_checkpoint(settings, payload)
+    grid = checkpoint.input_grid(config)
+    model = Exported(network, grid, form.curves).eval().requires_grad_(False)
     output = options.output or Path(options.checkpoint).with_suffix(SUFFIX[form.kind])
     if output.suffix != SUFFIX[form.kind] or output.is_dir():
         raise ExportError(f"{output}: --format {form.kind} writes a file whose name ends in {SUFFIX[form.kind]}")
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                               f"{CONFIDENCE_LIMIT}); try another version of torch or of onnxruntime")
         os.replace(draft, output)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(form.outputs)} of "
-          f"{raster.width}x{raster.fine} RGB {form.pixels} images, batch {form.batch or 'dynamic'}")
+          f"{grid.width}x{grid.fine_rows} RGB {form.pixels} images, batch {form.batch or 'dynamic'}")
     print(f"compared on {origin}: lanes within {lanes_px:.2g} px of a 1280 px wide image, "
           f"confidence within {confidence:.2g}")
     return 0
@@ -140,8 +140,8 @@ def require_onnx() -> None:
 
 def metadata(config: Config, form: Form) -> dict[str, str]:
     """What a program needs to know that is given the file alone; ONNX stores text only."""
-    raster = checkpoint.raster_of(config)
-    width, height = raster.width, raster.fine
+    grid = checkpoint.input_grid(config)
+    width, height = grid.width, grid.fine_rows
     told = {
         "format": checkpoint.FORMAT, "version": checkpoint.VERSION, "width": width, "height": height,
         "slots": config.model.slots, "threshold": config.inference.threshold,
@@ -160,8 +160,8 @@ def example_input(model: Exported, form: Form, config: Config) -> Tensor:
     That run fills the caches of constant matrices in bezier.py; filled while an exporter is watching, they
     would keep its symbols instead of numbers. A dynamic batch is shown as 2, since 1 would be taken for fixed.
     """
-    raster = checkpoint.raster_of(config)
-    images = torch.zeros(form.batch or 2, 3, raster.fine, raster.width, dtype=PIXELS[form.pixels])
+    grid = checkpoint.input_grid(config)
+    images = torch.zeros(form.batch or 2, 3, grid.fine_rows, grid.width, dtype=PIXELS[form.pixels])
     model(images)
     return images
 
@@ -213,16 +213,16 @@ def read_program(path: Path) -> Callable[[np.ndarray], list[np.ndarray]]:
 def check_images(config: Config) -> tuple[np.ndarray, str]:
     """Images (N, F, W, 3) to compare on and what they are: validation images, or scenes where there are none."""
     there = all(Path(root).is_dir() for root in config.data.root)
-    entries = dataset.find(config, training=False).val if there else []
-    if entries:
-        picked = sorted({len(entries) * k // CHECKED_IMAGES for k in range(CHECKED_IMAGES)})
-        found = [read_image(entries[i].image) for i in picked]
+    samples = dataset.split_from_config(config, training=False).val if there else []
+    if samples:
+        picked = sorted({len(samples) * k // CHECKED_IMAGES for k in range(CHECKED_IMAGES)})
+        found = [read_image(samples[i].image) for i in picked]
         origin = f"{len(found)} validation images of {config.data.root[-1]}"
     else:
         found = [render_scene(seed).image for seed in range(CHECKED_IMAGES)]
         origin = f"{len(found)} rendered scenes"
-    raster = checkpoint.raster_of(config)
-    return np.stack([resized(image, raster.width, raster.fine) for image in found]), origin
+    grid = checkpoint.input_grid(config)
+    return np.stack([resize(image, grid.width, grid.fine_rows) for image in found]), origin
 
 
 def differences(model: Exported, run: Callable[[np.ndarray], list[np.ndarray]], images: np.ndarray, form: Form

@@ -18,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from config import Config
-from dataset import validation_entries
+from dataset import validation_samples
 from evaluation import collapse_detector
 from evaluation.collapse_detector import COLLAPSING
-from formats.base import Entry
+from formats.base import Sample
 from inference import inputs, writers
-from inference.inputs import Frame, Input
+from inference.inputs import Frame, Source
 from inference.predictor import LaneDetector
-from inference.writers import Result
+from inference.writers import FrameResult
 from runtime import cli, distributed, signals
 from runtime.device import pick_device
 from runtime.memory import keep_freed_memory
@@ -40,25 +40,25 @@ PROBES = 8  # images that are moved to see whether the lanes follow
 def main(argv: Sequence[str] | None = None) -> int:
     """Print lanes per image; exit status 1 when an input could not be read or the model has collapsed."""
     options, settings = parsed(argv)
-    with distributed.joined(pick_device(settings.train.device)) as device:
-        return look(settings, options, device)
+    with distributed.process_group(pick_device(settings.train.device)) as device:
+        return run_inference(settings, options, device)
 
 
-def look(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
+def run_inference(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
     """Look at all inputs, of which each process takes its share and the first writes what all say."""
     keep_freed_memory()
     threshold = None if settings.inference.threshold == "auto" else settings.inference.threshold
-    with distributed.one_first():  # it may have to render them, and says for all what is wrong
+    with distributed.main_process_first():  # it may have to render them, and says for all what is wrong
         detector = LaneDetector(options.checkpoint, device.type, threshold, settings.train.precision)
-        labelled = {} if options.words else {str(entry.image): entry for entry in validation_entries(settings)}
-        found = inputs.inputs(options.words) if options.words else [of_entry(entry) for entry in labelled.values()]
+        labelled = {} if options.words else {str(sample.image): sample for sample in validation_samples(settings)}
+        found = inputs.list_sources(options.words) if options.words else [sample_source(sample) for sample in labelled.values()]
         has_camera = any(one.kind == "camera" for one in found)
-        if distributed.world() > 1 and (has_camera or options.show):
+        if distributed.world_size() > 1 and (has_camera or options.show):
             raise ValueError("a camera and --show need a single process: python inference_fixed.py without torchrun")
-    found = distributed.from_first(found)  # a folder may have grown in between
+    found = distributed.broadcast(found)  # a folder may have grown in between
     total = None if any(one.frames is None for one in found) else sum(one.frames for one in found)
     window = open_window() if options.show else None
-    on_sheet = writers.sheet_numbers(total) if options.sheet else set()
+    on_sheet = writers.sheet_frames(total) if options.sheet else set()
     draws = bool(options.save_images or on_sheet or window)
     size = min(settings.inference.batch_size, DRAWN_BATCH) if draws else settings.inference.batch_size
     text = sys.stderr if options.json == "-" else sys.stdout
@@ -68,7 +68,7 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
         interrupt = stack.enter_context(signals.Interrupt().caught())
         if not has_camera:
             stack.enter_context(half_the_threads())
-        bar = stack.enter_context(tqdm(total=total, unit="img", file=sys.stderr, disable=distributed.silent()))
+        bar = stack.enter_context(tqdm(total=total, unit="img", file=sys.stderr, disable=distributed.progress_disabled()))
         says = {} if options.json == "-" else {text: lane_lines}  # what is written of a result, by file
         if options.json:
             says[stack.enter_context(text_file(options.json))] = writers.json_line
@@ -76,10 +76,10 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
             says[stack.enter_context(text_file(options.tusimple))] = partial(
                 writers.tusimple_line, labels=labelled, tolerance=settings.inference.end_tolerance)
         overlays = stack.enter_context(writers.Overlays(options.save_images)) if options.save_images else None
-        turns = stack.enter_context(contextlib.closing(inputs.turns(found, detector.pixels, draws, size)))
+        turns = stack.enter_context(contextlib.closing(inputs.shard_batches(found, detector.pixels, draws, size)))
         for first, batch in turns:
-            mine = reports(detector, first, batch, says.values(), overlays, on_sheet, window)
-            for report in distributed.on_first(mine):
+            mine = process_batch(detector, first, batch, says.values(), overlays, on_sheet, window)
+            for report in distributed.gather_to_main(mine):
                 bar.update()
                 if report.frame.error:
                     bar.write(f"error: {report.frame.error}", file=sys.stderr)
@@ -96,7 +96,7 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
                 if window:
                     window.show(report.drawn, wait=report.frame.input.kind == "image")
             sys.stdout.flush()
-            stop = distributed.largest(interrupt.signal)
+            stop = distributed.all_reduce_max(interrupt.signal)
             if stop and not has_camera:
                 raise KeyboardInterrupt  # nothing half written stays behind
             if stop or (window and window.closed):
@@ -106,7 +106,7 @@ def look(settings: Config, options: argparse.Namespace, device: torch.device) ->
     if distributed.rank() > 0:
         return 0
     sensitivity = detector.sensitivity(probes) if probes else math.nan
-    return judge(list(seen.values()), sensitivity, settings, detector.steps, text) or int(unreadable > 0)
+    return print_diagnosis(list(seen.values()), sensitivity, settings, detector.steps, text) or int(unreadable > 0)
 
 
 class Report(NamedTuple):
@@ -119,7 +119,7 @@ class Report(NamedTuple):
     drawn: np.ndarray | None = None  # (height, width, 3), for the sheet and the window
 
 
-def reports(detector: LaneDetector, first: int, batch: Sequence[Frame], says: Iterable[Callable[[Result], str]],
+def process_batch(detector: LaneDetector, first: int, batch: Sequence[Frame], says: Iterable[Callable[[FrameResult], str]],
             overlays: writers.Overlays | None, on_sheet: Container[int], window: writers.Window | None
             ) -> Iterator[Report]:
     """What the network says of a batch, whose first frame has the number `first`, frame by frame; draws overlays."""
@@ -129,7 +129,7 @@ def reports(detector: LaneDetector, first: int, batch: Sequence[Frame], says: It
         if frame.error:
             yield Report(number, frame)
             continue
-        result = Result(number, frame, *next(answers))
+        result = FrameResult(number, frame, *next(answers))
         wanted = bool(window) or number in on_sheet
         drawn = draw_lanes(frame.image, *result[2:]) if overlays or wanted else None
         if overlays:
@@ -144,7 +144,7 @@ def text_file(path: str | Path) -> contextlib.AbstractContextManager[TextIO]:
     """A file as `outputs.whole_file` opens it, stdout for "-"; only the first of several processes has one."""
     if path == "-":
         return contextlib.nullcontext(sys.stdout)
-    return writers.whole_file(Path(path if distributed.rank() == 0 else os.devnull))
+    return writers.atomic_text_file(Path(path if distributed.rank() == 0 else os.devnull))
 
 
 def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
@@ -178,9 +178,9 @@ def half_the_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def of_entry(entry: Entry) -> Input:
+def sample_source(sample: Sample) -> Source:
     """An image of a data set as an input, under the name that the data set has for it."""
-    return Input(str(entry.image), entry.image, below=entry.name)
+    return Source(str(sample.image), sample.image, below=sample.name)
 
 
 def open_window() -> writers.Window | None:
@@ -191,7 +191,7 @@ def open_window() -> writers.Window | None:
     return None
 
 
-def lane_lines(result: Result) -> str:
+def lane_lines(result: FrameResult) -> str:
     """The name of a frame, then a line per lane, numbered by slot from the left."""
     number, frame, points, confidence, keep = result
     lines = [frame.name]
@@ -201,7 +201,7 @@ def lane_lines(result: Result) -> str:
     return "\n".join(lines if keep.any() else [*lines, f"Sample {number}: no lane"])
 
 
-def judge(seen: list[tuple[np.ndarray, np.ndarray]], sensitivity: float, settings: Config, steps: float, file: TextIO
+def print_diagnosis(seen: list[tuple[np.ndarray, np.ndarray]], sensitivity: float, settings: Config, steps: float, file: TextIO
           ) -> int:
     """Say whether the predictions (L, P, 2), (L) differ between images, and the guard's verdict; 1 for a collapse.
 
@@ -219,7 +219,7 @@ def judge(seen: list[tuple[np.ndarray, np.ndarray]], sensitivity: float, setting
                 f"images: lanes spread by {spread_px:.1f} px of a 1280 px wide image (standard deviation)")
     if not math.isnan(sensitivity):
         said += f", and follow {100 * sensitivity:.0f} % of the way when an image moves"
-    judged = collapse_detector.verdict(collapse_detector.Signs(sensitivity=sensitivity), settings.guard.min_diversity,
+    judged = collapse_detector.diagnose(collapse_detector.CollapseStats(sensitivity=sensitivity), settings.guard.min_diversity,
                            settings.guard.min_sensitivity, beginning=steps < settings.guard.first_steps)
     print(f"{said}; verdict: {judged}", file=file)
     return int(judged.state == COLLAPSING)

@@ -2,7 +2,7 @@
 
 Shapes: B batch, L lane slots, P = 6 control points, S samples, 2 = (x, y) in [0, 1].
 
-There is nothing here that an optimiser can lower without predicting better lanes: no parameters, no logarithm of
+There is nothing here that an optimizer can lower without predicting better lanes: no parameters, no logarithm of
 a weight, no term that a prediction without regard to the image brings to zero.
 """
 
@@ -14,18 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from geometry.bezier import sample, x_at_rows
-from geometry.slots import LaneTarget, RowWise
+from geometry.bezier import sample_curve, x_at_rows
+from geometry.slots import LaneTarget, RowLogits
 
 UNIT = 0.1  # of the image: an error of that size costs 1; in a smaller unit regression drowns the other terms
 SAMPLES = 24  # points at which two curves are compared
-BEYOND = 2  # rows beyond a lane's ends in which its column is taught
+ROWS_BEYOND_ENDS = 2  # rows beyond a lane's ends in which its column is taught
 
 
-Shared = Callable[[Tensor], Tensor]
+ReduceCount = Callable[[Tensor], Tensor]
 
 
-def alone(count: Tensor) -> Tensor:
+def identity(count: Tensor) -> Tensor:
     """The count itself: what a term divides by where one process has the whole batch."""
     return count
 
@@ -55,8 +55,8 @@ class LaneLoss:
         if not any(self.weights.values()):
             raise ValueError("loss: all weights are 0, so there is nothing to learn; set one above 0")
 
-    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowWise | None = None,
-                 shared: Shared = alone) -> LossTerms:
+    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowLogits | None = None,
+                 shared: ReduceCount = identity) -> LossTerms:
         """Terms for predicted points (B, L, P, 2) and logits (B, L) against a target of the same shapes.
 
         rows is what the head found row by row, which exists in training only; without it the `columns` term is 0.
@@ -73,34 +73,34 @@ class LaneLoss:
         return LossTerms(total, **terms)
 
 
-def regression_loss(points: Tensor, target: LaneTarget, shared: Shared = alone) -> Tensor:
+def regression_loss(points: Tensor, target: LaneTarget, shared: ReduceCount = identity) -> Tensor:
     """Mean distance |dx| + |dy| along the curves of real lanes, in tenths of the image; 0 if none.
 
     The curves are compared, not only their control points: a control point may be far off where the curve
     hardly moves, and the other way round (Feng et al. 2022, "Rethinking efficient lane detection via curve
     modeling", where the same change is worth 5 F1 on CULane).
     """
-    difference = sample(points, SAMPLES) - sample(target.points, SAMPLES)  # (B, L, S, 2)
-    return _mean_where(difference.abs().sum(-1).mean(-1) / UNIT, target.exists, shared)
+    difference = sample_curve(points, SAMPLES) - sample_curve(target.points, SAMPLES)  # (B, L, S, 2)
+    return _masked_mean(difference.abs().sum(-1).mean(-1) / UNIT, target.exists, shared)
 
 
-def existence_loss(logits: Tensor, target: LaneTarget, shared: Shared = alone) -> Tensor:
+def existence_loss(logits: Tensor, target: LaneTarget, shared: ReduceCount = identity) -> Tensor:
     """Mean binary cross-entropy over all slots, in nats."""
     entropy = F.binary_cross_entropy_with_logits(logits, target.exists.to(logits.dtype), reduction="none")
-    return _mean_where(entropy, torch.ones_like(target.exists), shared)
+    return _masked_mean(entropy, torch.ones_like(target.exists), shared)
 
 
-def curvature_loss(points: Tensor, target: LaneTarget, shared: Shared = alone) -> Tensor:
+def curvature_loss(points: Tensor, target: LaneTarget, shared: ReduceCount = identity) -> Tensor:
     """Mean difference of the bends of real lanes, in tenths of the image; 0 if there are none.
 
     The bend at a control point is its second difference P[i-1] - 2 P[i] + P[i+1]. It is compared with the
     label's: a penalty on the bend itself is cheapest for straight lanes, whatever the image shows.
     """
     difference = _second_difference(points) - _second_difference(target.points)  # (B, L, P - 2, 2)
-    return _mean_where(difference.abs().sum(-1).mean(-1) / UNIT, target.exists, shared)
+    return _masked_mean(difference.abs().sum(-1).mean(-1) / UNIT, target.exists, shared)
 
 
-def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> Tensor:
+def columns_loss(found: RowLogits, target: LaneTarget, shared: ReduceCount = identity) -> Tensor:
     """Row by row (nats): divergence of the column chosen from the label's, over the rows of real lanes and a few
     beyond their ends, plus the cross-entropy of "is there a lane in this row", over all rows.
 
@@ -110,28 +110,28 @@ def columns_loss(found: RowWise, target: LaneTarget, shared: Shared = alone) -> 
     their mean is x. The divergence from that (cross-entropy less the entropy of the label) is 0 for a perfect answer.
     Beyond its ends a lane goes on straight: an end that is off by a row must not bend it.
     """
-    columns, present, centres, y = found
+    columns, present, centers, y = found
     count = columns.shape[3]
     x, t = x_at_rows(target.points, y)  # (B, L, h)
     exists = target.exists.unsqueeze(-1)
     on_lane = exists & (t >= 0) & (t <= 1)
     first, last = target.points[..., :1, 1], target.points[..., -1:, 1]  # (B, L, 1)
-    none = y.new_full((BEYOND,), torch.inf)
-    above, below = torch.cat((-none, y[:-BEYOND])), torch.cat((y[BEYOND:], none))  # (h): y of the rows BEYOND away
+    none = y.new_full((ROWS_BEYOND_ENDS,), torch.inf)
+    above, below = torch.cat((-none, y[:-ROWS_BEYOND_ENDS])), torch.cat((y[ROWS_BEYOND_ENDS:], none))  # (h): y of the rows BEYOND away
     taught = exists & (below >= first) & (above <= last)
-    place = ((x - centres[0]) / (centres[1] - centres[0])).clamp(0, count - 1)
+    place = ((x - centers[0]) / (centers[1] - centers[0])).clamp(0, count - 1)
     number = torch.arange(count, device=columns.device, dtype=torch.float32)
     wanted = (1 - (place.unsqueeze(-1) - number).abs()).clamp(min=0)  # (B, L, h, K)
     divergence = F.kl_div(columns.log_softmax(-1), wanted, reduction="none").sum(-1).clamp(min=0)  # not -1e-9
     entropy = F.binary_cross_entropy_with_logits(present, on_lane.to(present.dtype), reduction="none")
-    return _mean_where(divergence, taught, shared) + _mean_where(entropy, torch.ones_like(on_lane), shared)
+    return _masked_mean(divergence, taught, shared) + _masked_mean(entropy, torch.ones_like(on_lane), shared)
 
 
 def _second_difference(points: Tensor) -> Tensor:
     return points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]
 
 
-def _mean_where(values: Tensor, there: Tensor, shared: Shared) -> Tensor:
+def _masked_mean(values: Tensor, there: Tensor, shared: ReduceCount) -> Tensor:
     """Mean of values (B, L, ...) where there (B, L, ...); 0 with a gradient of 0 where nothing is."""
     mask = there.to(values.dtype)
     count = shared(mask.sum())

@@ -1,7 +1,7 @@
 """The lane-regression network: an RGB image in, a curve and a logit for each lane slot out.
 
 Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8, K = 2 (w + 2)
-columns, S samples, 2 = (x, y) in [0, 1] of the image, whose rows are those of raster.py.
+columns, S samples, 2 = (x, y) in [0, 1] of the image, whose rows are those of grid.py.
 
 The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
 a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
@@ -16,9 +16,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from geometry.bezier import canonical, fit_matrix
-from geometry.input_grid import EQUAL, Rows
-from geometry.slots import RowWise
+from geometry.bezier import control_points_from_x, fit_matrix
+from geometry.input_grid import UNIFORM, RowWarp
+from geometry.slots import RowLogits
 
 FINER = 2  # columns a cell of that map
 SAMPLES = 24  # rows along a curve from which its control points are fitted
@@ -40,7 +40,7 @@ class LaneNet(nn.Module):
     `rows` says where in the image the H rows are; no lane begins above them.
     """
 
-    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, rows: Rows = EQUAL):
+    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, rows: RowWarp = UNIFORM):
         super().__init__()
         if slots < 2 or slots % 2:
             raise ValueError(f"model.slots is {slots}; expected an even number: half to the left, half to the right")
@@ -52,9 +52,9 @@ class LaneNet(nn.Module):
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
-    def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowWise]:
+    def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowLogits]:
         """A LanePrediction; with_rows adds what training also teaches."""
-        x = self.normalised(images)  # (B, 3, H, W)
+        x = self.normalize(images)  # (B, 3, H, W)
         maps = []
         for stage in self.trunk:
             x = stage(x)
@@ -64,24 +64,24 @@ class LaneNet(nn.Module):
         prediction, rows = self.head(features, context)
         return (prediction, rows) if with_rows else prediction
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) of mean 0 and deviation 1, float32, channels_last. By rows of pixels, which is faster."""
         width = int(images.shape[3])
         rows = images.permute(0, 2, 3, 1).flatten(2).float()  # (B, H, 3 W)
-        offset, scale = (of_colour.expand(width, 3).flatten() for of_colour in (self.offset, self.scale))
+        offset, scale = (of_color.expand(width, 3).flatten() for of_color in (self.offset, self.scale))
         rows = torch.addcmul(offset, rows, scale)
         return rows.unflatten(2, (width, 3)).permute(0, 3, 1, 2)
 
 
-def begins_in_sky(points: Any, sky: float) -> Any:
+def starts_above_cut(points: Any, cut_top: float) -> Any:
     """Which curves (..., P, 2), a tensor or an array, begin above what the network looks at."""
-    return points[..., 0, 1] < sky - A_ROW
+    return points[..., 0, 1] < cut_top - A_ROW
 
 
 class LaneHead(nn.Module):
     """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row."""
 
-    def __init__(self, channels: int, context: int, slots: int, rows: Rows):
+    def __init__(self, channels: int, context: int, slots: int, rows: RowWarp):
         super().__init__()
         self.rows = rows
         self.modulation = nn.Linear(context, 3 * channels)  # scale and offset of the map; added along lanes
@@ -99,15 +99,15 @@ class LaneHead(nn.Module):
         )
         self.register_buffer("fit", fit_matrix(SAMPLES), persistent=False)  # not worked out anew when it is compiled
 
-    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, RowWise]:
+    def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, RowLogits]:
         scale, offset, added = self.modulation(context).to(features.dtype)[:, :, None, None].chunk(3, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
         columns = self.columns(features).unflatten(1, (-1, FINER))  # (B, L, 2, h, w + 2)
         columns = columns.permute(0, 1, 3, 4, 2).flatten(3).float()  # (B, L, h, K)
-        centres = column_centres(columns.shape[-1], columns.device)  # (K)
+        centers = column_centers(columns.shape[-1], columns.device)  # (K)
         where = columns.softmax(-1)
         # Coordinates are sums of products, not matrix products: autocast rounds those to bfloat16, 5 px of 1280.
-        x = (where * centres).sum(-1)  # (B, L, h)
+        x = (where * centers).sum(-1)  # (B, L, h)
 
         # What the network sees along each lane decides whether it is there and where it begins and ends.
         cells = where.unflatten(-1, (-1, FINER)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
@@ -137,11 +137,11 @@ class LaneHead(nn.Module):
         hat = torch.minimum(from_above, from_below).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
         control_x = (sampled.unsqueeze(-2) * self.fit).sum(-1)  # (B, L, P)
-        points = canonical(control_x, y_far, y_near)  # (B, L, P, 2)
-        return LanePrediction(points, logits), RowWise(columns, ends[:, 3], centres, middles[2:-2])
+        points = control_points_from_x(control_x, y_far, y_near)  # (B, L, P, 2)
+        return LanePrediction(points, logits), RowLogits(columns, ends[:, 3], centers, middles[2:-2])
 
 
-def column_centres(columns: int, device: torch.device) -> Tensor:
+def column_centers(columns: int, device: torch.device) -> Tensor:
     """x (K) of the middle of each column; those of the first and the last cell lie outside the image."""
     inside = columns - 2 * FINER
     return (torch.arange(columns, device=device, dtype=torch.float32) + 0.5 - FINER) / inside
@@ -161,11 +161,11 @@ class Neck(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = self.lateral[-1](maps[-1])
         for finer, lateral, smooth in zip(maps[-2:0:-1], self.lateral[-2:0:-1], self.smooth, strict=True):
-            x = smooth(lateral(finer) + _enlarged(x, finer))
-        return self.lateral[0](maps[0]) + _enlarged(x, maps[0])
+            x = smooth(lateral(finer) + _upsample(x, finer))
+        return self.lateral[0](maps[0]) + _upsample(x, maps[0])
 
 
-def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+def _upsample(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="nearest")
 
 

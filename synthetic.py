@@ -21,7 +21,7 @@ from runtime.memory import keep_freed_memory
 SETTINGS = {"train": "training scenes", "val": "validation scenes", "seed": "same seed, same bytes",
             "width": "in pixels", "height": "in pixels"}
 SHEET_SCENES, SHEET_COLUMNS = 24, 4
-LANE_COLOURS = [(255, 60, 60), (60, 255, 60), (80, 140, 255), (255, 220, 40), (255, 80, 255)]
+LANE_COLORS = [(255, 60, 60), (60, 255, 60), (80, 140, 255), (255, 220, 40), (255, 80, 255)]
 
 
 def contact_sheet(seed: int, width: int = 640, height: int = 360) -> np.ndarray:
@@ -29,8 +29,8 @@ def contact_sheet(seed: int, width: int = 640, height: int = 360) -> np.ndarray:
     tiles = []
     for index in range(SHEET_SCENES):
         scene = _scene(seed, "train", index, width, height)
-        for points, colour in zip(scene.lanes, LANE_COLOURS, strict=False):
-            cv2.polylines(scene.image, [np.round(points).astype(np.int32)], False, colour, 2, cv2.LINE_AA)
+        for points, color in zip(scene.lanes, LANE_COLORS, strict=False):
+            cv2.polylines(scene.image, [np.round(points).astype(np.int32)], False, color, 2, cv2.LINE_AA)
         tiles.append(cv2.resize(scene.image, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
     return np.vstack([np.hstack(tiles[i : i + SHEET_COLUMNS]) for i in range(0, SHEET_SCENES, SHEET_COLUMNS)])
 

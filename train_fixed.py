@@ -14,24 +14,24 @@ from torch import nn
 from tqdm import tqdm
 
 from config import Config, ConfigError
-from dataset import LaneDataset, batches, epoch_order, find, loader, open_dataset
+from dataset import LaneDataset, batches, epoch_order, loader, open_dataset, split_from_config
 from evaluation import collapse_detector, evaluator
-from evaluation.collapse_detector import COLLAPSING, Verdict
-from evaluation.evaluator import Reference
+from evaluation.collapse_detector import COLLAPSING, Diagnosis
+from evaluation.evaluator import GroundTruth
 from evaluation.threshold import best_threshold, threshold_curve
 from formats.base import Label
-from geometry.slots import nearer_count
-from inference.fuse_bn import fused
+from geometry.slots import resolve_ambiguous_assignment
+from inference.fuse_bn import fuse_batch_norms
 from inference.predictor import Network
 from losses_fixed import LaneLoss, LossTerms
-from model import LaneNet, LanePrediction, begins_in_sky
-from preprocessing.augment import Views, augment, random_views
+from model import LaneNet, LanePrediction, starts_above_cut
+from preprocessing.augment import AugmentParams, augment, sample_params
 from runtime import checkpoint, cli, distributed, signals
 from runtime.device import autocast, pick_device, pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
 from training import epoch_pictures
-from training.run_dir import TrainingError, put_aside, writable_folder, write_log
-from training.state import Learner, Progress, build_learner, load_last, restore, save
+from training.run_dir import TrainingError, archive_previous_run, writable_dir, write_log
+from training.state import TrainProgress, TrainState, build_state, load_last, restore, save
 
 DEFAULT_MODEL = str(Path("checkpoints_fixed") / "best_model.pth")
 TRAINED_SIGNS = ("diversity", "error_px", "constant_error_px")  # of training images, for the log
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.words:
         raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
     config = cli.load_settings(options, overrides)
-    with distributed.joined(pick_device(config.train.device)) as device:
+    with distributed.process_group(pick_device(config.train.device)) as device:
         words = [*(["--config", options.config] if options.config else []), *overrides]
         return train(config, device, options.resume, words)
 
@@ -60,46 +60,46 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)
     loss = LaneLoss(**vars(config.loss))
-    folder = writable_folder(config.train.checkpoint_dir)
+    folder = writable_dir(config.train.checkpoint_dir)
     resumed = load_last(folder / "last.pth", config) if resume else None
     summary_writer = epoch_pictures.require_tensorboard() if config.train.tensorboard else None
 
-    with distributed.one_first():
-        found = find(config)
+    with distributed.main_process_first():
+        found = split_from_config(config)
         if not found.val:
             raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
         train_set = open_dataset(found.all_train(), config)
         val_set = open_dataset(found.val, config)
     for part in (train_set, val_set):
-        part.hold(device, config.data.on_device)
-    truth = evaluator.reference(val_set)
-    sample = evaluator.evenly(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
-    known = evaluator.reference(train_set, sample)
+        part.preload(device, config.data.on_device)
+    truth = evaluator.ground_truth(val_set)
+    sample = evaluator.evenly_spaced(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
+    known = evaluator.ground_truth(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
     model = checkpoint.build_model(config, load_pretrained=fresh)
     if config.train.init_from and not resumed:
         start = checkpoint.load_checkpoint(config.train.init_from, "started from")
         checkpoint.load_weights(model, start.get("model"), config.train.init_from)
-    model = distributed.with_shared_statistics(model, device).to(device, memory_format=torch.channels_last)
+    model = distributed.sync_batch_norm(model, device).to(device, memory_format=torch.channels_last)
     steps = math.ceil(len(train_set) / config.train.batch_size)
-    learner = build_learner(model, config, steps * config.train.epochs, device, dtype)
-    network = Network(learner.average.module, device, dtype)
+    state = build_state(model, config, steps * config.train.epochs, device, dtype)
+    network = Network(state.ema.module, device, dtype)
     data = fingerprint(train_set, [*truth.labels, *known.labels])
-    progress = restore(learner, resumed, folder / "last.pth") if resumed else Progress(data=data)
+    progress = restore(state, resumed, folder / "last.pth") if resumed else TrainProgress(data=data)
     if progress.data != data:
         raise TrainingError("images or labels are not those of the interrupted run; restore them, or start anew")
-    distributed.meet()  # all have read what the next lines move
+    distributed.barrier()  # all have read what the next lines move
     if not resumed:
-        put_aside(folder)
-        save(folder / "last.pth", config, learner, progress)  # so that --resume finds this run from its first step
+        archive_previous_run(folder)
+        save(folder / "last.pth", config, state, progress)  # so that --resume finds this run from its first step
     first = distributed.rank() == 0
     scalars = None
     if config.train.tensorboard and first:
         scalars = summary_writer(folder / epoch_pictures.TENSORBOARD, purge_step=progress.epoch)
     print(opening_line(model, train_set, val_set, config, device, dtype), flush=True)
 
-    stepped = distributed.shared(learner.model, device)
+    stepped = distributed.wrap_ddp(state.model, device)
     if config.train.compile:  # for each of the two sizes of batch that an epoch can have
         stepped = torch.compile(stepped, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else "default")
     with signals.Interrupt().caught() as interrupt:
@@ -108,15 +108,15 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             order = epoch_order([len(part) for part in found.train], config.data.weights, config.train.seed, epoch)
             plan = batches(order, config.train.batch_size)
             to_do = sum(map(len, plan[progress.step:]))
-            progress = train_epoch(learner, stepped, train_set, plan, loss, config, network, progress, interrupt)
-            if stop := distributed.largest(interrupt.signal):
+            progress = train_epoch(state, stepped, train_set, plan, loss, config, network, progress, interrupt)
+            if stop := distributed.all_reduce_max(interrupt.signal):
                 interrupt.signal = stop
-                save(folder / "last.pth", config, learner,
+                save(folder / "last.pth", config, state,
                      progress._replace(seconds=progress.seconds + time.perf_counter() - began))
                 if first:
                     print(f"interrupted in epoch {epoch} after step {progress.step}; continue with: "
                           f"python train_fixed.py {shlex.join([*words, '--resume'])}", file=sys.stderr)
-                distributed.meet()  # whoever ends early has the others ended, in the middle of their saving
+                distributed.barrier()  # whoever ends early has the others ended, in the middle of their saving
                 return interrupt.status
 
             trained = LossTerms(*(progress.sums / len(order)).tolist())
@@ -127,15 +127,15 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
                       **{name: getattr(trained, name) for name in loss.weights}, **record, "verdict": judged.state,
                       "images_per_second": to_do / seconds, "seconds": progress.seconds + seconds}
             collapsed = progress.collapsed_epochs + 1 if judged.state == COLLAPSING else 0
-            rank = quality(record, len(truth.order))
+            rank = selection_key(record, len(truth.order))
             is_best = rank > progress.best and judged.looks
-            progress = Progress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
+            progress = TrainProgress(epoch + 1, best=rank if is_best else progress.best, collapsed_epochs=collapsed,
                                 seconds=record["seconds"], data=progress.data)
             if is_best:
                 checkpoint.save_checkpoint(folder / "best_model.pth", config, scores=record,
-                                            model=learner.average.module.state_dict())
+                                            model=state.ema.module.state_dict())
             write_log(folder / "log.jsonl", record)
-            save(folder / "last.pth", config, learner, progress)
+            save(folder / "last.pth", config, state, progress)
             if first:
                 epoch_pictures.leave_pictures(folder, val_set, truth.target, *prediction, record["threshold"], is_best)
             if scalars:
@@ -143,7 +143,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             print(epoch_line(record, judged, config.train.epochs), flush=True)
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")
-    if progress.best == Progress().best:
+    if progress.best == TrainProgress().best:
         raise TrainingError(f"no epoch gave a model worth keeping; {folder / 'log.jsonl'} has their verdicts")
     best = folder / "best_model.pth"
     print(f"the best model has F1 {100 * progress.best[2]:.1f} % on validation; see its lanes with: "
@@ -151,8 +151,8 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     return 0
 
 
-def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan: list[Sequence[int]], loss: LaneLoss,
-                config: Config, network: Network, progress: Progress, interrupt: signals.Interrupt) -> Progress:
+def train_epoch(state: TrainState, stepped: nn.Module, dataset: LaneDataset, plan: list[Sequence[int]], loss: LaneLoss,
+                config: Config, network: Network, progress: TrainProgress, interrupt: signals.Interrupt) -> TrainProgress:
     """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
 
     The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one, and
@@ -162,40 +162,40 @@ def train_epoch(learner: Learner, stepped: nn.Module, dataset: LaneDataset, plan
     sums = torch.zeros(len(LossTerms._fields), device=device) if progress.sums is None else progress.sums.to(device)
     seen = sum(map(len, plan[:step]))
     generator = torch.Generator()
-    learner.model.train()
-    shares = loader(dataset, [distributed.share(batch) for batch in plan[step:]], config.data.workers,
+    state.model.train()
+    shares = loader(dataset, [distributed.shard(batch) for batch in plan[step:]], config.data.workers,
                     device.type == "cuda")
     bar = tqdm(shares, f"Epoch {progress.epoch}/{config.train.epochs}", file=sys.stderr, leave=False,
-               disable=distributed.silent(), unit="step")
+               disable=distributed.progress_disabled(), unit="step")
     for images, target in bar:
         size = len(plan[step])
         generator.manual_seed(step_seed(config.train.seed, progress.epoch, step))
-        views = random_views(size, config.augment, dataset.raster.aspect, generator)
+        views = sample_params(size, config.augment, dataset.grid.aspect, generator)
         images, target = images.to(device, non_blocking=device.type != "mps"), target.to(device)
-        images, target = augment(images, target, Views(*map(distributed.share, views)), dataset.raster.rows)
+        images, target = augment(images, target, AugmentParams(*map(distributed.shard, views)), dataset.grid.warp)
         with autocast(device, network.dtype):
             (points, logits), rows = stepped(images, with_rows=True)
-        terms = loss(points, logits, nearer_count(points, logits, target), rows, distributed.mean)
+        terms = loss(points, logits, resolve_ambiguous_assignment(points, logits, target), rows, distributed.all_reduce_mean)
 
-        learner.optimiser.zero_grad(set_to_none=True)
-        learner.scaler.scale(terms.total).backward()
-        learner.scaler.unscale_(learner.optimiser)
-        nn.utils.clip_grad_norm_(learner.model.parameters(), config.train.clip_norm)
-        learner.scaler.step(learner.optimiser)
-        learner.scaler.update()
-        learner.schedule.step()
-        learner.average.update_parameters(learner.model)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scaler.scale(terms.total).backward()
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.lr_scheduler.step()
+        state.ema.update_parameters(state.model)
 
         sums += torch.stack(terms).detach() * size
         step, seen = step + 1, seen + size
-        stop = distributed.largest(interrupt.signal)  # none goes alone: who is told later than this goes next time
+        stop = distributed.all_reduce_max(interrupt.signal)  # none goes alone: who is told later than this goes next time
         if step % CHECK_EVERY == 0 or step == len(plan) or stop:
-            refuse_impossible(terms, progress.epoch, step)
-            refuse_impossible(LossTerms(*(sums / seen)), progress.epoch, step)  # nor any step before
+            refuse_invalid_loss(terms, progress.epoch, step)
+            refuse_invalid_loss(LossTerms(*(sums / seen)), progress.epoch, step)  # nor any step before
             bar.set_postfix(loss=f"{terms.total.item():.3f}")
         if stop:
             break
-    return progress._replace(step=step, sums=distributed.mean(sums))
+    return progress._replace(step=step, sums=distributed.all_reduce_mean(sums))
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
@@ -203,7 +203,7 @@ def step_seed(seed: int, epoch: int, step: int) -> int:
     return (seed * 1_000_003 + epoch) * 10_000_019 + step
 
 
-def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
+def refuse_invalid_loss(terms: LossTerms, epoch: int, step: int) -> None:
     """Raise TrainingError for a loss that is negative or not finite, naming every term."""
     values = {name: value.item() for name, value in terms._asdict().items()}
     if all(math.isfinite(value) and value >= 0 for value in values.values()):
@@ -213,30 +213,30 @@ def refuse_impossible(terms: LossTerms, epoch: int, step: int) -> None:
                         "labels (python dataset.py --check ROOT) and lower train.learning_rate")
 
 
-def validate(network: Network, val_set: LaneDataset, truth: Reference, train_set: LaneDataset, known: Reference,
-             loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Verdict, LanePrediction]:
+def validate(network: Network, val_set: LaneDataset, truth: GroundTruth, train_set: LaneDataset, known: GroundTruth,
+             loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Diagnosis, LanePrediction]:
     """Scores on the validation images, what the guard says of them and of some training images (known), and the
     predictions.
     """
-    network = network._replace(model=fused(network.model, network.dtype))  # as inference runs it
+    network = network._replace(model=fuse_batch_norms(network.model, network.dtype))  # as inference runs it
     prediction = evaluator.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
-    seen = evaluator.signs(network, val_set, truth, prediction)
-    trained = training_signs(network, train_set, known, config)
-    judged = collapse_detector.verdict(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
+    seen = evaluator.collapse_stats(network, val_set, truth, prediction)
+    trained = train_stats(network, train_set, known, config)
+    judged = collapse_detector.diagnose(seen, config.guard.min_diversity, config.guard.min_sensitivity, trained,
                            beginning=steps < config.guard.first_steps)
     threshold = config.inference.threshold
     if threshold == "auto":
         curve = threshold_curve(prediction.points, prediction.logits.sigmoid(), truth.labels, truth.sizes_px,
                                 config.inference.end_tolerance)
         threshold, _ = best_threshold(curve)
-    answer = evaluator.answer_of(prediction, truth, "tusimple", threshold, config.inference.end_tolerance)
-    record = {"threshold": threshold} | evaluator.figures(prediction, truth, loss, threshold)
+    answer = evaluator.to_benchmark(prediction, truth, "tusimple", threshold, config.inference.end_tolerance)
+    record = {"threshold": threshold} | evaluator.validation_losses(prediction, truth, loss, threshold)
     record |= evaluator.benchmark_scores(answer, [])[0]
     record |= seen._asdict() | {f"train_{name}": getattr(trained, name) for name in TRAINED_SIGNS}
     return record, judged, prediction
 
 
-def quality(record: dict[str, float], images: int) -> tuple[float, float, float]:
+def selection_key(record: dict[str, float], images: int) -> tuple[float, float, float]:
     """What the best model is chosen by: F1, as far as so many images can tell it, then the error; then F1 to the digit.
 
     The step is F1's standard error for three to four lanes an image, nine in ten of them found: a percent for 300
@@ -247,11 +247,11 @@ def quality(record: dict[str, float], images: int) -> tuple[float, float, float]
     return worth * step, -error_px if math.isfinite(error_px) else -math.inf, record["f1"]
 
 
-def training_signs(network: Network, train_set: LaneDataset, known: Reference, config: Config
-                   ) -> collapse_detector.Signs:
+def train_stats(network: Network, train_set: LaneDataset, known: GroundTruth, config: Config
+                   ) -> collapse_detector.CollapseStats:
     """The guard's signs on a few training images, as they are."""
     prediction = evaluator.predict(network, train_set, known.order, config.inference.batch_size, config.data.workers)
-    return evaluator.label_signs(known, prediction)
+    return evaluator.label_stats(known, prediction)
 
 
 def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, config: Config, device: torch.device,
@@ -263,17 +263,17 @@ def opening_line(model: LaneNet, train_set: LaneDataset, val_set: LaneDataset, c
     if train_set.pixels is None:
         line += "\nwithout a cache, lanes that do not fit the slots are counted by: python dataset.py --check ROOT"
     for pixels in filter(None, (train_set.pixels, val_set.pixels)):
-        images, lanes = f"{len(pixels.images)} images", int(pixels.exists.sum()) + pixels.left_out
-        if pixels.left_out + pixels.too_short:
-            line += (f"\n{pixels.left_out} of {lanes} lanes in {images} do not fit the slots, "
-                     f"{pixels.too_short} more have fewer than two points")
-        if above := int((pixels.exists & begins_in_sky(pixels.points, config.model.sky)).sum()):
-            line += (f"\n{above} of {lanes} lanes in {images} begin in what model.sky={config.model.sky:g} hides: "
+        images, lanes = f"{len(pixels.images)} images", int(pixels.exists.sum()) + pixels.num_unassigned
+        if pixels.num_unassigned + pixels.num_too_short:
+            line += (f"\n{pixels.num_unassigned} of {lanes} lanes in {images} do not fit the slots, "
+                     f"{pixels.num_too_short} more have fewer than two points")
+        if above := int((pixels.exists & starts_above_cut(pixels.points, config.model.cut_top)).sum()):
+            line += (f"\n{above} of {lanes} lanes in {images} begin in what model.cut_top={config.model.cut_top:g} hides: "
                      "lower it")
     return line
 
 
-def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
+def epoch_line(record: dict[str, Any], judged: Diagnosis, epochs: int) -> str:
     """One epoch in one line for people."""
     left = record["seconds"] / record["epoch"] * (epochs - record["epoch"])
     return (f"epoch {record['epoch']:3}/{epochs}  loss {record['train_loss']:.3f} "
@@ -288,7 +288,7 @@ def epoch_line(record: dict[str, Any], judged: Verdict, epochs: int) -> str:
 def fingerprint(dataset: LaneDataset, labels: Sequence[Label]) -> str:
     """A hash of the names of a data set's images, in their order, and of some labels."""
     digest = hashlib.sha256()
-    for name in dataset.entries.names():
+    for name in dataset.samples.names():
         digest.update(f"{name}\n".encode())
     for found in labels:
         digest.update(b"".join(lane.tobytes() for lane in found.lanes))

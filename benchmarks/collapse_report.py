@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from old_way import WEIGHED
 
-from geometry.bezier import sample
-from visualization.draw import COLOURS
+from geometry.bezier import sample_curve
+from visualization.draw import COLORS
 
 INK, GREY, PAPER = (30, 30, 30), (205, 205, 205), (255, 255, 255)
-LINES = ((213, 30, 30), *COLOURS[:2], COLOURS[5], (120, 120, 120), (150, 90, 40), (0, 90, 178), (0, 130, 90))
-LANE_COLOURS = ((230, 60, 60), (70, 130, 240), (240, 200, 60), (80, 200, 120), (200, 90, 220), (90, 210, 220),
+LINES = ((213, 30, 30), *COLORS[:2], COLORS[5], (120, 120, 120), (150, 90, 40), (0, 90, 178), (0, 130, 90))
+LANE_COLORS = ((230, 60, 60), (70, 130, 240), (240, 200, 60), (80, 200, 120), (200, 90, 220), (90, 210, 220),
                 (240, 140, 60), (230, 230, 230))
 
 
@@ -160,7 +160,7 @@ def chart(runs: Sequence, key: str, title: str, width: int = 720, height: int = 
 
 
 def legend(runs: Sequence, width: int) -> np.ndarray:
-    """The names of the runs beside the colours of their lines, four a row."""
+    """The names of the runs beside the colors of their lines, four a row."""
     canvas = np.full((28 * math.ceil(len(runs) / 4) + 10, width, 3), 255, np.uint8)
     for number, run in enumerate(runs):
         x, y = 20 + number % 4 * (width // 4), 20 + number // 4 * 28
@@ -170,13 +170,13 @@ def legend(runs: Sequence, width: int) -> np.ndarray:
 
 
 def overlay(found: Sequence[np.ndarray], title: str, width: int, aspect: float) -> np.ndarray:
-    """The lanes (K, P, 2) of several images over each other, a colour an image, on a dark ground."""
+    """The lanes (K, P, 2) of several images over each other, a color an image, on a dark ground."""
     height = round(width / aspect)
     canvas = np.full((height, width, 3), 32, np.uint8)
-    for lanes, colour in zip(found, LANE_COLOURS, strict=False):
-        for curve in sample(torch.from_numpy(lanes), 48).numpy():
+    for lanes, color in zip(found, LANE_COLORS, strict=False):
+        for curve in sample_curve(torch.from_numpy(lanes), 48).numpy():
             pixels = np.clip(curve * (width, height), -width, 2 * width)
-            cv2.polylines(canvas, [np.round(pixels * 16).astype(np.int32)], False, colour, 2, cv2.LINE_AA, 4)
+            cv2.polylines(canvas, [np.round(pixels * 16).astype(np.int32)], False, color, 2, cv2.LINE_AA, 4)
     caption = np.full((32, width, 3), 255, np.uint8)
     text(caption, title, (10, 22), 0.5)
     canvas[:, -6:] = PAPER

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from config import GuardConfig
 from dataset import LaneDataset, epoch_order
-from evaluation.collapse_detector import Signs, verdict
-from evaluation.evaluator import PROBES, Reference, answer_of, benchmark_scores, evenly, reference
+from evaluation.collapse_detector import CollapseStats, diagnose
+from evaluation.evaluator import PROBES, GroundTruth, benchmark_scores, evenly_spaced, ground_truth, to_benchmark
 from formats import registry, splits
-from geometry.decode import keep_lanes
-from geometry.input_grid import Raster
-from geometry.slots import LaneTarget, nearer_count
+from geometry.decode import lane_nms
+from geometry.input_grid import InputGrid
+from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from losses_fixed import LaneLoss
 from metrics import collapse
 from model import LaneNet, LanePrediction
@@ -62,18 +62,18 @@ def datasets(options: argparse.Namespace, alike: bool) -> tuple[LaneDataset, Lan
     counts = (options.scenes * more, options.val_scenes * more)
     root = options.folder / f"{counts[0]}-{counts[1]}-seed{options.seed}"
     dataset_writer.write_dataset(root, *counts, options.seed, 320, 180)
-    train, val = splits.split(registry.entries(root, "tusimple"), "auto")
-    raster, pattern, parts = Raster(options.width, options.height), None, []
-    for entries, wanted in ((train, options.scenes), (val, options.val_scenes)):
-        pixels = open_cache(entries, raster, SLOTS, options.folder / "cache", math.inf)
+    train, val = splits.split(registry.list_samples(root, "tusimple"), "auto")
+    grid, pattern, parts = InputGrid(options.width, options.height), None, []
+    for samples, wanted in ((train, options.scenes), (val, options.val_scenes)):
+        pixels = open_cache(samples, grid, SLOTS, options.folder / "cache", math.inf)
         if alike:
             patterns, frequency = np.unique(pixels.exists, axis=0, return_counts=True)
             pattern = patterns[frequency.argmax()] if pattern is None else pattern
             chosen = np.flatnonzero((pixels.exists == pattern).all(1))[:wanted]
             per_image = [name for name, value in pixels._asdict().items() if isinstance(value, np.ndarray)]
             pixels = pixels._replace(**{name: getattr(pixels, name)[chosen] for name in per_image})
-            entries = entries.take(chosen)
-        parts.append(LaneDataset(entries, raster, SLOTS, pixels))
+            samples = samples.take(chosen)
+        parts.append(LaneDataset(samples, grid, SLOTS, pixels))
     return parts[0], parts[1]
 
 
@@ -93,7 +93,7 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     keep_freed_memory()
     train_set, val_set = datasets(options, variant.alike)
     labels = labels_in(variant.slots, train_set, options.seed)
-    truth = reference(val_set)._replace(target=labels_in(variant.slots, val_set, options.seed + 1))
+    truth = ground_truth(val_set)._replace(target=labels_in(variant.slots, val_set, options.seed + 1))
 
     device.seed_everything(options.seed)
     model = PooledNet(SLOTS) if variant.head == "old" else LaneNet("compact", slots=SLOTS)
@@ -103,7 +103,7 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
     groups = [{"params": list(model.parameters()), "rate": options.learning_rate}]
     if isinstance(loss, UncertaintyLoss) and variant.loss != "held":
         groups.append({"params": [loss.log_vars], "rate": options.learning_rate * variant.s_rate, "weight_decay": 0.0})
-    optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=0.02, fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, weight_decay=0.02, fused=True)
     steps, step, history = math.ceil(len(train_set) / options.batch_size) * options.epochs, 0, []
 
     for epoch in range(1, options.epochs + 1):
@@ -116,22 +116,22 @@ def train(variant: Variant, options: argparse.Namespace) -> Run:
             target = LaneTarget(labels.points[chosen], labels.exists[chosen])
             (points, logits), rows = model(images, with_rows=True)
             if variant.slots == "ours":
-                target = nearer_count(points, logits, target)
+                target = resolve_ambiguous_assignment(points, logits, target)
             terms = loss(points, logits, target, rows)
-            for group in optimiser.param_groups:  # a short warm-up and a cosine
+            for group in optimizer.param_groups:  # a short warm-up and a cosine
                 group["lr"] = group["rate"] * min(1, 20 * (step + 1) / steps) * (
                     1 + math.cos(math.pi * step / steps)) / 2
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             terms.total.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimiser.step()
+            optimizer.step()
             sums += torch.stack(terms).detach() * len(chosen)
             step += 1
         prediction = predict(model, val_set)
         trained = dict(zip(terms._fields, (sums / len(order)).tolist(), strict=True))
         history.append({"epoch": epoch, **trained,
                         **judged(prediction, truth, loss, variant, follows(model, val_set))})
-    keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), THRESHOLD)
+    keep = lane_nms(prediction.points, prediction.logits.sigmoid(), THRESHOLD)
     found = [prediction.points[i][keep[i]].numpy() for i in eight(len(val_set))]
     return Run(variant, history, found, time.perf_counter() - began)
 
@@ -152,15 +152,15 @@ def follows(model: LaneNet, dataset: LaneDataset) -> float:
         points, logits = model(images)
         return points, logits.sigmoid()
 
-    images, _ = dataset.__getitems__(evenly(range(len(dataset)), PROBES))
-    return collapse.sensitivity(run(images), run(collapse.moved(images)), dataset.raster.width)
+    images, _ = dataset.__getitems__(evenly_spaced(range(len(dataset)), PROBES))
+    return collapse.sensitivity(run(images), run(collapse.shift_images(images)), dataset.grid.width)
 
 
-def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | UncertaintyLoss, variant: Variant,
+def judged(prediction: LanePrediction, truth: GroundTruth, loss: LaneLoss | UncertaintyLoss, variant: Variant,
            sensitive: float) -> dict[str, Any]:
     """The validation half of an epoch's record."""
     points, logits = prediction.points.clone().requires_grad_(), prediction.logits.clone()
-    target = nearer_count(points, logits, truth.target) if variant.slots == "ours" else truth.target
+    target = resolve_ambiguous_assignment(points, logits, truth.target) if variant.slots == "ours" else truth.target
     terms = loss(points, logits, target)
     record = {f"val_{name}": value.item() for name, value in terms._asdict().items() if name != "columns"}
     if isinstance(loss, UncertaintyLoss):
@@ -178,20 +178,20 @@ def judged(prediction: LanePrediction, truth: Reference, loss: LaneLoss | Uncert
         "constant_error_px": collapse.mean_x_error(constant, fixed, there),
         "diversity": collapse.diversity(prediction.points.numpy(), own, exists),
     } | tusimple(prediction, truth)
-    seen = Signs(sensitive, record["diversity"], record["error_px"], record["constant_error_px"])
-    state = verdict(seen, GuardConfig().min_diversity, GuardConfig().min_sensitivity)
+    seen = CollapseStats(sensitive, record["diversity"], record["error_px"], record["constant_error_px"])
+    state = diagnose(seen, GuardConfig().min_diversity, GuardConfig().min_sensitivity)
     return record | {"sensitivity": sensitive, "verdict": state.state}
 
 
-def tusimple(prediction: LanePrediction, truth: Reference) -> dict[str, float]:
+def tusimple(prediction: LanePrediction, truth: GroundTruth) -> dict[str, float]:
     """accuracy, fp, fn and f1 of TuSimple's metric, for which the order of lanes plays no part."""
-    return benchmark_scores(answer_of(prediction, truth, "tusimple", THRESHOLD, END_TOLERANCE), [])[0]
+    return benchmark_scores(to_benchmark(prediction, truth, "tusimple", THRESHOLD, END_TOLERANCE), [])[0]
 
 
 def blind(slots: str, alike: bool, options: argparse.Namespace) -> dict[str, Any]:
     """What the best answer that never looks at the image reaches on the validation scenes, in an order of lanes."""
     dataset = datasets(options, alike)[1]
-    truth = reference(dataset)._replace(target=labels_in(slots, dataset, options.seed + 1))
+    truth = ground_truth(dataset)._replace(target=labels_in(slots, dataset, options.seed + 1))
     points, exists = truth.target
     constant = collapse.constant_prediction(points.numpy(), exists.numpy())
     repeated: Tensor = torch.from_numpy(constant).float().expand_as(points)

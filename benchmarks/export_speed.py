@@ -26,9 +26,9 @@ from speed_forward import IN_A_ROW, WARMUP, timed
 
 import export_fixed
 from config import Config
-from inference.fuse_bn import fused
+from inference.fuse_bn import fuse_batch_norms
 from runtime import cli
-from runtime.checkpoint import build_model, load_model, raster_of, save_checkpoint
+from runtime.checkpoint import build_model, input_grid, load_model, save_checkpoint
 from runtime.device import pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
 
@@ -52,17 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         session = open_session(file, options.threads)
         network, config, _ = load_model(checkpoint, device)
-    raster = raster_of(config)
-    whole = torch.randint(256, (1, 3, raster.fine, raster.width), dtype=torch.uint8)  # the file picks its rows itself
-    image = whole[:, :, :raster.height].contiguous()
+    grid = input_grid(config)
+    whole = torch.randint(256, (1, 3, grid.fine_rows, grid.width), dtype=torch.uint8)  # the file picks its rows itself
+    image = whole[:, :, :grid.height].contiguous()
 
-    runs = {"PyTorch float32": timed(fused(network, torch.float32), image, device, torch.float32)}
+    runs = {"PyTorch float32": timed(fuse_batch_norms(network, torch.float32), image, device, torch.float32)}
     if pick_precision("auto", device) == torch.bfloat16:
-        runs["PyTorch bfloat16"] = timed(fused(network, torch.bfloat16), image, device, torch.bfloat16)
+        runs["PyTorch bfloat16"] = timed(fuse_batch_norms(network, torch.bfloat16), image, device, torch.bfloat16)
     runs["onnxruntime float32"] = timed_session(session, whole.numpy())
     times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + options.rounds)][WARMUP:]
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {options.threads} thread(s), "
-          f"{options.rounds} rounds, {config.model.backbone} at {raster.width}x{raster.height}")
+          f"{options.rounds} rounds, {config.model.backbone} at {grid.width}x{grid.height}")
     print("| | ms | images a second | rounds in which it was the fastest |\n|---|---|---|---|")
     for name in runs:
         median = statistics.median(row[name] for row in times)

@@ -83,7 +83,7 @@ def train(settings: Sequence[str], die_at: int = 0, delay: float = 0.0) -> None:
 
 
 def train_and_die(settings: Sequence[str], die_at: int, delay: float) -> None:
-    """Train, and kill this process `delay` seconds after the given step of the optimiser; 0: let it live."""
+    """Train, and kill this process `delay` seconds after the given step of the optimizer; 0: let it live."""
     steps = 0
 
     def die(*_) -> None:

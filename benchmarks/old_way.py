@@ -8,7 +8,7 @@ For benchmarks/collapse.py alone: nothing that trains a model for use imports th
 import torch
 from torch import Tensor, nn
 
-from geometry.slots import LaneTarget, RowWise
+from geometry.slots import LaneTarget, RowLogits
 from losses_fixed import LossTerms, existence_loss
 from model import LaneNet, LanePrediction
 
@@ -27,7 +27,7 @@ class UncertaintyLoss(nn.Module):
         self.counted = torch.tensor([1.0, 1.0, float(curvature)])
         self.log_vars = nn.Parameter(torch.zeros(len(WEIGHED)), requires_grad=learned)
 
-    def forward(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowWise | None = None) -> LossTerms:
+    def forward(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowLogits | None = None) -> LossTerms:
         """Terms as LaneLoss gives them, for points (B, L, P, 2) and logits (B, L); rows are not looked at."""
         terms = torch.stack((control_point_loss(points, target), existence_loss(logits, target),
                              bend_loss(points, target)))
@@ -77,7 +77,7 @@ class PooledNet(LaneNet):
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, None]:
         """A LanePrediction from images (B, 3, H, W); its control points are free, each a sigmoid."""
-        x = self.normalised(images)
+        x = self.normalize(images)
         for stage in self.trunk:
             x = stage(x)
         answer = self.answer(x.mean((2, 3))).unflatten(1, (self.slots, 13))  # (B, L, 6 x 2 + 1)

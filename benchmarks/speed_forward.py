@@ -17,7 +17,7 @@ from speed_floor import Peak, floor_ms, peak
 from torch import nn
 
 from config import Config
-from inference.fuse_bn import fused
+from inference.fuse_bn import fuse_batch_norms
 from model import LaneNet
 from runtime.device import autocast, pick_precision
 
@@ -43,7 +43,7 @@ class Subject(NamedTuple):
 def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iterator[list[str]]:
     """Markdown tables of all networks, one for each batch size and precision."""
     networks = {name: network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
-    peaks = {dtype: peak(device, dtype, partial(synchronise, device)) for dtype in precisions(device)}
+    peaks = {dtype: peak(device, dtype, partial(synchronize, device)) for dtype in precisions(device)}
     for batch in BATCHES:
         count = rounds if batch == 1 else max(3, rounds // 5)
         subjects = {name: Subject(networks[name], images(name, batch).to(device)) for name in SIZES}
@@ -51,9 +51,9 @@ def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iter
             runs = {YARDSTICK: timed(*subjects[YARDSTICK], device, dtype)}
             for name, (model, given) in subjects.items():
                 name = f"{name}, fused" if name == YARDSTICK else name
-                runs[name] = timed(fused(model, dtype), given, device, dtype)
+                runs[name] = timed(fuse_batch_norms(model, dtype), given, device, dtype)
                 if device.type == "cuda":
-                    runs[f"{name}, CUDA graph"] = timed_graph(fused(model, dtype), given, device, dtype)
+                    runs[f"{name}, CUDA graph"] = timed_graph(fuse_batch_norms(model, dtype), given, device, dtype)
             yield [f"Forward pass, batch {batch}, {str(dtype).removeprefix('torch.')}, medians of {count} rounds in "
                    f"turn{f' of {IN_A_ROW} calls' if batch == 1 else ''}. The floor: operations at "
                    f"{most.operations / 1e12:.2f} TFLOP/s or weights and images at {most.bytes / 1e9:.0f} GB/s, "
@@ -69,7 +69,7 @@ def network(name: str) -> nn.Module:
 
 
 def images(name: str, batch: int) -> torch.Tensor:
-    """(B, 3, H, W) in channels-last memory as the network takes them: ours normalise uint8 themselves."""
+    """(B, 3, H, W) in channels-last memory as the network takes them: ours normalize uint8 themselves."""
     shape = (batch, 3, *SIZES[name])
     made = torch.rand(shape) if name == YARDSTICK else torch.randint(256, shape, dtype=torch.uint8)
     return made.contiguous(memory_format=torch.channels_last)
@@ -107,7 +107,7 @@ def timed(network: nn.Module, images: torch.Tensor, device: torch.device, dtype:
             began = time.perf_counter()
             for _ in range(calls):
                 network(images)
-                synchronise(device)
+                synchronize(device)
             return 1e3 * (time.perf_counter() - began) / calls
 
     return run
@@ -136,13 +136,13 @@ def timed_graph(network: nn.Module, images: torch.Tensor, device: torch.device, 
         began = time.perf_counter()
         for _ in range(calls):
             graph.replay()
-            synchronise(device)
+            synchronize(device)
         return 1e3 * (time.perf_counter() - began) / calls
 
     return run
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()

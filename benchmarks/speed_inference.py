@@ -25,13 +25,13 @@ from speed_forward import SIZES, WARMUP, YARDSTICK
 import dataset
 import inference_fixed
 from config import Config, load_config
-from geometry.decode import keep_lanes
+from geometry.decode import lane_nms
 from inference import inputs
-from inference.inputs import Frame, Input
+from inference.inputs import Frame, Source
 from inference.predictor import LaneDetector, Network
-from inference.writers import Result
+from inference.writers import FrameResult
 from model import LanePrediction
-from preprocessing.images import read_image, resized
+from preprocessing.images import read_image, resize
 from renderer.scene import render_scene
 from runtime.checkpoint import build_model, save_checkpoint
 from runtime.device import autocast, pick_precision
@@ -76,7 +76,7 @@ def tables(device: torch.device, rounds: int, overrides: Sequence[str]) -> Itera
 def image_files(folder: Path, config: Config, overrides: Sequence[str]) -> list[Path]:
     """The validation images of data.root where it was given, else rendered scenes, written to the folder."""
     if any(word.startswith("data.root=") for word in overrides):
-        return [entry.image for entry in itertools.islice(dataset.validation_entries(config), FILES)]
+        return [sample.image for sample in itertools.islice(dataset.validation_samples(config), FILES)]
     paths = [folder / f"{seed}.jpg" for seed in range(FILES)]
     for seed, path in enumerate(paths):
         image = cv2.cvtColor(render_scene(seed, *SIZE_PX).image, cv2.COLOR_RGB2BGR)
@@ -101,7 +101,7 @@ def checkpoint(folder: Path, name: str) -> Path:
 def subject(one: LaneDetector) -> Subject:
     """What is measured of a detector."""
     network = Network(one.model, one.device, one.dtype)
-    return Subject(one.raster.width, one.raster.height, one.pixels,
+    return Subject(one.grid.width, one.grid.height, one.pixels,
                    lambda images: LanePrediction(*(part.cpu() for part in network(images))))
 
 
@@ -116,7 +116,7 @@ def yardstick(device: torch.device) -> Subject:
         return LanePrediction(found.float().cpu(), found)
 
     height, width = SIZES[YARDSTICK]
-    return Subject(width, height, lambda image: resized(image, width, height), predict, has_lanes=False)
+    return Subject(width, height, lambda image: resize(image, width, height), predict, has_lanes=False)
 
 
 def parts_table(subjects: dict[str, Subject], paths: list[Path], batch: int, rounds: int, device: torch.device
@@ -153,10 +153,10 @@ def parts_ms(one: Subject, paths: Sequence[Path]) -> list[float]:
     stamps.append(time.perf_counter())
     if one.has_lanes:
         confidence = logits.sigmoid()
-        keep = keep_lanes(points, confidence, 0.0)
+        keep = lane_nms(points, confidence, 0.0)
         for number, path in enumerate(paths):
-            frame = Frame(Input(str(path), path))
-            inference_fixed.lane_lines(Result(number, frame, points[number], confidence[number], keep[number]))
+            frame = Frame(Source(str(path), path))
+            inference_fixed.lane_lines(FrameResult(number, frame, points[number], confidence[number], keep[number]))
     stamps.append(time.perf_counter())
     return [1e3 * (after - before) for before, after in itertools.pairwise(stamps)]
 
@@ -196,7 +196,7 @@ def whole_table(detectors: dict[str, LaneDetector], paths: list[Path], batch: in
 
 def network_rate(one: LaneDetector, batch: int) -> float:
     """Images a second through the network alone, by all threads."""
-    pixels = [np.zeros((one.raster.height, one.raster.width, 3), np.uint8)] * batch
+    pixels = [np.zeros((one.grid.height, one.grid.width, 3), np.uint8)] * batch
     one.answers(pixels)
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
@@ -222,13 +222,13 @@ def whole_rate(one: LaneDetector, paths: list[Path], batch: int) -> float:
         for group in inputs.batches(read(one, paths, batch), batch):
             answers = zip(*one.answers([frame.pixels for frame in group]), strict=True)
             for frame, answer in zip(group, answers, strict=True):
-                text.write(inference_fixed.lane_lines(Result(next(number), frame, *answer)))
+                text.write(inference_fixed.lane_lines(FrameResult(next(number), frame, *answer)))
     return len(paths) / (time.perf_counter() - began)
 
 
 def read(one: LaneDetector, paths: list[Path], batch: int) -> Iterator[Frame]:
     """Frames of files, read in the background as inference_fixed.py reads them."""
-    return inputs.frames([Input(str(path), path) for path in paths], one.pixels, False, 2 * batch)
+    return inputs.read_frames([Source(str(path), path) for path in paths], one.pixels, False, 2 * batch)
 
 
 def script_memory(weights: Path, paths: list[Path], device: torch.device) -> str:

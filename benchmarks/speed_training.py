@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from speed_forward import synchronise
+from speed_forward import synchronize
 
 import dataset
 import train_fixed
@@ -23,7 +23,7 @@ from losses_fixed import LaneLoss
 from model import LaneNet
 from renderer import dataset_writer
 from training import optimizer
-from training.ema import MovingAverage
+from training.ema import ExponentialMovingAverage
 
 TUSIMPLE = (3626, 358)  # all of its labelled images, and as many more as are usually kept back to validate on
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
@@ -53,7 +53,7 @@ class Stopwatch:
             try:
                 return function(*arguments, **options)
             finally:
-                synchronise(self.device)
+                synchronize(self.device)
                 took = time.perf_counter() - began
                 self.seconds[part] += took - self.inside.pop()
                 self.running.pop()
@@ -79,10 +79,10 @@ def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator
     places = [
         (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
         (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
-        (optimizer.Muon, "step", "optimiser"), (torch.optim.AdamW, "step", "optimiser"),
-        (MovingAverage, "update_parameters", "averaging the weights"),
-        (train_fixed, "validate", "validation"), (evaluator, "signs", "guard"),
-        (train_fixed, "training_signs", "guard"),
+        (optimizer.Muon, "step", "optimizer"), (torch.optim.AdamW, "step", "optimizer"),
+        (ExponentialMovingAverage, "update_parameters", "averaging the weights"),
+        (train_fixed, "validate", "validation"), (evaluator, "collapse_stats", "guard"),
+        (train_fixed, "train_stats", "guard"),
     ]
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

@@ -15,7 +15,7 @@ FREE = 1.02  # an error this little larger is no larger: what was changed made n
 CLEARLY = 0.75  # of a constant's error: whoever is below it has looked, however little lanes follow
 
 
-class Signs(NamedTuple):
+class CollapseStats(NamedTuple):
     """What tells a model that looks from one that does not; not a number where images or labels cannot show it."""
 
     sensitivity: float = math.nan  # share of a sideways move of the image that the lanes follow: 0 blind, 1 all of it
@@ -26,7 +26,7 @@ class Signs(NamedTuple):
     grey_error_px: float = math.nan  # when each image gets the prediction for an empty grey one
 
 
-class Verdict(NamedTuple):
+class Diagnosis(NamedTuple):
     """One of the four states above, and a sentence on why and what to do (empty when all is well)."""
 
     state: str
@@ -37,17 +37,17 @@ class Verdict(NamedTuple):
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
-def label_signs(points: np.ndarray, label_points: np.ndarray, exists: np.ndarray) -> Signs:
+def prediction_stats(points: np.ndarray, label_points: np.ndarray, exists: np.ndarray) -> CollapseStats:
     """The signs that a prediction shows beside labels: points and label_points (N, L, P, 2), exists (N, L)."""
     others = np.roll(points, len(points) // 2, axis=0)  # neighbours in a list are often neighbours on the road
-    return Signs(
+    return CollapseStats(
         diversity=collapse.diversity(points, label_points, exists),
         error_px=collapse.mean_x_error(points, label_points, exists),
         shuffled_error_px=collapse.mean_x_error(others, label_points, exists) if len(points) > 1 else math.nan,
     )
 
 
-def is_blind(seen: Signs, min_diversity: float, min_sensitivity: float) -> bool:
+def is_blind(seen: CollapseStats, min_diversity: float, min_sensitivity: float) -> bool:
     """Whether a prediction does not depend on the image; unknown signs (not a number) speak for the model.
 
     Lanes that stay are no proof where the error is: a globally pooled head may know the scene and not the place.
@@ -56,8 +56,8 @@ def is_blind(seen: Signs, min_diversity: float, min_sensitivity: float) -> bool:
     return seen.diversity < min_diversity or stays
 
 
-def verdict(seen: Signs, min_diversity: float, min_sensitivity: float, trained: Signs | None = None,
-            beginning: bool = False) -> Verdict:
+def diagnose(seen: CollapseStats, min_diversity: float, min_sensitivity: float, trained: CollapseStats | None = None,
+            beginning: bool = False) -> Diagnosis:
     """Judge the signs on validation images, with those on training images where they are known.
 
     A network finds the mean lane first, so in the beginning one answer for all images is no collapse yet.
@@ -69,19 +69,19 @@ def verdict(seen: Signs, min_diversity: float, min_sensitivity: float, trained: 
             found = (f"the lanes stay where they are when the image moves (sensitivity {seen.sensitivity:.3f}, below "
                      f"{min_sensitivity:g})")
         if beginning:
-            return Verdict(NOT_YET, f"so far {found}, as is normal in the first steps",
+            return Diagnosis(NOT_YET, f"so far {found}, as is normal in the first steps",
                            looks=not seen.diversity < min_diversity)
-        return Verdict(COLLAPSING, f"{found}; {_cause_of_blindness(trained, min_diversity)}", looks=False)
+        return Diagnosis(COLLAPSING, f"{found}; {_cause_of_blindness(trained, min_diversity)}", looks=False)
     if all(math.isnan(sign) for sign in seen):
-        return Verdict(UNKNOWN, "too few lanes were labelled or found in these images")
+        return Diagnosis(UNKNOWN, "too few lanes were labelled or found in these images")
     # One image, or the same lane in all: the best constant answer is the label itself, so grey has to do.
     blind_error = seen.constant_error_px if seen.constant_error_px > 0 else seen.grey_error_px
     if seen.error_px >= blind_error:
-        return Verdict(NOT_YET, _cause_of_error(seen, trained))
-    return Verdict(LEARNING)
+        return Diagnosis(NOT_YET, _cause_of_error(seen, trained))
+    return Diagnosis(LEARNING)
 
 
-def _cause_of_blindness(trained: Signs | None, min_diversity: float) -> str:
+def _cause_of_blindness(trained: CollapseStats | None, min_diversity: float) -> str:
     if trained is None:
         return "train afresh, see QUICK_FIX.md"
     if trained.diversity >= min_diversity:
@@ -91,7 +91,7 @@ def _cause_of_blindness(trained: Signs | None, min_diversity: float) -> str:
             "each image has its own label: python dataset.py --check ROOT --sheet FILE")
 
 
-def _cause_of_error(seen: Signs, trained: Signs | None) -> str:
+def _cause_of_error(seen: CollapseStats, trained: CollapseStats | None) -> str:
     if trained is not None and trained.error_px < 0.5 * trained.constant_error_px:
         return (f"but training images are known by heart (error {trained.error_px:.0f} px, constant "
                 f"{trained.constant_error_px:.0f}): more images, stronger augment, or fewer epochs")

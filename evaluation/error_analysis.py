@@ -18,7 +18,7 @@ from torch import Tensor
 from geometry.bezier import x_at_rows
 from geometry.decode import rows_from_curves
 from geometry.slots import LaneTarget
-from metrics.tusimple import TUSIMPLE_NEAR_PX, TUSIMPLE_SIZE
+from metrics.tusimple import TUSIMPLE_SIZE, TUSIMPLE_TOLERANCE_PX
 
 BANDS = 10
 ROWS = (torch.arange(8 * BANDS) + 0.5) / (8 * BANDS)  # every 9 px of 720
@@ -67,7 +67,7 @@ def near_px(x: Tensor, there: Tensor) -> Tensor:
     dy = torch.where(there, ROWS - (there * ROWS).sum(-1, keepdim=True) / count, 0) * height
     dx = torch.where(there, x - (there * x).sum(-1, keepdim=True) / count, 0) * width
     slope = (dx * dy).sum(-1) / (dy * dy).sum(-1).clamp(min=1e-6)
-    return TUSIMPLE_NEAR_PX * (1 + slope**2).sqrt()  # 1 / cos(arctan(slope))
+    return TUSIMPLE_TOLERANCE_PX * (1 + slope**2).sqrt()  # 1 / cos(arctan(slope))
 
 
 def by_slot(counts: PointCounts) -> Rates:

@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from dataset import LaneDataset, batches, loader
 from evaluation import collapse_detector
-from evaluation.collapse_detector import Signs
+from evaluation.collapse_detector import CollapseStats
 from formats import submission
-from formats.base import Entry, Label
-from formats.registry import label
+from formats.base import Label, Sample
+from formats.registry import read_label
 from formats.scores import culane_categories, culane_counts, culane_scores, tusimple_scores
-from geometry.decode import keep_lanes
-from geometry.slots import LaneTarget, nearer_count
+from geometry.decode import lane_nms
+from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from inference.predictor import Network
 from losses_fixed import LaneLoss, LossTerms
 from metrics import collapse
@@ -32,7 +32,7 @@ from runtime.prefetch import prefetch
 PROBES = 8  # images that are moved to see whether the lanes follow
 
 
-class Reference(NamedTuple):
+class GroundTruth(NamedTuple):
     """What images of a data set are scored against, read once."""
 
     order: list[int]  # their numbers (N) in the data set
@@ -42,30 +42,30 @@ class Reference(NamedTuple):
     constant_error_px: float  # mean error of the best prediction that does not look at the image
 
 
-def reference(dataset: LaneDataset, order: Sequence[int] | None = None) -> Reference:
+def ground_truth(dataset: LaneDataset, order: Sequence[int] | None = None) -> GroundTruth:
     """The labels of the images in order (all of them by default). Raises DataError where one cannot be read."""
     order = list(range(len(dataset)) if order is None else order)
-    entries = dataset.entries.take(order)
-    labels = [label(entry) for entry in entries]
+    samples = dataset.samples.take(order)
+    labels = [read_label(sample) for sample in samples]
     if dataset.pixels is not None:
         points, exists = dataset.pixels.points[order], dataset.pixels.exists[order]
         sizes = [tuple(map(int, size)) for size in dataset.pixels.sizes_px[order]]
     else:
-        def fitted(entry: Entry) -> tuple:
-            return read_item(entry, dataset.raster, dataset.slots)[1:4]  # no more pixels than needed
+        def fitted(sample: Sample) -> tuple:
+            return read_item(sample, dataset.grid, dataset.slots)[1:4]  # no more pixels than needed
 
-        points, exists, sizes = map(list, zip(*in_threads(fitted, entries, "Reading labels"), strict=True))
+        points, exists, sizes = map(list, zip(*in_threads(fitted, samples, "Reading labels"), strict=True))
         points, exists = np.stack(points), np.stack(exists)
     constant = np.broadcast_to(collapse.constant_prediction(points, exists), points.shape)
     constant_error = collapse.mean_x_error(constant, points, exists)
     target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
-    return Reference(order, labels, sizes, target, constant_error)
+    return GroundTruth(order, labels, sizes, target, constant_error)
 
 
-def in_threads(read: Callable[[Entry], Any], entries: Sequence[Entry], what: str) -> list:
-    """read(entry) of all entries, in order, with a progress bar."""
-    results = prefetch(partial(read, entry) for entry in entries)
-    return list(tqdm(results, what, len(entries), unit="img", file=sys.stderr, disable=distributed.silent()))
+def in_threads(read: Callable[[Sample], Any], samples: Sequence[Sample], what: str) -> list:
+    """read(sample) of all samples, in order, with a progress bar."""
+    results = prefetch(partial(read, sample) for sample in samples)
+    return list(tqdm(results, what, len(samples), unit="img", file=sys.stderr, disable=distributed.progress_disabled()))
 
 
 @torch.inference_mode()
@@ -77,44 +77,44 @@ def predict(network: Network, dataset: LaneDataset, order: Sequence[int], batch_
     """
     found = [LanePrediction(torch.zeros(0, dataset.slots, 6, 2, device=network.device),
                             torch.zeros(0, dataset.slots, device=network.device))]
-    plan = batches(distributed.share(list(order)), batch_size)
+    plan = batches(distributed.shard(list(order)), batch_size)
     for images, _ in loader(dataset, plan, workers, network.device.type == "cuda"):
         found.append(network(images))
-    points, logits = (distributed.gathered(torch.cat(parts), len(order)).cpu() for parts in zip(*found, strict=True))
+    points, logits = (distributed.all_gather(torch.cat(parts), len(order)).cpu() for parts in zip(*found, strict=True))
     return LanePrediction(points, logits)
 
 
-def label_signs(truth: Reference, prediction: LanePrediction) -> Signs:
+def label_stats(truth: GroundTruth, prediction: LanePrediction) -> CollapseStats:
     """What the guard sees in the predictions for the images of a reference."""
-    points, exists = (part.numpy() for part in nearer_count(*prediction, truth.target))
-    found = collapse_detector.label_signs(prediction.points.numpy(), points, exists)
+    points, exists = (part.numpy() for part in resolve_ambiguous_assignment(*prediction, truth.target))
+    found = collapse_detector.prediction_stats(prediction.points.numpy(), points, exists)
     return found._replace(constant_error_px=truth.constant_error_px)
 
 
 @torch.inference_mode()
-def signs(network: Network, dataset: LaneDataset, truth: Reference, prediction: LanePrediction) -> Signs:
+def collapse_stats(network: Network, dataset: LaneDataset, truth: GroundTruth, prediction: LanePrediction) -> CollapseStats:
     """All that the guard looks at; it costs the forward pass of a grey image and of PROBES moved ones."""
-    probes = evenly(range(len(truth.order)), PROBES)
+    probes = evenly_spaced(range(len(truth.order)), PROBES)
     images, _ = dataset.__getitems__([truth.order[i] for i in probes])
-    after = network(collapse.moved(images))
+    after = network(collapse.shift_images(images))
     follows = collapse.sensitivity((prediction.points[probes], prediction.logits[probes].sigmoid()),
-                                (after.points.cpu(), after.logits.cpu().sigmoid()), dataset.raster.width)
-    empty = collapse.grey_image(dataset.raster.height, dataset.raster.width)
+                                (after.points.cpu(), after.logits.cpu().sigmoid()), dataset.grid.width)
+    empty = collapse.gray_image(dataset.grid.height, dataset.grid.width)
     grey = network(empty).points.cpu().expand_as(prediction.points)
-    points, exists = (part.numpy() for part in nearer_count(*prediction, truth.target))
-    return label_signs(truth, prediction)._replace(
+    points, exists = (part.numpy() for part in resolve_ambiguous_assignment(*prediction, truth.target))
+    return label_stats(truth, prediction)._replace(
         sensitivity=follows, grey_error_px=collapse.mean_x_error(grey.numpy(), points, exists))
 
 
-def evenly(order: Sequence[int], count: int) -> list[int]:
+def evenly_spaced(order: Sequence[int], count: int) -> list[int]:
     """At most `count` of a sequence, evenly spread."""
     count = min(count, len(order))
     return [order[len(order) * i // count] for i in range(count)]
 
 
-def figures(prediction: LanePrediction, truth: Reference, loss: LaneLoss, threshold: float) -> dict[str, float]:
+def validation_losses(prediction: LanePrediction, truth: GroundTruth, loss: LaneLoss, threshold: float) -> dict[str, float]:
     """What only a network has: its loss on the images of a reference, and how often it knows whether a lane exists."""
-    target = nearer_count(*prediction, truth.target)
+    target = resolve_ambiguous_assignment(*prediction, truth.target)
     terms: LossTerms = loss(*prediction, target)
     said = prediction.logits.sigmoid() >= threshold
     result = {f"val_{name}": float(getattr(terms, name)) for name in ("regression", "existence", "curvature")}
@@ -122,7 +122,7 @@ def figures(prediction: LanePrediction, truth: Reference, loss: LaneLoss, thresh
                      "existence_accuracy": float((said == target.exists).float().mean())}
 
 
-class Answer(NamedTuple):
+class BenchmarkPredictions(NamedTuple):
     """Lanes of N images as a benchmark takes them, and what they are scored against."""
 
     metric: str  # tusimple: lanes (lanes, R) an image; culane: lanes (N, 2) an image
@@ -132,11 +132,11 @@ class Answer(NamedTuple):
     run_times_ms: list[float] | None = None
 
 
-def answer_of(prediction: LanePrediction, truth: Reference, metric: str, threshold: float, end_tolerance: float
-              ) -> Answer:
+def to_benchmark(prediction: LanePrediction, truth: GroundTruth, metric: str, threshold: float, end_tolerance: float
+              ) -> BenchmarkPredictions:
     """What a network says, as a benchmark takes it."""
     metric = own_metric(truth.labels) if metric == "auto" else metric
-    keep = keep_lanes(prediction.points, prediction.logits.sigmoid(), threshold)
+    keep = lane_nms(prediction.points, prediction.logits.sigmoid(), threshold)
     lanes = []
     for points, kept, found, size_px in zip(prediction.points, keep, truth.labels, truth.sizes_px, strict=True):
         if metric == "tusimple":
@@ -144,7 +144,7 @@ def answer_of(prediction: LanePrediction, truth: Reference, metric: str, thresho
             lanes.append(submission.tusimple_lanes(points[kept], rows, size_px, end_tolerance))
         else:
             lanes.append(submission.culane_lanes(points[kept], size_px))
-    return Answer(metric, lanes, truth.labels, truth.sizes_px)
+    return BenchmarkPredictions(metric, lanes, truth.labels, truth.sizes_px)
 
 
 def own_metric(labels: Sequence[Label]) -> str:
@@ -152,11 +152,11 @@ def own_metric(labels: Sequence[Label]) -> str:
     return "tusimple" if all(found.rows is not None for found in labels) else "culane"
 
 
-def benchmark_scores(answer: Answer, entries: Sequence[Entry]) -> tuple[dict[str, float], dict[str, Any]]:
+def benchmark_scores(answer: BenchmarkPredictions, samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, Any]]:
     """The figures of the benchmark, and {"categories": ...} where CULane's lists of them name the images."""
     metric, lanes, labels, sizes_px, run_times_ms = answer
     if metric == "tusimple":
         return tusimple_scores(lanes, labels, sizes_px, run_times_ms), {}
-    counts = culane_counts(lanes, entries, labels, sizes_px)
-    categories = culane_categories(counts, entries)
+    counts = culane_counts(lanes, samples, labels, sizes_px)
+    categories = culane_categories(counts, samples)
     return culane_scores(counts), {"categories": categories} if categories else {}

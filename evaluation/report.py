@@ -18,12 +18,12 @@ from torch import Tensor
 
 from evaluation import error_analysis
 from evaluation.benchmark_scores import METRICS, with_unit
-from evaluation.collapse_detector import COLLAPSING, LEARNING, Verdict
+from evaluation.collapse_detector import COLLAPSING, LEARNING, Diagnosis
 from evaluation.error_analysis import BANDS, Calibration, Rates
 from evaluation.threshold import THRESHOLDS, ThresholdCurve, best_threshold, threshold_curve
-from formats.base import Entry, Label
-from geometry.decode import keep_lanes
-from geometry.slots import LaneTarget, nearer_count
+from formats.base import Label, Sample
+from geometry.decode import lane_nms
+from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from preprocessing.images import read_image
 from visualization.charts import overlay
 from visualization.svg_charts import Bar, bars, lines
@@ -36,8 +36,8 @@ Scores = Mapping[str, Any]
 Settings = Mapping[str, Mapping[str, Any]]
 
 
-def write_report(folder: Path, entries: Sequence[Entry], labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]],
-                 target: LaneTarget, points: Tensor, logits: Tensor, scores: Scores, metric: str, judged: Verdict,
+def write_report(folder: Path, samples: Sequence[Sample], labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]],
+                 target: LaneTarget, points: Tensor, logits: Tensor, scores: Scores, metric: str, judged: Diagnosis,
                  settings: Settings) -> Path:
     """Write report.html on predictions points (N, L, P, 2), logits (N, L) into the folder; returns its path.
 
@@ -46,8 +46,8 @@ def write_report(folder: Path, entries: Sequence[Entry], labels: Sequence[Label]
     """
     threshold, end_tolerance = (settings["inference"][key] for key in ("threshold", "end_tolerance"))
     confidence = logits.sigmoid()
-    target = nearer_count(points, logits, target)
-    reported = keep_lanes(points, confidence, threshold)
+    target = resolve_ambiguous_assignment(points, logits, target)
+    reported = lane_nms(points, confidence, threshold)
     counts = error_analysis.point_counts(points, reported, target)
     errors = error_analysis.errors_px(points, target)
     curve = threshold_curve(points, confidence, labels, sizes_px, end_tolerance, np.union1d(THRESHOLDS, threshold))
@@ -57,7 +57,7 @@ def write_report(folder: Path, entries: Sequence[Entry], labels: Sequence[Label]
         _by_distance(error_analysis.by_band(counts), error_analysis.mean_error_px(errors, "band")),
         _by_slot(error_analysis.by_slot(counts), error_analysis.mean_error_px(errors, "slot")),
         _confidence(error_analysis.calibration(confidence.numpy(), target.exists.numpy()), curve, threshold),
-        _images(entries, points, confidence, reported, target, error_analysis.by_image(counts),
+        _images(samples, points, confidence, reported, target, error_analysis.by_image(counts),
                 error_analysis.mean_error_px(errors, "image")),
         _tables(scores, settings),
     ])
@@ -76,7 +76,7 @@ def _page(title: str, sections: Sequence[str]) -> str:
             f"{''.join(sections)}</main>\n</body>\n</html>\n")
 
 
-def _opening(settings: Settings, sizes_px: Sequence[tuple[int, int]], metric: str, judged: Verdict) -> str:
+def _opening(settings: Settings, sizes_px: Sequence[tuple[int, int]], metric: str, judged: Diagnosis) -> str:
     state = {LEARNING: "learning", COLLAPSING: "collapsing"}.get(judged.state, "unsure")
     roots = ", ".join(settings["data"]["root"])
     sizes = sorted(set(sizes_px))
@@ -147,20 +147,20 @@ def _confidence(reliability: Calibration, curve: ThresholdCurve, threshold: floa
             + bars("How often each confidence was given", counts) + "</div>\n")
 
 
-def _images(entries: Sequence[Entry], points: Tensor, confidence: Tensor, reported: Tensor, target: LaneTarget,
+def _images(samples: Sequence[Sample], points: Tensor, confidence: Tensor, reported: Tensor, target: LaneTarget,
             point_f1: np.ndarray, error_px: np.ndarray) -> str:
     def figure(i: int) -> str:
-        drawn = overlay(read_image(entries[i].image), points[i], confidence[i], reported[i], target.points[i],
+        drawn = overlay(read_image(samples[i].image), points[i], confidence[i], reported[i], target.points[i],
                         target.exists[i], IMAGE_PX)
-        words = (f"{entries[i].name}: {int(reported[i].sum())} lanes reported, {int(target.exists[i].sum())} labelled, "
+        words = (f"{samples[i].name}: {int(reported[i].sum())} lanes reported, {int(target.exists[i].sum())} labelled, "
                  f"points F1 {_percent(point_f1[i])}, error {_px(error_px[i])}")
-        return (f'<figure><img alt="{escape(entries[i].name)}" width={drawn.shape[1]} height={drawn.shape[0]} '
+        return (f'<figure><img alt="{escape(samples[i].name)}" width={drawn.shape[1]} height={drawn.shape[0]} '
                 f'src="data:image/jpeg;base64,{_jpeg(drawn)}"><figcaption>{escape(words)}</figcaption></figure>\n')
 
     chosen = error_analysis.best_median_worst(error_analysis.worst_first(point_f1, error_px), **IMAGES)
     parts = [f"<h3>{name.capitalize()}</h3>\n<div class=images>\n{''.join(map(figure, chosen[name]))}</div>\n"
              for name in IMAGES if chosen[name]]
-    return ("<h2>Images</h2>\n<p>Reported lanes in colour, with number and confidence; labels in thin white on top. "
+    return ("<h2>Images</h2>\n<p>Reported lanes in color, with number and confidence; labels in thin white on top. "
             "Ranked by the F1 of their points, among equals by error.</p>\n" + "".join(parts))
 
 

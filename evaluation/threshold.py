@@ -12,7 +12,7 @@ from torch import Tensor
 from formats.base import Label
 from formats.scores import label_at_rows
 from formats.submission import rows_of, x_px_at_rows
-from geometry.decode import keep_lanes
+from geometry.decode import lane_nms
 from metrics import tusimple
 
 THRESHOLDS = np.linspace(0.02, 0.98, 49).round(2)
@@ -51,9 +51,9 @@ def threshold_curve(points: Tensor, confidence: Tensor, labels: Sequence[Label],
     real = np.arange(most) < count[:, None]  # (N, G)
     accuracy, f1 = np.zeros(len(thresholds)), np.zeros(len(thresholds))
     for t, threshold in enumerate(thresholds):
-        kept = keep_lanes(points, confidence, float(threshold)).numpy() & scorable  # (N, L)
+        kept = lane_nms(points, confidence, float(threshold)).numpy() & scorable  # (N, L)
         best = (right * kept[:, None]).max(2)  # (N, G)
-        found, predicted = (best >= tusimple.TUSIMPLE_FOUND).sum(1), kept.sum(1)
+        found, predicted = (best >= tusimple.TUSIMPLE_MATCH).sum(1), kept.sum(1)
         total = best.sum(1) - np.where(count > 4, np.where(real, best, 1).min(1), 0)
         missed = np.maximum(count - found - (count > 4), 0)
         fp = np.where(predicted > 0, (predicted - found) / np.maximum(predicted, 1), 0)

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 MIN_GAP = 0.015  # of the image width: two neighbouring slots that are closer answer for the same line
-COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))  # RGB
+COLORS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))  # RGB
 
 
 def main(argv=None) -> int:
@@ -39,7 +39,7 @@ def main(argv=None) -> int:
             unreadable += 1
             continue
         points, confidence = lanes(session, resized(image, size))
-        kept = keep_lanes(points, confidence, threshold)
+        kept = lane_nms(points, confidence, threshold)
         print(path)
         for slot in kept:
             controls = " ".join(f"P{i}=({x:.3f}, {y:.3f})" for i, (x, y) in enumerate(points[slot]))
@@ -49,7 +49,7 @@ def main(argv=None) -> int:
         if options.save_images:
             options.save_images.mkdir(parents=True, exist_ok=True)
             for slot in kept:
-                draw(image, points[slot], COLOURS[slot % len(COLOURS)])
+                draw(image, points[slot], COLORS[slot % len(COLORS)])
             encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
             encoded.tofile(options.save_images / f"{number:05}_{path.stem}.jpg")
     return int(unreadable > 0)
@@ -84,7 +84,7 @@ def bernstein(t: np.ndarray) -> np.ndarray:
     return np.array([math.comb(5, i) for i in k]) * t**k * (1 - t) ** (5 - k)
 
 
-def keep_lanes(points: np.ndarray, confidence: np.ndarray, threshold: float) -> list[int]:
+def lane_nms(points: np.ndarray, confidence: np.ndarray, threshold: float) -> list[int]:
     """The slots to report: the confident ones, and of two neighbours on the same line the better one."""
     keep = confidence >= threshold
     for slot in range(len(points) - 1):
@@ -99,11 +99,11 @@ def keep_lanes(points: np.ndarray, confidence: np.ndarray, threshold: float) -> 
     return np.flatnonzero(keep).tolist()
 
 
-def draw(image: np.ndarray, points: np.ndarray, colour: tuple[int, int, int]) -> None:
+def draw(image: np.ndarray, points: np.ndarray, color: tuple[int, int, int]) -> None:
     """Draw the curve of control points (P, 2) into the image."""
     curve = bernstein(np.linspace(0, 1, 64)) @ points * image.shape[1::-1] - 0.5
     width = max(2, round(math.hypot(*image.shape[:2]) / 250))
-    cv2.polylines(image, [(curve * 16).round().astype(np.int32)], False, colour, width, cv2.LINE_AA, shift=4)
+    cv2.polylines(image, [(curve * 16).round().astype(np.int32)], False, color, width, cv2.LINE_AA, shift=4)
 
 
 if __name__ == "__main__":

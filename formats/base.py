@@ -13,7 +13,7 @@ class DataError(ValueError):
     """Data that cannot be used; the message says in one line what was found, where, and what to do."""
 
 
-class Entry(NamedTuple):
+class Sample(NamedTuple):
     """An image and where its label is: a whole file, or the line at `offset` of a list of labels."""
 
     image: Path

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from formats.base import DataError, Entry
+from formats.base import DataError, Sample
 from formats.parsing import IMAGE_SUFFIXES, decoded, image_path, text_lines
 
 
-def read_culane(root: Path, images: bool) -> Iterator[Entry | DataError]:
+def read_culane(root: Path, images: bool) -> Iterator[Sample | DataError]:
     """CULane: list/**/*.txt name the images, with or without the columns of segmentation masks."""
     folder = root / "list"
     for path in sorted(folder.rglob("*.txt"), key=lambda p: (len(p.parts), p)):
@@ -23,7 +23,7 @@ def read_culane(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 label_path = image.with_suffix(".lines.txt")
                 if not label_path.is_file():
                     raise DataError(f"{where}: the label {label_path} is missing")
-                yield Entry(image, label_path, name, (list_name,))
+                yield Sample(image, label_path, name, (list_name,))
             except DataError as error:
                 yield error
         if empty:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Entry, Label
+from formats.base import DataError, Label, Sample
 from formats.parsing import decoded, image_path, json_file, list_of, numbers, text_lines
 
 
-def read_curvelanes(root: Path, images: bool) -> Iterator[Entry | DataError]:
+def read_curvelanes(root: Path, images: bool) -> Iterator[Sample | DataError]:
     """CurveLanes: train/train.txt and valid/valid.txt name images/X.jpg, whose label is labels/X.lines.json.
 
     root may also be one of these parts. Without its list a part is all its labels.
@@ -27,7 +27,7 @@ def read_curvelanes(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 label = part / "labels" / f"{image.stem}.lines.json"
                 if not label.is_file():
                     raise DataError(f"{where}: the label {label} is missing")
-                yield Entry(image, label, image.relative_to(root).as_posix(), (list_path.name,))
+                yield Sample(image, label, image.relative_to(root).as_posix(), (list_path.name,))
             except DataError as error:
                 yield error
         if empty and list_path.is_file():

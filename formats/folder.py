@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from formats.base import DataError, Entry
+from formats.base import DataError, Sample
 from formats.parsing import IMAGE_SUFFIXES
 
 
-def read_folder(root: Path, images: bool) -> Iterator[Entry | DataError]:
+def read_folder(root: Path, images: bool) -> Iterator[Sample | DataError]:
     """A folder of one's own, searched with its subfolders: X.lines.txt beside the image X."""
     for path in _files_below(root, ".lines.txt"):
         stem = path.name.removesuffix(".lines.txt")
@@ -17,7 +17,7 @@ def read_folder(root: Path, images: bool) -> Iterator[Entry | DataError]:
         if image is None:
             yield DataError(f"{path}: no image {stem}.jpg, .png, .bmp or .webp beside it")
         else:
-            yield Entry(image, path, image.relative_to(root).as_posix(), ("folder",))
+            yield Sample(image, path, image.relative_to(root).as_posix(), ("folder",))
 
 
 def _files_below(folder: Path, suffix: str) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Entry, Label
+from formats.base import DataError, Label, Sample
 from formats.parsing import json_file, list_of
 
 LLAMAS_SIZE = (1276, 717)  # width, height of every image
@@ -18,17 +18,17 @@ LLAMAS_FIRST_ROW = 300  # its benchmark looks at nothing above
 MIN_LANE_HEIGHT = 20  # and at no lane lower than this
 
 
-def read_llamas(root: Path, images: bool) -> Iterator[Entry | DataError]:
+def read_llamas(root: Path, images: bool) -> Iterator[Sample | DataError]:
     """LLAMAS: labels/train|valid/DRIVE/X.json, color_images/train|valid/DRIVE/X_color_rect.png (or grayscale)."""
     for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):
         name = path.relative_to(root / "labels")
         try:
-            colour = root / "color_images" / name.with_name(f"{path.stem}_color_rect.png")
+            color = root / "color_images" / name.with_name(f"{path.stem}_color_rect.png")
             grey = root / "grayscale_images" / name.with_name(f"{path.stem}_gray_rect.png")
-            image = grey if grey.is_file() and not colour.is_file() else colour
+            image = grey if grey.is_file() and not color.is_file() else color
             if images and not image.is_file():
                 raise DataError(f"{path}: its image {image} is missing")
-            yield Entry(image, path, name.as_posix(), (name.parts[0],))
+            yield Sample(image, path, name.as_posix(), (name.parts[0],))
         except DataError as error:
             yield error
 

@@ -1,4 +1,4 @@
-"""The data sets that people have on disk, recognised by their layout and listed image by image.
+"""The data sets that people have on disk, recognized by their layout and listed image by image.
 
 Where something is wrong with one image, a reader yields the DataError in its place: training stops at the first, the
 check tool collects them all.
@@ -7,61 +7,61 @@ check tool collects them all.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from formats.base import DataError, Entry, Label
+from formats.base import DataError, Label, Sample
 from formats.culane import read_culane
 from formats.curvelanes import curvelanes_label, read_curvelanes
 from formats.folder import read_folder
 from formats.llamas import llamas_label, read_llamas
 from formats.parsing import json_object, lanes_of_text
-from formats.sample_index import Entries
+from formats.sample_index import SampleIndex
 from formats.tusimple import TUSIMPLE_KEYS, _tusimple_label, _tusimple_lists, read_tusimple
 
-Reader = Callable[[Path, bool], Iterator[Entry | DataError]]
+Reader = Callable[[Path, bool], Iterator[Sample | DataError]]
 
 
-def entries(root: str | Path, format_name: str = "auto") -> Entries:
-    """All entries under root, in the order of their lists. Raises DataError for the first thing that is wrong."""
-    found = Entries()
-    for entry in _named(root, format_name, True):
-        if isinstance(entry, DataError):
-            raise entry
-        found.append(entry)
+def list_samples(root: str | Path, format_name: str = "auto") -> SampleIndex:
+    """All samples under root, in the order of their lists. Raises DataError for the first thing that is wrong."""
+    found = SampleIndex()
+    for sample in _read(root, format_name, True):
+        if isinstance(sample, DataError):
+            raise sample
+        found.append(sample)
     return found.once_each()
 
 
-def scan(root: str | Path, format_name: str = "auto", images: bool = True) -> Iterator[Entry | DataError]:
-    """A DataError for each image or label under root that has no entry, then the entries; nothing found is one too.
+def scan(root: str | Path, format_name: str = "auto", images: bool = True) -> Iterator[Sample | DataError]:
+    """A DataError for each image or label under root that has no sample, then the samples; nothing found is one too.
 
     images=False takes labels whose image is missing.
     """
-    found = Entries()
-    for entry in _named(root, format_name, images):
-        if isinstance(entry, DataError):
-            yield entry
+    found = SampleIndex()
+    for sample in _read(root, format_name, images):
+        if isinstance(sample, DataError):
+            yield sample
         else:
-            found.append(entry)
+            found.append(sample)
     yield from found.once_each()
 
 
-def _named(root: str | Path, format_name: str, images: bool) -> Iterator[Entry | DataError]:
+def _read(root: str | Path, format_name: str, images: bool) -> Iterator[Sample | DataError]:
     """What the reader of a format yields: an image as often as lists name it."""
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
-    chosen = recognise(root) if format_name == "auto" else format_name
+    chosen = detect(root) if format_name == "auto" else format_name
     if chosen is None:
         raise DataError(f"{root}: no known layout: expected {'; or '.join(LAYOUTS.values())}; see docs/DATA.md")
     empty = True
-    for entry in READERS[chosen](root, images):
+    for sample in READERS[chosen](root, images):
         empty = False
-        yield entry
+        yield sample
     if empty:
-        other = recognise(root)
+        other = detect(root)
         hint = f"; it looks like {other}: set data.format={other} or auto" if other not in (None, chosen) else ""
         yield DataError(f"{root}: nothing in the {chosen} layout here, which is {LAYOUTS[chosen]}{hint}")
 
 
-def recognise(root: Path) -> str | None:
+def detect(root: Path) -> str | None:
     """The format of a folder, from its layout; None when it looks like none."""
     if _tusimple_lists(root):
         return "tusimple"
@@ -74,22 +74,22 @@ def recognise(root: Path) -> str | None:
     return "folder" if next(root.rglob("*.lines.txt"), None) else None
 
 
-def label(entry: Entry) -> Label:
-    """The label of an entry. Raises DataError with file and line."""
-    if entry.offset >= 0:
+def read_label(sample: Sample) -> Label:
+    """The label of an sample. Raises DataError with file and line."""
+    if sample.offset >= 0:
         try:
-            with entry.label.open("rb") as file:
-                file.seek(entry.offset)
+            with sample.label.open("rb") as file:
+                file.seek(sample.offset)
                 text = file.readline()
         except OSError as error:
-            raise DataError(f"{entry.label}: cannot be read ({error.strerror})") from None
-        where = f"{entry.label}:{entry.line}"
+            raise DataError(f"{sample.label}: cannot be read ({error.strerror})") from None
+        where = f"{sample.label}:{sample.line}"
         return _tusimple_label(json_object(text, where, TUSIMPLE_KEYS), where)
-    if entry.label.name.endswith(".lines.json"):
-        return curvelanes_label(entry.label)
-    if entry.label.suffix == ".json":
-        return llamas_label(entry.label)
-    return Label(lanes_of_text(entry.label))
+    if sample.label.name.endswith(".lines.json"):
+        return curvelanes_label(sample.label)
+    if sample.label.suffix == ".json":
+        return llamas_label(sample.label)
+    return Label(lanes_of_text(sample.label))
 
 
 READERS: dict[str, Reader] = {

@@ -1,8 +1,8 @@
-"""The entries of a whole data set, in tens of bytes each: a table of columns that makes an Entry when it is asked.
+"""The samples of a whole data set, in tens of bytes each: a table of columns that makes an Sample when it is asked.
 
-Most of what an entry says is the same for thousands: the root, the suffixes, the label file, the lists. That is its
+Most of what an sample says is the same for thousands: the root, the suffixes, the label file, the lists. That is its
 kind, kept once. The rest is its key, the part of the name that image and label repeat, as driver_23/05151640/00000
-of root/driver_23/05151640/00000.jpg; whatever the names are, nothing is lost. N entries.
+of root/driver_23/05151640/00000.jpg; whatever the names are, nothing is lost. N samples.
 """
 
 import heapq
@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from formats.base import Entry
+from formats.base import Sample
 
 KEY = "\0"  # stands for the key in a kind; no path can hold it
 SORTED_AT_ONCE = 16_384  # names in memory while sorting
 
 
 class Kind(NamedTuple):
-    """What is left of entries without their keys, the same for many."""
+    """What is left of samples without their keys, the same for many."""
 
     image: str
     label: str
@@ -30,47 +30,47 @@ class Kind(NamedTuple):
     lists: tuple[str, ...]
 
 
-class Entries(Sequence[Entry]):
-    """A list of entries in columns. It only grows; a choice or another order of entries is a copy."""
+class SampleIndex(Sequence[Sample]):
+    """A list of samples in columns. It only grows; a choice or another order of samples is a copy."""
 
-    def __init__(self, entries: Iterable[Entry] = ()):
+    def __init__(self, samples: Iterable[Sample] = ()):
         self.kinds: list[Kind] = []
         self._numbers: dict[Kind, int] = {}  # of each kind in that list
         self._keys, self._ends = bytearray(), array("q")  # all keys end to end in UTF-8, and where each of them ends
         self._kind, self._line, self._offset = array("i"), array("i"), array("q")
-        for entry in entries:
-            self.append(entry)
+        for sample in samples:
+            self.append(sample)
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, place):
-        """An entry, or Entries for a slice."""
+        """An sample, or SampleIndex for a slice."""
         if isinstance(place, slice):
             return self.take(range(len(self))[place])
         i = range(len(self))[place]  # counts from the end where negative; raises IndexError
         image, label, name, lists = self.kinds[self._kind[i]]
         key = self._key(i).decode("utf-8", "surrogatepass")
-        return Entry(Path(image.replace(KEY, key)), Path(label.replace(KEY, key)), name.replace(KEY, key), lists,
+        return Sample(Path(image.replace(KEY, key)), Path(label.replace(KEY, key)), name.replace(KEY, key), lists,
                      self._offset[i], self._line[i])
 
-    def append(self, entry: Entry) -> None:
-        """Add an entry at the end."""
-        image, label, name = entry.image.as_posix(), entry.label.as_posix(), entry.name
+    def append(self, sample: Sample) -> None:
+        """Add an sample at the end."""
+        image, label, name = sample.image.as_posix(), sample.label.as_posix(), sample.name
         key = splitext(name)[0]
-        if entry.offset < 0 and key not in label:  # CurveLanes: valid/images/x.jpg has valid/labels/x.lines.json
+        if sample.offset < 0 and key not in label:  # CurveLanes: valid/images/x.jpg has valid/labels/x.lines.json
             key = key.rpartition("/")[2] or key
-        kind = Kind(*(KEY.join(text.rsplit(key, 1)) for text in (image, label, name)), entry.lists)
-        self._add(key.encode("utf-8", "surrogatepass"), kind, entry.offset, entry.line)
+        kind = Kind(*(KEY.join(text.rsplit(key, 1)) for text in (image, label, name)), sample.lists)
+        self._add(key.encode("utf-8", "surrogatepass"), kind, sample.offset, sample.line)
 
-    def take(self, rows: Iterable[int]) -> "Entries":
+    def take(self, rows: Iterable[int]) -> "SampleIndex":
         """A copy of these rows, in their order."""
-        copy = Entries()
+        copy = SampleIndex()
         copy._extend(self, rows, self._kind)
         return copy
 
     def name(self, i: int) -> str:
-        """The name of entry i."""
+        """The name of sample i."""
         return self.kinds[self._kind[i]].name.replace(KEY, self._key(i).decode("utf-8", "surrogatepass"))
 
     def names(self) -> Iterator[str]:
@@ -78,7 +78,7 @@ class Entries(Sequence[Entry]):
         return map(self.name, range(len(self)))
 
     def listed(self, holds: Callable[[tuple[str, ...]], bool]) -> np.ndarray:
-        """(N) bool: for which entries `holds` is true of their lists."""
+        """(N) bool: for which samples `holds` is true of their lists."""
         return np.array([holds(kind.lists) for kind in self.kinds], bool)[np.asarray(self._kind)]
 
     def by_name(self) -> np.ndarray:
@@ -87,8 +87,8 @@ class Entries(Sequence[Entry]):
         parts = [array("q", sorted(range(len(self))[a:a + SORTED_AT_ONCE], key=self.name)) for a in starts]
         return np.fromiter(heapq.merge(*parts, key=self.name), np.int64, len(self))
 
-    def once_each(self) -> "Entries":
-        """A copy in which a name comes once: the first entry of that name, in the lists of all of them."""
+    def once_each(self) -> "SampleIndex":
+        """A copy in which a name comes once: the first sample of that name, in the lists of all of them."""
         first, kind = np.zeros(len(self), bool), self._kind[:]
         for _, rows in groupby(self.by_name(), self.name):
             row, *others = rows
@@ -96,7 +96,7 @@ class Entries(Sequence[Entry]):
             if others:
                 lists = [name for i in (row, *others) for name in self.kinds[self._kind[i]].lists]
                 kind[row] = self._number(self.kinds[kind[row]]._replace(lists=tuple(lists)))
-        copy = Entries()
+        copy = SampleIndex()
         copy._extend(self, np.flatnonzero(first), kind)
         return copy
 
@@ -116,14 +116,14 @@ class Entries(Sequence[Entry]):
         self._offset.append(offset)
         self._line.append(line)
 
-    def _extend(self, other: "Entries", rows: Iterable[int], kind: Sequence[int]) -> None:
+    def _extend(self, other: "SampleIndex", rows: Iterable[int], kind: Sequence[int]) -> None:
         for i in rows:
             self._add(other._key(i), other.kinds[kind[i]], other._offset[i], other._line[i])
 
 
-def joined(parts: Iterable[Entries]) -> Entries:
+def concatenate(parts: Iterable[SampleIndex]) -> SampleIndex:
     """A copy of several, end to end."""
-    whole = Entries()
+    whole = SampleIndex()
     for part in parts:
         whole._extend(part, range(len(part)), part._kind)
     return whole

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from formats.base import Entry, Label
+from formats.base import Label, Sample
 from formats.llamas import LLAMAS_SIZE
 from formats.submission import rows_of
 from metrics import tusimple
@@ -57,26 +57,26 @@ def label_at_rows(found: Label, size_px: tuple[int, int]) -> np.ndarray:
     return gt
 
 
-def culane_frame(entry: Entry, size_px: tuple[int, int]) -> Frame:
+def culane_frame(sample: Sample, size_px: tuple[int, int]) -> Frame:
     """How a data set's benchmark draws lanes: CULane 30 px wide in 1640x590, CurveLanes 5 px in 224x224.
 
     Images of other sizes keep their size, with lanes of the same share of the width.
     """
-    if entry.label.name.endswith(".lines.json"):
+    if sample.label.name.endswith(".lines.json"):
         return CURVELANES_FRAME
     width_px = CULANE_LANE_WIDTH if size_px == LLAMAS_SIZE else CULANE_LANE_WIDTH * size_px[0] / CULANE_SIZE[0]
     return size_px, max(1, round(width_px))
 
 
-def culane_counts(predictions: Iterable[Sequence[np.ndarray]], entries: Sequence[Entry], labels: Sequence[Label],
+def culane_counts(predictions: Iterable[Sequence[np.ndarray]], samples: Sequence[Sample], labels: Sequence[Label],
                   sizes_px: Sequence[tuple[int, int]]) -> np.ndarray:
     """(N, T, 3) int tp, fp, fn of each image at CULANE_THRESHOLDS."""
     groups: dict[Frame, list] = defaultdict(list)
-    for i, (lanes, entry, truth, size_px) in enumerate(zip(predictions, entries, labels, sizes_px, strict=True)):
-        frame = culane_frame(entry, size_px)
+    for i, (lanes, sample, truth, size_px) in enumerate(zip(predictions, samples, labels, sizes_px, strict=True)):
+        frame = culane_frame(sample, size_px)
         scale = np.float32(frame[0]) / np.float32(size_px)
         groups[frame].append((i, ([lane * scale for lane in lanes], [lane * scale for lane in truth.lanes])))
-    counts = np.zeros((len(entries), len(CULANE_THRESHOLDS), 3), int)
+    counts = np.zeros((len(samples), len(CULANE_THRESHOLDS), 3), int)
     for (size, lane_width), group in groups.items():
         numbers, pairs = zip(*group, strict=True)
         counts[list(numbers)] = culane_counts_many(pairs, size=size, lane_width=lane_width)
@@ -90,14 +90,14 @@ def culane_scores(counts: np.ndarray) -> dict[str, float]:
         "mf1": found["mf1"]}
 
 
-def culane_categories(counts: np.ndarray, entries: Sequence[Entry]) -> dict[str, dict[str, float]]:
+def culane_categories(counts: np.ndarray, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
     """Figures of each of CULane's lists test_split/test0_normal.txt and so on; empty where there is none.
 
     Of the crossroads, which have no lanes, the benchmark takes the number of false ones.
     """
     members: dict[str, list[int]] = defaultdict(list)
-    for i, entry in enumerate(entries):
-        for name in entry.lists:
+    for i, sample in enumerate(samples):
+        for name in sample.lists:
             if name.startswith("test_split/"):
                 members[PurePosixPath(name).stem].append(i)
     result = {}

@@ -6,14 +6,14 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from formats.base import DataError
-from formats.sample_index import Entries
+from formats.sample_index import SampleIndex
 
 VALIDATION_LISTS = ("label_data_val.json", "val.txt", "val_gt.txt", "valid.txt", "valid", "label_data_0531.json")
 TEST_LISTS = ("test_label.json", "test.txt", "test")
 
 
-def split(found: Entries, rule: str, training: bool = True) -> tuple[Entries, Entries]:
-    """Entries for training and for validation.
+def split(found: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
+    """SampleIndex for training and for validation.
 
     rule: `auto` (the data set's own validation list, or else the last tenth; where there are test lists alone and
     nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
@@ -23,9 +23,9 @@ def split(found: Entries, rule: str, training: bool = True) -> tuple[Entries, En
     """
     clip = re.fullmatch(r"clip\s*>=\s*(\d{1,18})", rule)
     if rule == "all":
-        return Entries(), found
+        return SampleIndex(), found
     if rule == "none":
-        return found, Entries()
+        return found, SampleIndex()
     if rule == "auto":
         return _auto_split(found, training)
     if clip:
@@ -40,10 +40,10 @@ def split(found: Entries, rule: str, training: bool = True) -> tuple[Entries, En
                     f"or one of the lists {', '.join(lists)}")
 
 
-def _auto_split(found: Entries, training: bool) -> tuple[Entries, Entries]:
+def _auto_split(found: SampleIndex, training: bool) -> tuple[SampleIndex, SampleIndex]:
     is_test = found.listed(lambda lists: all(name in TEST_LISTS or name.startswith("test_split/") for name in lists))
     if not training and is_test.all():
-        return Entries(), found
+        return SampleIndex(), found
     if not is_test.all():  # tests are trained on only where there is nothing else
         found = found.take(np.flatnonzero(~is_test))
     for name in VALIDATION_LISTS:
@@ -53,11 +53,11 @@ def _auto_split(found: Entries, training: bool) -> tuple[Entries, Entries]:
     return _last_part(found, 0.1)
 
 
-def _partition(found: Entries, validates: np.ndarray) -> tuple[Entries, Entries]:
+def _partition(found: SampleIndex, validates: np.ndarray) -> tuple[SampleIndex, SampleIndex]:
     return found.take(np.flatnonzero(~validates)), found.take(np.flatnonzero(validates))
 
 
-def _last_part(found: Entries, fraction: float) -> tuple[Entries, Entries]:
+def _last_part(found: SampleIndex, fraction: float) -> tuple[SampleIndex, SampleIndex]:
     cut = len(found) - max(1, round(len(found) * fraction))
     rows = found.by_name()
     return found.take(rows[:cut]), found.take(rows[cut:])

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from formats.base import DataError, Entry, Label
+from formats.base import DataError, Label, Sample
 from formats.parsing import json_object, lanes_of_text, list_of, numbers, text_lines
-from geometry.bezier import sample
+from geometry.bezier import sample_curve
 from geometry.decode import rows_from_curves
 from metrics.tusimple import TUSIMPLE_ROWS, TUSIMPLE_SIZE
 
@@ -48,20 +48,20 @@ def culane_lanes(points: Tensor, size_px: tuple[int, int]) -> list[np.ndarray]:
     so is a lane with fewer than two points.
     """
     found = []
-    for lane in (sample(points, CURVE_POINTS).flip(1).double().numpy() * size_px).round(3):
+    for lane in (sample_curve(points, CURVE_POINTS).flip(1).double().numpy() * size_px).round(3):
         lane = lane[np.append(True, (np.diff(lane, axis=0) != 0).any(1))]
         if len(lane) >= 2:
             found.append(lane)
     return found
 
 
-def write_tusimple(path: Path, entries: Sequence[Entry], rows: Iterable[np.ndarray],
+def write_tusimple(path: Path, samples: Sequence[Sample], rows: Iterable[np.ndarray],
                    predictions: Iterable[np.ndarray]) -> None:
-    """Write one `tusimple_line` an entry."""
+    """Write one `tusimple_line` an sample."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        for entry, h_samples, lanes in zip(entries, rows, predictions, strict=True):
-            file.write(tusimple_line(entry.name, h_samples, lanes) + "\n")
+        for sample, h_samples, lanes in zip(samples, rows, predictions, strict=True):
+            file.write(tusimple_line(sample.name, h_samples, lanes) + "\n")
 
 
 def tusimple_line(name: str, rows: np.ndarray, lanes: np.ndarray) -> str:
@@ -77,15 +77,15 @@ def _plain(values: np.ndarray) -> list[int | float]:
     return [int(v) if v == int(v) else v for v in values.tolist()]
 
 
-def read_tusimple(path: Path, entries: Sequence[Entry], rows: Sequence[np.ndarray]
+def read_tusimple(path: Path, samples: Sequence[Sample], rows: Sequence[np.ndarray]
                   ) -> tuple[list[np.ndarray], list[float]]:
-    """Lanes (lanes, R) and run time in ms of each entry from a file of JSON lines.
+    """Lanes (lanes, R) and run time in ms of each sample from a file of JSON lines.
 
-    Raises DataError with file and line for what is broken, and where an entry has no prediction.
+    Raises DataError with file and line for what is broken, and where an sample has no prediction.
     """
-    wanted = {entry.name: i for i, entry in enumerate(entries)}
-    lanes: list = [None] * len(entries)
-    times = [0.0] * len(entries)
+    wanted = {sample.name: i for i, sample in enumerate(samples)}
+    lanes: list = [None] * len(samples)
+    times = [0.0] * len(samples)
     for line, _, text in text_lines(path):
         where = f"{path}:{line}"
         record = json_object(text, where, "raw_file, lanes and run_time")
@@ -93,7 +93,7 @@ def read_tusimple(path: Path, entries: Sequence[Entry], rows: Sequence[np.ndarra
         if i is None:  # predictions of a whole test set may be scored on a part of it
             continue
         if lanes[i] is not None:
-            raise DataError(f"{where}: a second prediction for {entries[i].name}")
+            raise DataError(f"{where}: a second prediction for {samples[i].name}")
         found = [numbers(lane, f"{where}: lane {n}") for n, lane in enumerate(list_of(
             record.get("lanes"), f"{where}: 'lanes'"), start=1)]
         for n, lane in enumerate(found, start=1):
@@ -101,35 +101,35 @@ def read_tusimple(path: Path, entries: Sequence[Entry], rows: Sequence[np.ndarra
                 raise DataError(f"{where}: lane {n} has {len(lane)} points; the label has {len(rows[i])} rows")
         lanes[i] = np.array(found).reshape(-1, len(rows[i]))
         times[i] = float(numbers([record.get("run_time", 0)], f"{where}: run_time")[0])
-    missing = [entry.name for entry, found in zip(entries, lanes, strict=True) if found is None]
+    missing = [sample.name for sample, found in zip(samples, lanes, strict=True) if found is None]
     if missing:
-        raise DataError(f"{path}: no prediction for {len(missing)} of {len(entries)} images, such as {missing[0]}; "
+        raise DataError(f"{path}: no prediction for {len(missing)} of {len(samples)} images, such as {missing[0]}; "
                         "choose the images with data.root and data.split")
     return lanes, times
 
 
-def lines_path(folder: Path, entry: Entry) -> Path:
+def lines_path(folder: Path, sample: Sample) -> Path:
     """Where CULane's evaluator looks for the prediction of an image: its path below the root, as .lines.txt."""
-    return folder / PurePosixPath(entry.name).with_suffix(".lines.txt")
+    return folder / PurePosixPath(sample.name).with_suffix(".lines.txt")
 
 
-def write_culane(folder: Path, entries: Iterable[Entry], predictions: Iterable[Sequence[np.ndarray]]) -> None:
+def write_culane(folder: Path, samples: Iterable[Sample], predictions: Iterable[Sequence[np.ndarray]]) -> None:
     """Write a tree of .lines.txt, a lane a line: x y x y ..."""
-    for entry, lanes in zip(entries, predictions, strict=True):
-        path = lines_path(folder, entry)
+    for sample, lanes in zip(samples, predictions, strict=True):
+        path = lines_path(folder, sample)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(" ".join(f"{v:.3f}" for v in lane.ravel()) + "\n" for lane in lanes))
 
 
-def read_culane(folder: Path, entries: Sequence[Entry]) -> tuple[list[list[np.ndarray]], int]:
-    """Lanes (N, 2) of each entry from a tree of .lines.txt, and how many entries have no file.
+def read_culane(folder: Path, samples: Sequence[Sample]) -> tuple[list[list[np.ndarray]], int]:
+    """Lanes (N, 2) of each sample from a tree of .lines.txt, and how many samples have no file.
 
     They have no lanes, as for the official evaluator. Raises DataError for a broken file, and where no
-    entry has one.
+    sample has one.
     """
-    paths = [lines_path(folder, entry) for entry in entries]
+    paths = [lines_path(folder, sample) for sample in samples]
     there = [path.is_file() for path in paths]
     if not any(there):
-        raise DataError(f"{folder}: none of the {len(entries)} predictions is here; expected files such as {paths[0]}")
+        raise DataError(f"{folder}: none of the {len(samples)} predictions is here; expected files such as {paths[0]}")
     lanes = [lanes_of_text(path) if exists else [] for path, exists in zip(paths, there, strict=True)]
     return lanes, there.count(False)

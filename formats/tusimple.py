@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Entry, Label
+from formats.base import DataError, Label, Sample
 from formats.parsing import image_path, json_object, list_of, numbers, text_lines
 
 TUSIMPLE_KEYS = "raw_file, lanes and h_samples"
@@ -21,7 +21,7 @@ def _tusimple_lists(root: Path) -> list[Path]:
     return list(found.values())
 
 
-def read_tusimple(root: Path, images: bool) -> Iterator[Entry | DataError]:
+def read_tusimple(root: Path, images: bool) -> Iterator[Sample | DataError]:
     """TuSimple as unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them."""
     for path in _tusimple_lists(root):
         empty = True
@@ -36,7 +36,7 @@ def read_tusimple(root: Path, images: bool) -> Iterator[Entry | DataError]:
                 folders = (path.parent, root, root / "train_set", root / "test_set")
                 image = image_path(folders, name, where, images)
                 _tusimple_label(record, where)  # so that a broken label is named before training starts
-                yield Entry(image, path, name, (path.name,), offset, line)
+                yield Sample(image, path, name, (path.name,), offset, line)
             except DataError as error:
                 yield error
         if empty:

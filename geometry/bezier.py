@@ -47,7 +47,7 @@ def fit_matrix(samples: int, device: torch.device | None = None) -> Tensor:
         return torch.linalg.pinv(bernstein(torch.linspace(0, 1, samples, dtype=torch.float64))).float().to(device)
 
 
-def sample(control: Tensor, samples: int) -> Tensor:
+def sample_curve(control: Tensor, samples: int) -> Tensor:
     """Points (..., S, 2) at equally spaced t on the curves control (..., P, 2)."""
     return sample_basis(samples, control.device).to(control.dtype) @ control
 
@@ -67,14 +67,14 @@ def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return on_curve + torch.where(t < 0, far_slope, near_slope) * (t - inside), t
 
 
-def canonical(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
+def control_points_from_x(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
     """Control points (..., P, 2) from control x (..., P) and the two ends y_far, y_near (...)."""
     fraction = torch.linspace(0, 1, CONTROL_POINTS, device=x.device, dtype=x.dtype)
     y = y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction
     return torch.stack((x, y), dim=-1)
 
 
-def fit(points: Tensor) -> Tensor:
+def fit_bezier(points: Tensor) -> Tensor:
     """Canonical control points (P, 2) of the least-squares curve through a polyline (N, 2), N >= 2, on the CPU.
 
     Few points leave a quintic free to swing between them, so the degree grows with their number and the
@@ -94,7 +94,7 @@ def fit(points: Tensor) -> Tensor:
     return torch.from_numpy(np.stack((x, np.linspace(y_far, y_near, CONTROL_POINTS)), axis=1)).float()
 
 
-def refit(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+def refit_clipped(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     """Canonical curves through the inside part of sampled ones, batched and on any device.
 
     points (..., S, 2) run along each curve and inside (..., S) says which of them are in the image. Returns
@@ -116,4 +116,4 @@ def refit(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     x0, x1 = x.gather(-1, right - 1), x.gather(-1, right)
     weight = ((rows - y0) / (y1 - y0).clamp(min=1e-6)).clamp(0, 1)
     control_x = (x0 + (x1 - x0) * weight) @ fit_matrix(samples, x.device).to(x.dtype).T
-    return canonical(control_x, y_far, y_near), valid
+    return control_points_from_x(control_x, y_far, y_near), valid

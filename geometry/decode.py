@@ -6,17 +6,17 @@ Shapes: B batch, L slots, P = 6 control points, R rows, 2 = (x, y).
 import torch
 from torch import Tensor
 
-from geometry.bezier import sample, x_at_rows
+from geometry.bezier import sample_curve, x_at_rows
 
 
-def keep_lanes(points: Tensor, confidence: Tensor, threshold: float, min_gap: float = 0.015) -> Tensor:
+def lane_nms(points: Tensor, confidence: Tensor, threshold: float, min_gap: float = 0.015) -> Tensor:
     """Which predicted lanes (B, L) to report: confident ones, the better of two that lie on each other.
 
     Neighbouring slots whose curves, in the rows that both reach, are on average less than min_gap of the image
     width apart (19 px of 1280) answer for the same line, as happens when the camera stands on it.
     """
     keep = confidence >= threshold
-    curves = sample(points, 16)
+    curves = sample_curve(points, 16)
     for slot in range(points.shape[1] - 1):
         x, t = x_at_rows(points[:, slot], curves[:, slot + 1, :, 1])
         shared = (t >= 0) & (t <= 1)  # rows that both reach

@@ -1,4 +1,4 @@
-"""The pixels of an image that the network looks at: none of the sky, and finer rows where the road is far away.
+"""The pixels of an image that the network looks at: nothing of its top, and finer rows where the road is far away.
 
 The farther away a metre of road is, the fewer rows of an image it takes. In equal rows a network spends most of its
 work on the few metres before the car, where a line is a hand wide, and sees a line far to the side in two rows of its
@@ -14,74 +14,74 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor
 
-EVEN = 1.01  # a zoom below this is none: 32 bits are too few for it
-FINE = 2.5  # times as many rows as the network's are in the image from which those are averaged
-WHOLE = 256  # the shares of a row are counted in such parts: sums are then the same in whatever order
+MIN_ZOOM = 1.01  # a zoom below this is none: 32 bits are too few for it
+FINE_ROWS = 2.5  # times as many rows as the network's are in the image from which those are averaged
+FULL_WEIGHT = 256  # weights of fine rows are integers with this sum: the result is the same in whatever order
 
-Places = TypeVar("Places", float, np.ndarray, Tensor)
+Positions = TypeVar("Positions", float, np.ndarray, Tensor)
 
 
-class Rows(NamedTuple):
-    """Rows from y = sky down to y = 1, of which the last is `zoom` times as high as the first."""
+class RowWarp(NamedTuple):
+    """Rows from y = cut_top down to y = 1, of which the last is `zoom` times as high as the first."""
 
-    sky: float = 0.0
+    cut_top: float = 0.0
     zoom: float = 1.0
 
-    def y(self, v: Places) -> Places:
-        """Where in the image a place v is."""
-        share = v if self.zoom < EVEN else (self.zoom**v - 1) / (self.zoom - 1)
-        return self.sky + (1 - self.sky) * share
+    def y(self, v: Positions) -> Positions:
+        """Image y of network positions v."""
+        share = v if self.zoom < MIN_ZOOM else (self.zoom**v - 1) / (self.zoom - 1)
+        return self.cut_top + (1 - self.cut_top) * share
 
     def v(self, y: Tensor) -> Tensor:
-        """Where the network has a place y of the image. With a zoom, all of the sky is at 0."""
-        share = (y - self.sky) / (1 - self.sky)
-        return share if self.zoom < EVEN else (share.clamp(min=0) * (self.zoom - 1)).log1p() / math.log(self.zoom)
+        """Network positions v of image y. With a zoom, everything above cut_top is at 0."""
+        share = (y - self.cut_top) / (1 - self.cut_top)
+        return share if self.zoom < MIN_ZOOM else (share.clamp(min=0) * (self.zoom - 1)).log1p() / math.log(self.zoom)
 
 
-EQUAL = Rows()  # all of the image
+UNIFORM = RowWarp()  # all of the image
 
 
-class Raster(NamedTuple):
+class InputGrid(NamedTuple):
     """What the network takes of an image: width x height pixels, in rows that need not be equal."""
 
     width: int
     height: int
-    rows: Rows = EQUAL
+    warp: RowWarp = UNIFORM
 
     @property
-    def fine(self) -> int:
+    def fine_rows(self) -> int:
         """How many equal rows the whole image has before the network's are averaged from them."""
-        return round(FINE * self.height)
+        return round(FINE_ROWS * self.height)
 
     @property
     def aspect(self) -> float:
         """Width over height of the whole image, were it all in rows of mean height."""
-        return self.width * (1 - self.rows.sky) / self.height
+        return self.width * (1 - self.warp.cut_top) / self.height
 
-    def of(self, image: np.ndarray) -> np.ndarray:
+    def resample(self, image: np.ndarray) -> np.ndarray:
         """uint8 (H, W, 3) of an image (F, W, 3): each row is the mean of what lies between its edges."""
-        first, weights = _taps(self)
-        values = image[first[0]:].reshape(self.fine - first[0], -1).astype(np.uint16)
+        first, weights = _row_weights(self)
+        values = image[first[0]:].reshape(self.fine_rows - first[0], -1).astype(np.uint16)
         total = values[first - first[0]] * weights[0]
         for tap in range(1, len(weights)):
-            total += values[np.minimum(first + tap, self.fine - 1) - first[0]] * weights[tap]
-        return ((total + WHOLE // 2) // WHOLE).astype(np.uint8).reshape(self.height, self.width, 3)
+            total += values[np.minimum(first + tap, self.fine_rows - 1) - first[0]] * weights[tap]
+        return ((total + FULL_WEIGHT // 2) // FULL_WEIGHT).astype(np.uint8).reshape(self.height, self.width, 3)
 
-    def means(self) -> np.ndarray:
+    def averaging_matrix(self) -> np.ndarray:
         """The same as a matrix: float32 (H, F), to be multiplied with fine rows; the products are exact."""
-        first, weights = _taps(self)
-        matrix = np.zeros((self.height, self.fine), np.float32)
+        first, weights = _row_weights(self)
+        matrix = np.zeros((self.height, self.fine_rows), np.float32)
         for tap, weight in enumerate(weights):
-            matrix[np.arange(self.height), np.minimum(first + tap, self.fine - 1)] += weight[:, 0] / WHOLE
+            matrix[np.arange(self.height), np.minimum(first + tap, self.fine_rows - 1)] += weight[:, 0] / FULL_WEIGHT
         return matrix
 
 
 @functools.lru_cache(maxsize=16)
-def _taps(raster: Raster) -> tuple[np.ndarray, np.ndarray]:
-    """The first fine row (H) that each row covers; the shares of it and the next ones, of WHOLE: uint16 (K, H, 1)."""
-    edges = raster.rows.y(np.linspace(0, 1, raster.height + 1)) * raster.fine
-    first = np.minimum(edges[:-1].astype(int), raster.fine - 1)
+def _row_weights(grid: InputGrid) -> tuple[np.ndarray, np.ndarray]:
+    """The first fine row (H) that each row covers; the shares of it and the next ones, in FULL_WEIGHT: uint16 (K, H, 1)."""
+    edges = grid.warp.y(np.linspace(0, 1, grid.height + 1)) * grid.fine_rows
+    first = np.minimum(edges[:-1].astype(int), grid.fine_rows - 1)
     covered = first + np.arange(math.ceil(np.diff(edges).max()) + 1)[:, None]  # (K, H)
     shares = (np.minimum(covered + 1, edges[1:]) - np.maximum(covered, edges[:-1])).clip(0)
-    shares = np.diff(np.round(WHOLE * shares.cumsum(0) / shares.sum(0)), axis=0, prepend=0)
+    shares = np.diff(np.round(FULL_WEIGHT * shares.cumsum(0) / shares.sum(0)), axis=0, prepend=0)
     return first, shares.astype(np.uint16)[..., None]

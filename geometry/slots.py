@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from geometry.bezier import sample
+from geometry.bezier import sample_curve
 
 CAMERA_X = 0.5  # the camera's own place at the bottom edge: the middle of the image
 LANE_CHANGE = 0.05  # nearer than this to CAMERA_X (64 px of 1280) a line is as much left as right
@@ -30,23 +30,23 @@ class LaneTarget(NamedTuple):
         return LaneTarget(self.points.to(device, non_blocking=unwaited), self.exists.to(device, non_blocking=unwaited))
 
 
-class RowWise(NamedTuple):
+class RowLogits(NamedTuple):
     """What a network finds row by row, for training to teach: logits of which column, and of whether at all."""
 
     columns: Tensor  # (B, L, h, K)
     present: Tensor  # (B, L, h)
-    centres: Tensor  # (K) x of the columns' middles, equally spaced
+    centers: Tensor  # (K) x of the columns' middles, equally spaced
     rows: Tensor  # (h) y of the rows' middles
 
 
 def bottom_x(points: Tensor) -> Tensor:
     """x (...) where curves points (..., P, 2) reach y = 1, along the chord of their near half."""
-    middle, near = sample(points, 3)[..., 1:, :].unbind(-2)
+    middle, near = sample_curve(points, 3)[..., 1:, :].unbind(-2)
     height = (near[..., 1] - middle[..., 1]).clamp(min=1e-6)
     return near[..., 0] + (near[..., 0] - middle[..., 0]) / height * (1 - near[..., 1])
 
 
-def slot_numbers(points: Tensor, exists: Tensor, slots: int) -> Tensor:
+def slot_indices(points: Tensor, exists: Tensor, slots: int) -> Tensor:
     """Slot (..., N) of each lane points (..., N, P, 2); -1 where exists is False or its side is full."""
     x = bottom_x(points)
     left = x < CAMERA_X
@@ -62,15 +62,15 @@ def slot_numbers(points: Tensor, exists: Tensor, slots: int) -> Tensor:
     return torch.where(exists & (rank < half), slot, -1)
 
 
-def to_slots(points: Tensor, exists: Tensor, slots: int) -> LaneTarget:
+def assign_slots(points: Tensor, exists: Tensor, slots: int) -> LaneTarget:
     """Lanes points (B, N, P, 2), exists (B, N), moved to their slots; lanes that do not fit are left out."""
-    numbers = slot_numbers(points, exists, slots)
+    numbers = slot_indices(points, exists, slots)
     chosen = numbers.unsqueeze(-1) == torch.arange(slots, device=points.device)  # (B, N, L)
     moved = torch.einsum("bnl,bnpc->blpc", chosen.to(points.dtype), points)
     return LaneTarget(moved, chosen.any(-2))
 
 
-def shifted(target: LaneTarget, shift: Tensor) -> LaneTarget:
+def shift_slots(target: LaneTarget, shift: Tensor) -> LaneTarget:
     """The same lanes counted from one line further: shift (B) of -1, 0 or +1 slots to the right."""
     slots = target.exists.shape[1]
     source = torch.arange(slots, device=shift.device) - shift.unsqueeze(-1)  # (B, L)
@@ -81,7 +81,7 @@ def shifted(target: LaneTarget, shift: Tensor) -> LaneTarget:
     return LaneTarget(points * exists[:, :, None, None], exists)
 
 
-def nearer_count(points: Tensor, logits: Tensor, target: LaneTarget) -> LaneTarget:
+def resolve_ambiguous_assignment(points: Tensor, logits: Tensor, target: LaneTarget) -> LaneTarget:
     """The target itself, or, where the camera stands on a line, the count that suits the prediction better.
 
     In a lane change the line under the camera is as much `left 1` as `right 1`, and the whole count hangs on a
@@ -93,7 +93,7 @@ def nearer_count(points: Tensor, logits: Tensor, target: LaneTarget) -> LaneTarg
     close = target.exists & ((x - CAMERA_X).abs() < LANE_CHANGE)
     inner_left, inner_right = slots // 2 - 1, slots // 2
     shift = close[:, inner_left].long() - (close[:, inner_right] & ~close[:, inner_left]).long()  # (B)
-    other = shifted(target, shift)
+    other = shift_slots(target, shift)
 
     def distance(candidate: LaneTarget) -> Tensor:
         error = (points.detach() - candidate.points)[..., 0].abs().mean(2) * candidate.exists

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from inference.onednn import _has_operators, _pack
 
 
-def fused(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def fuse_batch_norms(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy for inference under autocast to dtype, without batch norms, its kernels in dtype.
 
     It spares a pass over each map, and the casts of all kernels at each call; on a CPU, where oneDNN is there, also

@@ -25,12 +25,12 @@ from runtime import distributed
 from runtime.prefetch import prefetch
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
-USUAL_FPS = 25.0  # where a film does not say
+DEFAULT_FPS = 25.0  # where a film does not say
 FEWER_FRAMES = 0.01  # some containers only estimate how many frames they hold
 
 
 
-class Input(NamedTuple):
+class Source(NamedTuple):
     """Something to look at: an image, a video or a camera."""
 
     name: str  # as it is shown
@@ -45,7 +45,7 @@ class Input(NamedTuple):
 class Frame(NamedTuple):
     """One image of an input, or why there is none."""
 
-    input: Input
+    input: Source
     index: int = 1  # in its film
     size_px: tuple[int, int] = (0, 0)  # width, height
     pixels: np.ndarray | None = None  # (H, W, 3) as the network takes it; None where it cannot be read
@@ -58,7 +58,7 @@ class Frame(NamedTuple):
         return self.input.name if self.input.kind in ("image", "missing") else f"{self.input.name} frame {self.index}"
 
 
-def inputs(words: Iterable[str]) -> list[Input]:
+def list_sources(words: Iterable[str]) -> list[Source]:
     """What the words name: images, videos, folders of them, patterns such as a/*.jpg, and camera indices."""
     found = []
     for word in words:
@@ -68,7 +68,7 @@ def inputs(words: Iterable[str]) -> list[Input]:
         elif path.exists():
             found.append(_file(path, path.name))
         elif word.isdecimal():
-            found.append(Input(f"camera {word}", int(word), "camera", f"camera{word}", None))
+            found.append(Source(f"camera {word}", int(word), "camera", f"camera{word}", None))
         elif glob.has_magic(word):  # a shell expands patterns, but not Windows', and not in quotes
             matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]
             for match in matches:
@@ -80,7 +80,7 @@ def inputs(words: Iterable[str]) -> list[Input]:
     return found
 
 
-def _folder(folder: Path) -> list[Input]:
+def _folder(folder: Path) -> list[Source]:
     known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
     inside = [path for path in sorted(folder.rglob("*"))
               if path.suffix.lower() in known and not path.name.startswith(".") and path.is_file()]
@@ -89,18 +89,18 @@ def _folder(folder: Path) -> list[Input]:
     return [_file(path, path.relative_to(folder).as_posix()) for path in inside]
 
 
-def _file(path: Path, below: str) -> Input:
+def _file(path: Path, below: str) -> Source:
     if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return Input(str(path), path, below=below)
-    with contextlib.closing(_Film(path)) as film:
-        return Input(str(path), path, "video", below, film.frames, film.fps)
+        return Source(str(path), path, below=below)
+    with contextlib.closing(VideoReader(path)) as film:
+        return Source(str(path), path, "video", below, film.frames, film.fps)
 
 
-def _missing(word: str, why: str) -> Input:
-    return Input(word, Path(word), "missing", error=f"{word}: {why}")
+def _missing(word: str, why: str) -> Source:
+    return Source(word, Path(word), "missing", error=f"{word}: {why}")
 
 
-def turns(found: Iterable[Input], prepare: Callable[[np.ndarray], np.ndarray], keep_images: bool, size: int
+def shard_batches(found: Iterable[Source], prepare: Callable[[np.ndarray], np.ndarray], keep_images: bool, size: int
           ) -> Iterator[tuple[int, Sequence[Frame]]]:
     """Batches of at most `size` frames for this process to look at, each with the number of its first frame, from 1.
 
@@ -108,17 +108,17 @@ def turns(found: Iterable[Input], prepare: Callable[[np.ndarray], np.ndarray], k
     at the same batches: what a network says depends on its batch, if only in the last digit. What is no image is for
     the first process, since the frames of a film have to be decoded one after the other.
     """
-    number, rank, world = 1, distributed.rank(), distributed.world()
+    number, rank, world = 1, distributed.rank(), distributed.world_size()
     for are_images, group in itertools.groupby(found, key=lambda one: one.kind == "image"):
         mine = [one for i, one in enumerate(group) if rank == (i // size % world if are_images else 0)]
-        with contextlib.closing(frames(mine, prepare, keep_images, 2 * size)) as stream:
+        with contextlib.closing(read_frames(mine, prepare, keep_images, 2 * size)) as stream:
             left = batches(stream, size)
-            while count := distributed.total(len(batch := next(left, []))):
+            while count := distributed.all_reduce_sum(len(batch := next(left, []))):
                 yield number + size * rank, batch
                 number += count
 
 
-def frames(found: Iterable[Input], prepare: Callable[[np.ndarray], np.ndarray], keep_images: bool, ahead: int
+def read_frames(found: Iterable[Source], prepare: Callable[[np.ndarray], np.ndarray], keep_images: bool, ahead: int
            ) -> Iterator[Frame]:
     """All frames of all inputs in order, read and prepared in the background, at most `ahead` in advance.
 
@@ -132,12 +132,12 @@ def frames(found: Iterable[Input], prepare: Callable[[np.ndarray], np.ndarray], 
             yield from prefetch(jobs, ahead=ahead, low_priority=True)
         else:
             for one in group:
-                yield from _film_frames(one, prepare, keep_images, ahead)
+                yield from _video_frames(one, prepare, keep_images, ahead)
 
 
-def _film_frames(one: Input, prepare: Callable, keep_images: bool, ahead: int) -> Iterator[Frame]:
+def _video_frames(one: Source, prepare: Callable, keep_images: bool, ahead: int) -> Iterator[Frame]:
     """The frames of a film, and one that says why where it ends early or never begins."""
-    with contextlib.closing(_Film(one.path)) as film:
+    with contextlib.closing(VideoReader(one.path)) as film:
         one = one._replace(fps=film.fps)
         read = partial(_frame, one, film.image, prepare, keep_images)
         depth = 0 if one.kind == "camera" else ahead  # a frame that has waited shows the road as it was
@@ -153,7 +153,7 @@ def _film_frames(one: Input, prepare: Callable, keep_images: bool, ahead: int) -
             yield Frame(one, count, error=f"{one.name}: breaks off after frame {count}{known}")
 
 
-def _frame(one: Input, read: Callable[[], np.ndarray | None], prepare: Callable, keep_images: bool) -> Frame | None:
+def _frame(one: Source, read: Callable[[], np.ndarray | None], prepare: Callable, keep_images: bool) -> Frame | None:
     """What `read` gives as a frame; None where that is None, the end of a film."""
     try:
         image = read()
@@ -168,7 +168,7 @@ def _frame(one: Input, read: Callable[[], np.ndarray | None], prepare: Callable,
         return Frame(one, error=f"{one.name}: cannot be read: {' '.join(str(error).split())}")
 
 
-class _Film:
+class VideoReader:
     """OpenCV's reader of a video file or a camera; one that cannot be opened has no images."""
 
     def __init__(self, path: Path | int):
@@ -184,7 +184,7 @@ class _Film:
             self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # of a camera: no queue of old images
         count, fps = self.capture.get(cv2.CAP_PROP_FRAME_COUNT), self.capture.get(cv2.CAP_PROP_FPS)
         self.frames = int(count) if 0 < count < 1e9 else None
-        self.fps = fps if math.isfinite(fps) and 1 <= fps <= 1000 else USUAL_FPS
+        self.fps = fps if math.isfinite(fps) and 1 <= fps <= 1000 else DEFAULT_FPS
 
     def image(self) -> np.ndarray | None:
         """The next image, RGB uint8, turned as the film says; None at the end."""

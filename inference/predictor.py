@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.decode import keep_lanes
-from inference.fuse_bn import fused
+from geometry.decode import lane_nms
+from inference.fuse_bn import fuse_batch_norms
 from metrics import collapse
 from model import LaneNet, LanePrediction
 from preprocessing.images import preprocess
-from runtime.checkpoint import load_model, raster_of, steps_of, with_model
+from runtime.checkpoint import input_grid, load_model, trained_steps, with_checkpoint
 from runtime.device import autocast, pick_device, pick_precision
 
 
@@ -32,7 +32,7 @@ class Lane(NamedTuple):
     points: np.ndarray  # (P, 2) float32 control points, P0 far, P5 near
 
 
-class Answers(NamedTuple):
+class Detections(NamedTuple):
     """What the network says of B images, on the CPU."""
 
     points: Tensor  # (B, L, P, 2) float32
@@ -51,10 +51,10 @@ class LaneDetector:
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         model, trained, payload = load_model(checkpoint, self.device)
-        self.model = fused(model, self.dtype)
-        self.config = with_model(trained, payload)
-        self.raster = raster_of(self.config)
-        self.steps = steps_of(payload)  # of its training
+        self.model = fuse_batch_norms(model, self.dtype)
+        self.config = with_checkpoint(trained, payload)
+        self.grid = input_grid(self.config)
+        self.steps = trained_steps(payload)  # of its training
         self.threshold = self.config.inference.threshold if threshold is None else threshold
 
     def __call__(self, image: np.ndarray) -> list[Lane]:
@@ -62,7 +62,7 @@ class LaneDetector:
         points, confidence, keep = (part[0] for part in self.batch([image]))
         return [Lane(slot + 1, float(confidence[slot]), points[slot].numpy()) for slot in keep.nonzero()[:, 0].tolist()]
 
-    def batch(self, images: Sequence[np.ndarray]) -> Answers:
+    def batch(self, images: Sequence[np.ndarray]) -> Detections:
         """Answers for images (height, width, 3), RGB uint8 of any sizes."""
         return self.answers([self.pixels(image) for image in images])
 
@@ -70,20 +70,20 @@ class LaneDetector:
         """An image as the network takes it, (H, W, 3) uint8; may be called in a thread. Raises ValueError."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image of {image.dtype} {image.shape}; expected RGB uint8 (height, width, 3)")
-        return preprocess(image, self.raster)
+        return preprocess(image, self.grid)
 
     def sensitivity(self, pixels: Sequence[np.ndarray]) -> float:
         """How far lanes follow when these images, as `pixels` gives them, are moved sideways; see guard.py."""
-        before, after = self.answers(pixels), self.answers(collapse.moved(_stacked(pixels)).permute(0, 2, 3, 1).numpy())
+        before, after = self.answers(pixels), self.answers(collapse.shift_images(_stacked(pixels)).permute(0, 2, 3, 1).numpy())
         return collapse.sensitivity(before[:2], after[:2], self.config.model.width)
 
     @torch.inference_mode()
-    def answers(self, pixels: Sequence[np.ndarray]) -> Answers:
+    def answers(self, pixels: Sequence[np.ndarray]) -> Detections:
         """Answers for what `pixels` made of B images."""
         with autocast(self.device, self.dtype):
             points, logits = self.model(_stacked(pixels).to(self.device))
         points, confidence = points.float().cpu(), logits.float().sigmoid().cpu()
-        return Answers(points, confidence, keep_lanes(points, confidence, self.threshold))
+        return Detections(points, confidence, lane_nms(points, confidence, self.threshold))
 
 
 def _stacked(pixels: Sequence[np.ndarray]) -> Tensor:

@@ -20,10 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from formats import submission
-from formats.base import Entry, Label
-from formats.registry import label
-from geometry.bezier import sample
-from inference.inputs import Frame, Input
+from formats.base import Label, Sample
+from formats.registry import read_label
+from geometry.bezier import sample_curve
+from inference.inputs import Frame, Source
 from visualization.draw import write_image
 
 CURVE_POINTS = 32  # sampled points of a lane in JSON
@@ -34,7 +34,7 @@ QUIT_KEYS, NO_KEY = (ord("q"), 27), 0xFF  # 27: escape
 OPEN_A_WINDOW = f"import cv2; cv2.namedWindow('{WINDOW}'); cv2.destroyAllWindows()"
 
 
-class Result(NamedTuple):
+class FrameResult(NamedTuple):
     """What the network says of one frame."""
 
     number: int  # of the frame among all that were given, from 1
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
+def atomic_text_file(path: Path) -> Iterator[TextIO]:
     """A text file that takes its name when the block ends well; what is no file (a pipe) is written as it is."""
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8") as file:
@@ -61,12 +61,12 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         unfinished.unlink(missing_ok=True)
 
 
-def json_line(result: Result) -> str:
+def json_line(result: FrameResult) -> str:
     """A result as one JSON object: control points in [0, 1], sampled points in pixels from the far end."""
     one, size_px = result.frame.input, np.array(result.frame.size_px)
     lanes = []
     for slot in result.keep.nonzero()[:, 0].tolist():
-        points_px = sample(result.points[slot], CURVE_POINTS).double().numpy() * size_px
+        points_px = sample_curve(result.points[slot], CURVE_POINTS).double().numpy() * size_px
         lanes.append({"slot": slot + 1, "confidence": round(float(result.confidence[slot]), 4),
                       "control_points": result.points[slot].double().numpy().round(5).tolist(),
                       "points_px": points_px.round(2).tolist()})
@@ -74,19 +74,19 @@ def json_line(result: Result) -> str:
     return json.dumps({"image": one.name} | frame | {"size": size_px.tolist(), "lanes": lanes})
 
 
-def tusimple_line(result: Result, labels: Mapping[str, Entry], tolerance: float) -> str:
+def tusimple_line(result: FrameResult, labels: Mapping[str, Sample], tolerance: float) -> str:
     """A result as a line of a TuSimple submission.
 
     The rows are those of the image's label, where labels has one under the input's name, else TuSimple's usual ones.
     """
     one, size_px = result.frame.input, result.frame.size_px
-    rows = submission.rows_of(label(labels[one.name]) if one.name in labels else Label([]), size_px)
+    rows = submission.rows_of(read_label(labels[one.name]) if one.name in labels else Label([]), size_px)
     lanes = submission.tusimple_lanes(result.points[result.keep], rows, size_px, tolerance)
     name = one.below if one.kind == "image" else f"{one.below}/{result.frame.index}"
     return submission.tusimple_line(name, rows, lanes)
 
 
-def sheet_numbers(frames: int | None) -> set[int]:
+def sheet_frames(frames: int | None) -> set[int]:
     """Which of so many frames a contact sheet shows: eight, evenly spread; the first eight where nobody knows."""
     return {i + 1 if frames is None else frames * i // SHEET_IMAGES + 1 for i in range(SHEET_IMAGES)}
 
@@ -101,7 +101,7 @@ class Overlays:
     def __enter__(self) -> "Overlays":
         return self
 
-    def add(self, result: Result, drawn: np.ndarray) -> None:
+    def add(self, result: FrameResult, drawn: np.ndarray) -> None:
         frame = result.frame
         if self.film and self.film.input != frame.input:
             self._finish_film()
@@ -109,7 +109,7 @@ class Overlays:
             write_image(self.folder / f"{output_name(result)}.jpg", drawn)
         else:
             if self.film is None:
-                self.film = FilmWriter(self.folder / f"{output_name(result)}.mp4", frame, self.before)
+                self.film = VideoWriter(self.folder / f"{output_name(result)}.mp4", frame, self.before)
             self.film.write(drawn)
         self.before = time.perf_counter()
 
@@ -124,17 +124,17 @@ class Overlays:
         film.finish()
 
 
-def output_name(result: Result) -> str:
+def output_name(result: FrameResult) -> str:
     """A file name without its suffix; the number keeps files of the same name from each other."""
     stem = Path(result.frame.input.below).stem.encode("utf-8", "replace").decode()  # OpenCV dies of other names
     return f"{result.number:05}_{stem[:80]}"
 
 
-class FilmWriter:
+class VideoWriter:
     """An annotated video; one that is given up leaves nothing. Raises OSError where it cannot be written."""
 
     def __init__(self, path: Path, frame: Frame, since: float):
-        self.input: Input = frame.input
+        self.input: Source = frame.input
         self.path, self.unfinished = path, path.with_name(f"{path.stem}.part{path.suffix}")
         self.since, self.frames = since, 0
         fourcc = cv2.VideoWriter_fourcc(*"mp4v")  # the one codec for MP4 that every build of OpenCV has

@@ -32,7 +32,7 @@ def diversity(pred_points, label_points, label_exists) -> float:
 
     `pred_points`, `label_points`: (N, L, P, 2) in [0, 1]; `label_exists`: (N, L), nonzero where there is a
     lane. The spread is the standard deviation over images of each control point's x, averaged over P, then
-    over slots weighted by their images. Predictions are taken at the labels' entries whether or not the
+    over slots weighted by their images. Predictions are taken at the labels' samples whether or not the
     model claims the lane: the question is where it puts lanes, and both spreads must cover the same images.
     NaN (undefined) when no slot has two images or when the labels do not vary. Raises ValueError for shapes
     that disagree and NaN coordinates.
@@ -97,26 +97,26 @@ def mean_x_error(
 
 
 SHIFT = 1 / 20  # of the image width: far enough to show, too little to push a lane into another slot
-LANES_TO_JUDGE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
+MIN_TOTAL_CONFIDENCE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
 
 Lanes = tuple[Tensor, Tensor]  # points (N, L, P, 2) and confidence (N, L)
 
 
-def moved(images: Tensor) -> Tensor:
+def shift_images(images: Tensor) -> Tensor:
     """The images (N, 3, H, W) uint8, moved to the right by SHIFT; the left edge is drawn out."""
     step = _step(images.shape[3])
     return F.pad(images[..., :-step].float(), (step, 0, 0, 0), mode="replicate").to(images.dtype)
 
 
 def sensitivity(before: Lanes, after: Lanes, width: int) -> float:
-    """How far lanes follow when images of this width are `moved`, as a share of the move.
+    """How far lanes follow when images of this width are `shift_images`, as a share of the move.
 
     A blind model leaves them where they are. It needs no labels and no second image, and roads that look alike
     do not lower it. The median over lanes, weighted by confidence: where the move makes an image count its lanes from
     another one, each of them jumps by a lane's width. Not a number where no lane is predicted with any confidence.
     """
     weight = (before[1] * after[1]).flatten()  # (N * L)
-    if weight.sum() < LANES_TO_JUDGE:
+    if weight.sum() < MIN_TOTAL_CONFIDENCE:
         return math.nan
     follows, order = ((after[0] - before[0])[..., 0].mean(-1) / (_step(width) / width)).flatten().sort()
     reached = weight[order].cumsum(0)
@@ -127,6 +127,6 @@ def _step(width: int) -> int:
     return max(1, round(width * SHIFT))
 
 
-def grey_image(height: int, width: int) -> Tensor:
+def gray_image(height: int, width: int) -> Tensor:
     """An empty image (1, 3, H, W) uint8 with nothing to see."""
     return torch.full((1, 3, height, width), 128, dtype=torch.uint8)

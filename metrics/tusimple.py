@@ -9,8 +9,8 @@ import numpy as np
 
 TUSIMPLE_SIZE = (1280, 720)  # width, height
 TUSIMPLE_ROWS = tuple(range(160, 711, 10))
-TUSIMPLE_NEAR_PX = 20  # a point is right within this distance, measured across the lane
-TUSIMPLE_FOUND = 0.85  # share of rows that makes a lane found
+TUSIMPLE_TOLERANCE_PX = 20  # a point is right within this distance, measured across the lane
+TUSIMPLE_MATCH = 0.85  # share of rows that makes a lane found
 
 
 class TuSimpleScore(NamedTuple):
@@ -51,7 +51,7 @@ def tusimple_image(pred, gt, h_samples, run_time_ms: float = 0.0) -> TuSimpleSco
     if run_time_ms > 200 or count_pred > count_gt + 2:
         return TuSimpleScore(0.0, 0.0, 1.0)
     best = rows_right.max(1, initial=0)  # (gt,)
-    found = int((best >= TUSIMPLE_FOUND).sum())
+    found = int((best >= TUSIMPLE_MATCH).sum())
     fn, total = count_gt - found, best.sum()
     if count_gt > 4:
         fn, total = max(fn - 1, 0), total - best.min()
@@ -76,7 +76,7 @@ def tusimple_rows_right(pred, gt, h_samples) -> np.ndarray:
     dx = np.where(has_point, gt_x - (has_point * gt_x).sum(1, keepdims=True) / count, 0)
     spread = (dy * dy).sum(1)
     slope = (dx * dy).sum(1) / np.where(spread > 0, spread, 1)  # 0 for fewer than two points
-    near_px = TUSIMPLE_NEAR_PX / np.cos(np.arctan(slope))  # (gt,)
+    near_px = TUSIMPLE_TOLERANCE_PX / np.cos(np.arctan(slope))  # (gt,)
 
     right = np.abs(gt_x[:, None] - pred_x[None]) < near_px[:, None, None]  # (gt, pred, R)
     return right.sum(2) / len(rows)

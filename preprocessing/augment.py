@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from config import AugmentConfig
-from geometry.bezier import refit, sample
-from geometry.input_grid import Rows
-from geometry.slots import LaneTarget, to_slots
+from geometry.bezier import refit_clipped, sample_curve
+from geometry.input_grid import RowWarp
+from geometry.slots import LaneTarget, assign_slots
 
 SAMPLES = 64  # a lane that leaves the image is cut at its last sample inside
 HORIZON = 0.35  # of the height: about where the roads of TuSimple end
 
 
-class Views(NamedTuple):
+class AugmentParams(NamedTuple):
     """How B images are to be looked at."""
 
     matrix: Tensor  # (B, 2, 3)
@@ -28,25 +28,25 @@ class Views(NamedTuple):
     blank: Tensor  # (B) bool: nothing is seen, since the gain is 0
 
 
-def random_views(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Views:
+def sample_params(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> AugmentParams:
     """Views of `count` images, width / height = aspect.
 
     Random numbers come from a CPU generator whatever the device, so that a seed means the same everywhere.
     """
-    matrix = random_affine(count, settings, aspect, generator)
-    gain, offset = random_colour(count, settings, generator)
+    matrix = sample_affine(count, settings, aspect, generator)
+    gain, offset = sample_color(count, settings, generator)
     blank = torch.rand(count, generator=generator) < settings.blank
     grey = torch.randint(256, (count, 1, 1, 1), generator=generator).float()
     hidden = blank[:, None, None, None]
-    return Views(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, grey, offset), blank)
+    return AugmentParams(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, grey, offset), blank)
 
 
-def augment(images: Tensor, target: LaneTarget, views: Views, rows: Rows) -> tuple[Tensor, LaneTarget]:
+def augment(images: Tensor, target: LaneTarget, views: AugmentParams, rows: RowWarp) -> tuple[Tensor, LaneTarget]:
     """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images in these rows and a target."""
     matrix, gain, offset, blank = (v.to(images.device, non_blocking=images.device.type != "mps") for v in views)
     grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:], rows)
-    if rows.sky:
-        grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the sky was not kept: the first row stands for it
+    if rows.cut_top:
+        grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the top was not kept: the first row stands for it
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images = torch.addcmul(offset, images, gain).clamp_(0, 255)
     target = warp_lanes(target, matrix)
@@ -54,10 +54,10 @@ def augment(images: Tensor, target: LaneTarget, views: Views, rows: Rows) -> tup
     return images, LaneTarget(target.points * seen[..., None, None], target.exists & seen)
 
 
-def random_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:
+def sample_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:
     """Matrices (B, 2, 3) that move a point (x, y, 1) of the image to its place in the new view.
 
-    The view is turned and scaled about the centre of the image, in pixels (aspect = width / height), shifted,
+    The view is turned and scaled about the center of the image, in pixels (aspect = width / height), shifted,
     mirrored, and sheared along the horizon: what a camera that stands further to one side sees of a flat road.
     """
     def uniform(limit: float) -> Tensor:
@@ -69,32 +69,32 @@ def random_affine(count: int, settings: AugmentConfig, aspect: float, generator:
     cos, sin = scale * angle.cos(), scale * angle.sin()
     linear = torch.stack((mirror * cos, -mirror * sin / aspect, sin * aspect, cos), dim=1).view(-1, 2, 2)
     shift = torch.stack((uniform(settings.shift), uniform(settings.shift)), dim=1)
-    centre = torch.full((count, 2), 0.5)
-    offset = centre - (linear @ centre.unsqueeze(-1)).squeeze(-1) + shift
+    center = torch.full((count, 2), 0.5)
+    offset = center - (linear @ center.unsqueeze(-1)).squeeze(-1) + shift
     shear = uniform(settings.shear / (1 - HORIZON))
     linear[:, 0] += shear.unsqueeze(-1) * linear[:, 1]
     offset[:, 0] += shear * (offset[:, 1] - HORIZON)
     return torch.cat((linear, offset.unsqueeze(-1)), dim=2)
 
 
-def random_colour(count: int, settings: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_color(count: int, settings: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Gain and offset (B, 3, 1, 1) for RGB values in [0, 255]: brightness, contrast about grey, and tint."""
     def uniform(limit: float, channels: int = 1) -> Tensor:
         return (torch.rand(count, channels, 1, 1, generator=generator) * 2 - 1) * limit
 
     brightness = torch.exp(uniform(math.log1p(settings.brightness)))
     contrast = torch.exp(uniform(math.log1p(settings.contrast)))
-    tint = torch.exp(uniform(math.log1p(settings.colour), channels=3))
+    tint = torch.exp(uniform(math.log1p(settings.color), channels=3))
     return brightness * contrast * tint, (127.5 * (1 - contrast)).expand(-1, 3, -1, -1)
 
 
 def warp_lanes(target: LaneTarget, matrix: Tensor) -> LaneTarget:
     """Lanes under matrices (B, 2, 3): the part that stays inside the image, refitted, in its new slots."""
-    curves = sample(target.points, SAMPLES)  # (B, L, S, 2)
+    curves = sample_curve(target.points, SAMPLES)  # (B, L, S, 2)
     moved = curves @ matrix[:, None, :, :2].transpose(2, 3) + matrix[:, None, None, :, 2]
     inside = ((moved >= 0) & (moved <= 1)).all(-1)
-    points, valid = refit(moved, inside)
-    return to_slots(points, target.exists & valid, target.exists.shape[1])
+    points, valid = refit_clipped(moved, inside)
+    return assign_slots(points, target.exists & valid, target.exists.shape[1])
 
 
 def _sampling_matrix(matrix: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def _sampling_matrix(matrix: Tensor) -> Tensor:
     return torch.cat((inverse, shift.unsqueeze(-1)), dim=2)
 
 
-def _sampling_grid(matrix: Tensor, height: int, width: int, rows: Rows) -> Tensor:
+def _sampling_grid(matrix: Tensor, height: int, width: int, rows: RowWarp) -> Tensor:
     """(B, H, W, 2): where each pixel is taken from, as grid_sample wants it.
 
     Sums, since affine_grid's product of matrices takes 8 times as long.

@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from formats.base import DataError, Entry
-from geometry.input_grid import Raster
+from formats.base import DataError, Sample
+from geometry.input_grid import InputGrid
 from preprocessing.targets import read_item
 from runtime import file_lock
 from runtime.prefetch import prefetch
@@ -41,8 +41,8 @@ class PixelCache(NamedTuple):
     exists: np.ndarray  # (N, L) bool
     sizes_px: np.ndarray  # (N, 2) int32 width, height of the original
     sums: np.ndarray  # (N) uint32, CRC-32 of each image
-    left_out: int
-    too_short: int
+    num_unassigned: int
+    num_too_short: int
     folder: Path
     checked: np.ndarray  # (N) bool: images that this process has found intact
 
@@ -61,32 +61,32 @@ class PixelCache(NamedTuple):
         return images, self.points[indices], self.exists[indices]
 
 
-def open_cache(entries: Sequence[Entry], raster: Raster, slots: int, folder: str | Path, limit_gb: float
+def open_cache(samples: Sequence[Sample], grid: InputGrid, slots: int, folder: str | Path, limit_gb: float
                ) -> PixelCache | None:
-    """The cache of these entries, built first where it is missing or damaged; None when it would exceed limit_gb.
+    """The cache of these samples, built first where it is missing or damaged; None when it would exceed limit_gb.
 
     Of several processes one builds it and the others wait. Raises DataError for an image or label that cannot be
     read, or a folder that cannot be written.
     """
-    shape = (len(entries), raster.height, raster.width, 3)
+    shape = (len(samples), grid.height, grid.width, 3)
     if math.prod(shape) > limit_gb * 1e9:
         print(f"cache: {math.prod(shape) / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each "
               "epoch", file=sys.stderr)
         return None
     folder = Path(folder)
-    path = folder / _key(entries, raster, slots)
-    pixels = _opened(path, shape)
+    path = folder / _key(samples, grid, slots)
+    pixels = _open(path, shape)
     if pixels is not None:
         return pixels
     try:
-        with file_lock.held(folder, "filling the cache"):
-            pixels = _opened(path, shape)
+        with file_lock.lock(folder, "filling the cache"):
+            pixels = _open(path, shape)
             if pixels is None:
                 if path.exists():
                     print(f"{path}: the cache is damaged; it is built again", file=sys.stderr)
                     shutil.rmtree(path)
-                _build(entries, raster, slots, path)
-                pixels = _opened(path, shape)
+                _build(samples, grid, slots, path)
+                pixels = _open(path, shape)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); {AWAY}") from None
     if pixels is None:
@@ -94,13 +94,13 @@ def open_cache(entries: Sequence[Entry], raster: Raster, slots: int, folder: str
     return pixels
 
 
-def _key(entries: Sequence[Entry], raster: Raster, slots: int) -> str:
-    digest = hashlib.sha256(f"{VERSION} {tuple(raster)} {raster.fine} {slots} {cv2.__version__}".encode())
+def _key(samples: Sequence[Sample], grid: InputGrid, slots: int) -> str:
+    digest = hashlib.sha256(f"{VERSION} {tuple(grid)} {grid.fine_rows} {slots} {cv2.__version__}".encode())
     label_stamp = lru_cache(_stamp)  # a label file of many images is looked at once
-    for entry in entries:
-        stamps = f"{_stamp(entry.image)} {label_stamp(entry.label)}"
-        digest.update(f"{entry.image.resolve()} {stamps} {entry.offset}\n".encode())
-    return f"{raster.width}x{raster.height}-{len(entries)}-{digest.hexdigest()[:16]}"
+    for sample in samples:
+        stamps = f"{_stamp(sample.image)} {label_stamp(sample.label)}"
+        digest.update(f"{sample.image.resolve()} {stamps} {sample.offset}\n".encode())
+    return f"{grid.width}x{grid.height}-{len(samples)}-{digest.hexdigest()[:16]}"
 
 
 def _stamp(path: Path) -> str:
@@ -111,10 +111,10 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _build(entries: Sequence[Entry], raster: Raster, slots: int, path: Path) -> None:
+def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -> None:
     """Write the cache to path, all of it or nothing."""
-    count = len(entries)
-    shape = (count, raster.height, raster.width, 3)
+    count = len(samples)
+    shape = (count, grid.height, grid.width, 3)
     needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
@@ -130,11 +130,11 @@ def _build(entries: Sequence[Entry], raster: Raster, slots: int, path: Path) -> 
             # Written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            items = prefetch(partial(read_item, entry, raster, slots) for entry in entries)
+            items = prefetch(partial(read_item, sample, grid, slots) for sample in samples)
             for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
                 file.write(item.image)
                 points[i], exists[i], sizes[i], sums[i] = *item[1:4], zlib.crc32(item.image)
-                counts += item.left_out, item.too_short
+                counts += item.num_unassigned, item.num_too_short
         for name, array in zip(FILES[1:], (points, exists, sizes, sums, counts), strict=True):
             np.save(building / f"{name}.npy", array)
         (building / "meta.json").write_text(json.dumps({name: _file_sum(building, name) for name in FILES[1:]}))
@@ -147,7 +147,7 @@ def _file_sum(folder: Path, name: str) -> int:
     return zlib.crc32(np.memmap(folder / f"{name}.npy", np.uint8, "r"))
 
 
-def _opened(path: Path, shape: tuple[int, int, int, int]) -> PixelCache | None:
+def _open(path: Path, shape: tuple[int, int, int, int]) -> PixelCache | None:
     """The cache at path if it is there and, but for the images' content, intact."""
     try:
         meta = json.loads((path / "meta.json").read_text())

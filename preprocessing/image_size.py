@@ -6,7 +6,7 @@ JPEG_MARKER = re.compile(rb"\xff[^\xff\x00]", re.DOTALL)
 JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # headers of a frame, which hold its size
 JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 JPEG_END = {0xD9, 0xDA}
-MAX_SEGMENTS = 4096  # before the frame of a JPEG; EXIF, colour profile and previews take some dozens
+MAX_SEGMENTS = 4096  # before the frame of a JPEG; EXIF, color profile and previews take some dozens
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from formats.base import DataError
-from geometry.input_grid import Raster
+from geometry.input_grid import InputGrid
 from preprocessing.image_size import image_size
 
 MAX_IMAGE_PIXELS = 100_000_000
@@ -23,7 +23,7 @@ def read_image(path: str | Path) -> np.ndarray:
         size_px = image_size(data)
         if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
             raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
-        whole = size_px and not breaks_off(data)
+        whole = size_px and not is_truncated(data)
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if whole else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
-def breaks_off(data: bytes) -> bool:
+def is_truncated(data: bytes) -> bool:
     """Whether a file is a JPEG without its end, which OpenCV before 5 fills up with grey and says nothing of."""
     if data[:2] != b"\xff\xd8":
         return False
@@ -44,12 +44,12 @@ def breaks_off(data: bytes) -> bool:
     return data.rfind(b"\xff\xd9", at) < 0  # from behind, where it is
 
 
-def preprocess(image: np.ndarray, raster: Raster) -> np.ndarray:
+def preprocess(image: np.ndarray, grid: InputGrid) -> np.ndarray:
     """RGB uint8 (H, W, 3): what the network takes of an image. Training and inference both come through here."""
-    return raster.of(resized(image, raster.width, raster.fine))
+    return grid.resample(resize(image, grid.width, grid.fine_rows))
 
 
-def resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """The whole image at another size; a smaller one has the mean of what lies in the place of each pixel.
 
     OpenCV takes means of two by two several times as fast as any others, so those come first.

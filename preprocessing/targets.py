@@ -8,23 +8,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from formats.base import Entry, Label
-from formats.registry import label
-from geometry.bezier import fit
-from geometry.input_grid import Raster
-from geometry.slots import LaneTarget, to_slots
+from formats.base import Label, Sample
+from formats.registry import read_label
+from geometry.bezier import fit_bezier
+from geometry.input_grid import InputGrid
+from geometry.slots import LaneTarget, assign_slots
 from preprocessing.images import preprocess, read_image
 
 
-class Item(NamedTuple):
+class TrainingItem(NamedTuple):
     """One preprocessed image (H, W, 3) uint8 RGB with its lanes in slots, its size and what did not fit."""
 
     image: np.ndarray
     points: np.ndarray  # (L, P, 2) float32
     exists: np.ndarray  # (L) bool
     size_px: tuple[int, int]  # width, height of the file's image
-    left_out: int  # lanes without a slot
-    too_short: int  # lanes with fewer than two points inside the image
+    num_unassigned: int  # lanes without a slot
+    num_too_short: int  # lanes with fewer than two points inside the image
 
 
 def inside_image(points: np.ndarray) -> np.ndarray:
@@ -50,18 +50,18 @@ def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[
         points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
         points = inside_image(points)
         if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
-            curves.append(fit(torch.from_numpy(points)))
+            curves.append(fit_bezier(torch.from_numpy(points)))
     if not curves:
         return LaneTarget(torch.zeros(slots, 6, 2), torch.zeros(slots, dtype=torch.bool)), 0, len(found.lanes)
-    target = to_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
+    target = assign_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
     target = LaneTarget(target.points[0], target.exists[0])
     return target, len(curves) - int(target.exists.sum()), len(found.lanes) - len(curves)
 
 
-def read_item(entry: Entry, raster: Raster, slots: int) -> Item:
-    """Read, decode, resize and fit one entry. Raises DataError naming the file."""
-    image = read_image(entry.image)
+def read_item(sample: Sample, grid: InputGrid, slots: int) -> TrainingItem:
+    """Read, decode, resize and fit one sample. Raises DataError naming the file."""
+    image = read_image(sample.image)
     size_px = (image.shape[1], image.shape[0])
-    target, left_out, too_short = lanes_in_slots(label(entry), size_px, slots)
-    return Item(preprocess(image, raster), target.points.numpy(), target.exists.numpy(), size_px,
-                left_out, too_short)
+    target, num_unassigned, num_too_short = lanes_in_slots(read_label(sample), size_px, slots)
+    return TrainingItem(preprocess(image, grid), target.points.numpy(), target.exists.numpy(), size_px,
+                num_unassigned, num_too_short)

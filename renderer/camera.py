@@ -18,7 +18,7 @@ class View:
     height: int
     focal_x: float
     focal_y: float  # differs from focal_x where wide images are squeezed to the network's shape
-    centre: float
+    center: float
     horizon: float
     camera_height: float
     yaw: float
@@ -36,7 +36,7 @@ class View:
         """(N, 2) float32 pixels of road points; arguments broadcast."""
         z = np.asarray(z, np.float64)
         elevation = z * z * (self.climb / 2 + z * (self.climb_rate / 6))
-        x = self.centre + self.focal_x * (self.bend(z) + u) / z
+        x = self.center + self.focal_x * (self.bend(z) + u) / z
         y = self.horizon + self.focal_y * (self.camera_height - elevation - up) / z
         pixels = np.empty((max(x.size, y.size), 2), np.float32)
         pixels[:, 0], pixels[:, 1] = x, y
@@ -63,7 +63,7 @@ def sample_view(rng: np.random.Generator, width: int, height: int) -> View:
         height=height,
         focal_x=focal * width,
         focal_y=focal * width * squeeze,
-        centre=width * rng.normal(0.52, 0.04),
+        center=width * rng.normal(0.52, 0.04),
         horizon=height * horizon,
         camera_height=float(np.clip(camera_height, 1.0, 2.5)),
         yaw=rng.normal(0, 0.008),

@@ -78,7 +78,7 @@ def write_dataset(
     root, request = Path(root), _request(train, val, seed, width, height)
     if is_complete(root, train, val, seed, width, height):
         return
-    with file_lock.held(root, "rendering into this folder"):
+    with file_lock.lock(root, "rendering into this folder"):
         if not is_complete(root, train, val, seed, width, height):
             _write(root, request, workers)
 

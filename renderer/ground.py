@@ -36,7 +36,7 @@ def _ground_points(view, top, step=1):
     z = np.interp(np.arange(top + (step - 1) / 2, view.height, step), y[::-1], view.z[::-1])[:, None]
     x = np.arange((step - 1) / 2, view.width, step, dtype=np.float32)[None]
     metre = z / view.focal_x  # metres that a pixel spans
-    u = x * metre.astype(np.float32) - (view.centre * metre + view.bend(z)).astype(np.float32)
+    u = x * metre.astype(np.float32) - (view.center * metre + view.bend(z)).astype(np.float32)
     return u, z.astype(np.float32)
 
 
@@ -56,10 +56,10 @@ def draw_clean(view, road) -> np.ndarray:
     top = _top_row(view)
     image[top:] = (60, 70, 55)
     fill(image, [_road_polygon(view, road.left, road.right)], (70, 70, 70))
-    for colour, rgb in (("white", (235, 235, 235)), ("yellow", (225, 180, 60))):
+    for color, rgb in (("white", (235, 235, 235)), ("yellow", (225, 180, 60))):
         mask = Mask(view, top)
         for line in road.lines:
-            if line.colour == colour:
+            if line.color == color:
                 paint_line(mask, line)
         alpha = mask.opacity()[..., None]
         image[top:] = image[top:] * (1 - alpha) + np.float32(rgb) * alpha
@@ -85,8 +85,8 @@ def draw_ground(rng, image, view, road, weather) -> np.ndarray:
     _draw_joints(rng, dark, road, concrete)
     _draw_blemishes(rng, dark, road)
     tone *= 1 - dark.opacity()
-    colours = _surface_colours(rng, view, road, top, concrete)
-    ground = np.float32(cv2.split(colours))  # (3, h, W): numpy works faster on planes
+    colors = _surface_colors(rng, view, road, top, concrete)
+    ground = np.float32(cv2.split(colors))  # (3, h, W): numpy works faster on planes
     ground *= tone
     unpainted = paint_ground(rng, ground, view, road, top, kept)
     _, z = _ground_points(view, top)
@@ -105,10 +105,10 @@ def draw_ground(rng, image, view, road, weather) -> np.ndarray:
     return bare
 
 
-def _surface_colours(rng, view, road, top, concrete) -> np.ndarray:
+def _surface_colors(rng, view, road, top, concrete) -> np.ndarray:
     """uint8 (h, W, 3): verge, carriageway, and lanes or patches of other material."""
     canvas = np.zeros((view.height, view.width, 3), np.uint8)
-    for left, right in ((0, view.width), (int(view.centre), view.width)):  # the right verge over the left one
+    for left, right in ((0, view.width), (int(view.center), view.width)):  # the right verge over the left one
         verge = np.float32(VERGES[rng.integers(len(VERGES))]) * rng.uniform(0.5, 1.2)
         if rng.random() < 0.05:
             verge = rng.uniform(20, 200, 3)  # sports grounds, red soil, odd cameras
@@ -117,9 +117,9 @@ def _surface_colours(rng, view, road, top, concrete) -> np.ndarray:
     tint = np.array([rng.normal(1.0, 0.03), 1.0, rng.normal(0.96, 0.05)])
     if rng.random() < 0.05:
         tint = rng.uniform(0.6, 1.2, 3)  # red or blue asphalt, odd cameras
-    colour = np.clip(grey * tint, 0, 255)
-    fill(canvas, [_road_polygon(view, road.left, road.right)], colour.tolist())
-    shoulder = (colour * rng.uniform(0.6, 1.25)).clip(0, 255).tolist()
+    color = np.clip(grey * tint, 0, 255)
+    fill(canvas, [_road_polygon(view, road.left, road.right)], color.tolist())
+    shoulder = (color * rng.uniform(0.6, 1.25)).clip(0, 255).tolist()
     for a, b in ((road.left, road.borders[0]), (road.borders[-1], road.right)):
         if rng.random() < 0.5:
             gap = rng.uniform(-0.1, 0.4) * np.sign(b - a)
@@ -127,13 +127,13 @@ def _surface_colours(rng, view, road, top, concrete) -> np.ndarray:
             fill(canvas, [_road_polygon(view, *outer)], shoulder)
     for a, b in pairwise(road.borders):
         if rng.random() < 0.12:  # a lane surfaced at another time
-            shade = (colour * rng.uniform(0.65, 1.2)).clip(0, 255)
+            shade = (color * rng.uniform(0.65, 1.2)).clip(0, 255)
             fill(canvas, [_road_polygon(view, a, b + rng.normal(0, 0.15))], shade.tolist())
     for _ in range(rng.poisson(0.8)):
         a = rng.uniform(road.left, road.right - 1)
         z0 = rng.uniform(view.z[0], 60)
         z = np.linspace(z0, z0 + rng.uniform(1, 25), 5).clip(view.z[0], view.z[-1])
-        shade = (colour * rng.choice([rng.uniform(0.6, 0.9), rng.uniform(1.05, 1.25)])).clip(0, 255)
+        shade = (color * rng.choice([rng.uniform(0.6, 0.9), rng.uniform(1.05, 1.25)])).clip(0, 255)
         half = rng.uniform(0.3, 2)
         fill(canvas, [_corners(view, a + half, z, half)], shade.tolist())
     return canvas[top:]
@@ -151,13 +151,13 @@ def _profile(rng, road, u, concrete) -> np.ndarray:
     shade = np.ones_like(at)
     tracks = rng.normal(-0.05, 0.06)
     stripe = -abs(rng.normal(0, 0.2 if concrete else 0.07))
-    for centre in road.lane_centres:
+    for center in road.lane_centers:
         for side in (-0.85, 0.85):
-            track = np.exp(-(((at - centre - side) / rng.uniform(0.2, 0.5)) ** 2))
+            track = np.exp(-(((at - center - side) / rng.uniform(0.2, 0.5)) ** 2))
             shade += tracks * rng.uniform(0.3, 1.5) * track
-        oil = np.exp(-(((at - centre - rng.normal(0, 0.15)) / rng.uniform(0.25, 0.8)) ** 4))
+        oil = np.exp(-(((at - center - rng.normal(0, 0.15)) / rng.uniform(0.25, 0.8)) ** 4))
         shade += stripe * rng.uniform(0.2, 1.3) * oil
-        shade += rng.normal(0, 0.03) * (np.abs(at - centre) < 1.75)
+        shade += rng.normal(0, 0.03) * (np.abs(at - center) < 1.75)
     grooves = rng.normal(0, 1, len(at)).astype(np.float32)
     shade += cv2.GaussianBlur(grooves[None], (9, 1), 1.5)[0] * rng.uniform(0, 0.05)
     column = (u + PROFILE_REACH) / PROFILE_STEP
@@ -205,7 +205,7 @@ def _draw_blemishes(rng, dark, road):
             dark.line(u[keep], z[keep], rng.choice([0.01, 0.01, 0.05]), rng.uniform(60, 200), 0.6)
     if rng.random() < 0.12:  # skid marks
         start, drift = near * rng.uniform(1, 4), rng.normal(0, 0.03)
-        for u in rng.choice(road.lane_centres) + np.array([-0.75, 0.75]) + rng.normal(0, 0.2):
+        for u in rng.choice(road.lane_centers) + np.array([-0.75, 0.75]) + rng.normal(0, 0.2):
             end = start + rng.uniform(5, 40)
             dark.band(lambda z, u=u: u + drift * (z - start), start, end, 0.2, rng.uniform(40, 120))
     if rng.random() < 0.15:  # a seam along the lane that is no lane line

@@ -7,17 +7,17 @@ SUB = 4  # fractional bits of polygon corners
 FINE = 2  # masks are drawn this many times too large and shrunk, so that thin shapes fade as they should
 
 
-def fill(image, polygons, colour, scale=1.0, top=0.0):
+def fill(image, polygons, color, scale=1.0, top=0.0):
     """Fills polygons, a list of (N, 2) or a (P, N, 2), in pixels of an image drawn at `scale` from `top`."""
     if isinstance(polygons, list):
         corners = [_fixed_point(polygon, scale, top) for polygon in polygons]
     else:
         corners = list(_fixed_point(polygons, scale, top))
-    cv2.fillPoly(image, corners, colour, cv2.LINE_AA, SUB)
+    cv2.fillPoly(image, corners, color, cv2.LINE_AA, SUB)
 
 
 def _fixed_point(points, scale, top):
-    """Pixel points as OpenCV's whole numbers; a pixel's centre is at a whole coordinate at every scale."""
+    """Pixel points as OpenCV's whole numbers; a pixel's center is at a whole coordinate at every scale."""
     offset = (scale - 1) / 2 * (1 << SUB)
     return (points * (scale * (1 << SUB)) + (offset, offset - top * scale * (1 << SUB))).astype(np.int32)
 
@@ -109,17 +109,17 @@ def paint_ground(rng, ground, view, road, top, kept) -> np.ndarray:
     _paint_symbols(rng, mask, road)
     _blend(ground, mask, kept, white)
     bare = ground.copy()
-    for colour, rgb in (("white", white), ("yellow", yellow)):
+    for color, rgb in (("white", white), ("yellow", yellow)):
         mask = Mask(view, top)
         for line in road.lines:
-            if line.colour == colour:
+            if line.color == color:
                 paint_line(mask, line)
         _blend(ground, mask, kept, rgb)
     return bare
 
 
 def _blend(ground, mask, kept, rgb):
-    """Blends what the mask holds into `ground` in a colour."""
+    """Blends what the mask holds into `ground` in a color."""
     if not mask.canvas.any():
         return
     alpha = mask.opacity() * kept
@@ -131,20 +131,20 @@ def _paint_symbols(rng, mask, road):
     """Arrows, letters and crosswalks: paint that is no lane line."""
     view, near = mask.view, mask.view.z[0]
     value = rng.uniform(80, 255)
-    centre = rng.choice(road.lane_centres)
+    center = rng.choice(road.lane_centers)
     z = near * rng.uniform(1.3, 4)
     if rng.random() < 0.08:  # an arrow
-        mask.band(centre, z, z + 3, 0.15, value)
+        mask.band(center, z, z + 3, 0.15, value)
         bend = rng.choice([-1, 0, 1])
-        tip_u = centre + 0.5 * bend + np.array([-0.45, 0.45, 0.1 * bend])
+        tip_u = center + 0.5 * bend + np.array([-0.45, 0.45, 0.1 * bend])
         tip = view.project(tip_u, z + np.array([3, 3, 5]) - 0.4 * abs(bend))
         fill(mask.canvas, [tip], value, FINE, mask.top)
     if rng.random() < 0.05:  # letters, as upright and level strokes
         for letter in np.arange(-1.2, 1.2, 0.6):
             for stroke in rng.uniform(0, 0.45, 2):
-                mask.band(centre + letter + stroke, z, z + 2.4, 0.1, value)
+                mask.band(center + letter + stroke, z, z + 2.4, 0.1, value)
             for rung in rng.uniform(0, 2.2, 2):
-                mask.band(centre + letter + 0.22, z + rung, z + rung + 0.3, 0.45, value)
+                mask.band(center + letter + 0.22, z + rung, z + rung + 0.3, 0.45, value)
     if rng.random() < 0.04:  # a crosswalk with its stop line
         for u in np.arange(road.left, road.right, 1.0):
             mask.band(u, z + 3, z + 6, 0.5, value)

@@ -15,7 +15,7 @@ class LaneLine:
 
     offset: float
     kind: str = "solid"  # solid, dashed, double, mixed (solid beside dashed), dots
-    colour: str = "white"
+    color: str = "white"
     width: float = 0.12
     strength: float = 0.9  # opacity of the paint
     dash: float = 3.0
@@ -39,7 +39,7 @@ class Road:
     wear: float = 0.0  # 0 fresh paint, 0.7 patches of it
 
     @property
-    def lane_centres(self) -> list[float]:
+    def lane_centers(self) -> list[float]:
         return [(a + b) / 2 for a, b in pairwise(self.borders)]
 
 
@@ -91,13 +91,13 @@ def _paint_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine
             other = rng.choice(["solid", "dashed", "double", "mixed", "dots"])
             kind = between if rng.random() < 0.8 else other
         taper = 0.0
-        if (first or last) and rng.random() < 0.1:  # exits, entries, lanes that begin or end
+        if (first or last) and rng.random() < 0.1:  # exits, samples, lanes that begin or end
             taper = rng.uniform(0.5, 4) * (1 if last else -1) * rng.choice([1, 1, -0.4])
         lines.append(
             LaneLine(
                 offset=float(border + rng.normal(0, 0.04)),
                 kind=str(kind),
-                colour="yellow" if (first and yellow_left) or rng.random() < 0.03 else "white",
+                color="yellow" if (first and yellow_left) or rng.random() < 0.03 else "white",
                 width=float(rng.uniform(0.09, 0.2) * (1.3 if kind == "solid" and rng.random() < 0.2 else 1)),
                 strength=float(np.clip(strength * rng.uniform(0.7, 1.15), 0.18, 1)),
                 dash=dash,

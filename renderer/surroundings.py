@@ -33,15 +33,15 @@ def draw_background(rng, view, weather) -> np.ndarray:
     return image
 
 
-def _blend(image, colours, opacity):
-    """Lays `colours` (uint8, any size) over the image in place with `opacity` (float32 in 0..1, any size)."""
+def _blend(image, colors, opacity):
+    """Lays `colors` (uint8, any size) over the image in place with `opacity` (float32 in 0..1, any size)."""
     size = (image.shape[1], image.shape[0])
     opacity = cv2.resize(opacity, size, interpolation=cv2.INTER_LINEAR)
-    colours = cv2.resize(colours, size, interpolation=cv2.INTER_LINEAR)
-    cv2.blendLinear(colours, image, opacity, 1 - opacity, dst=image)
+    colors = cv2.resize(colors, size, interpolation=cv2.INTER_LINEAR)
+    cv2.blendLinear(colors, image, opacity, 1 - opacity, dst=image)
 
 
-def _draw_skyline(rng, image, base, tall, colour, weather, far, rough):
+def _draw_skyline(rng, image, base, tall, color, weather, far, rough):
     """A silhouette from the row `base` up, as hills (rough 0.3) or tree tops (rough 1)."""
     width = image.shape[1]
     x = np.linspace(0, width, 200)
@@ -50,7 +50,7 @@ def _draw_skyline(rng, image, base, tall, colour, weather, far, rough):
         for n, w in ((9, 0.7), (40, 0.25 * rough), (120, 0.15 * rough))
     )
     outline = np.concatenate([np.stack([x, base - tall * top], -1), [(width, base + 3), (0, base + 3)]])
-    shade = np.float32(colour) * weather.backlit * rng.uniform(0.7, 1.3)
+    shade = np.float32(color) * weather.backlit * rng.uniform(0.7, 1.3)
     fill(image, [outline], weather.fade(shade, far * 0.5))
 
 
@@ -58,19 +58,19 @@ def _draw_building(rng, image, base, weather):
     width, far = image.shape[1], rng.uniform(80, 500)
     x0 = rng.uniform(-0.1, 1) * width
     size = np.array([rng.uniform(15, 90), rng.uniform(10, 60)]) * width / 640 * 150 / far
-    colour = np.float32(rng.uniform(60, 200) * (1 + rng.normal(0, 0.08, 3))) * (0.4 + 0.6 * weather.backlit)
+    color = np.float32(rng.uniform(60, 200) * (1 + rng.normal(0, 0.08, 3))) * (0.4 + 0.6 * weather.backlit)
     box = lambda a, b, c, d: np.array([(a, b), (c, b), (c, d), (a, d)])  # noqa: E731
-    fill(image, [box(x0, base - size[1], x0 + size[0], base + 2)], weather.fade(colour, far))
+    fill(image, [box(x0, base - size[1], x0 + size[0], base + 2)], weather.fade(color, far))
     rows, columns = rng.integers(2, 6), rng.integers(2, 9)
     for i in range(rows):
         y = base - size[1] * (i + 0.7) / rows
         left = x0 + size[0] * (np.arange(columns) + 0.2) / columns
         windows = [box(x, y, x + 0.6 * size[0] / columns, y + size[1] * 0.5 / rows) for x in left]
-        fill(image, windows, weather.fade(colour * 0.6, far))
+        fill(image, windows, weather.fade(color * 0.6, far))
 
 
 def draw_clutter(rng, image, view, road, weather):
-    """Draws everything that stands on the ground, far things first; returns lamps (x, y, radius, colour)."""
+    """Draws everything that stands on the ground, far things first; returns lamps (x, y, radius, color)."""
     _draw_opposite(rng, image, view, road, weather)
     _draw_roadsides(rng, image, view, road, weather)
     things = []
@@ -120,17 +120,17 @@ def _draw_opposite(rng, image, view, road, weather):
 
 def _draw_barrier(rng, image, view, u, weather, tall):
     """A concrete wall with a pale top, or a steel rail on posts."""
-    colour = np.float32(rng.uniform(70, 190) * (1 + rng.normal(0, 0.03, 3))) * rng.uniform(0.4, 1)
+    color = np.float32(rng.uniform(70, 190) * (1 + rng.normal(0, 0.03, 3))) * rng.uniform(0.4, 1)
     z = view.z
     if rng.random() < 0.65:
-        for low, shade in ((0, colour), (0.92 * tall, colour * 1.25)):
+        for low, shade in ((0, color), (0.92 * tall, color * 1.25)):
             for outline, far in _upright_pieces(view, u, low, tall, 8):
                 fill(image, [outline], weather.fade(shade, far))
         return
     for post in np.arange(view.z[0] + rng.uniform(0, 4), min(60, z[-1]), 4):
-        fill(image, [_band(view, u, 0, 0.7, np.array([post, post + 0.12]))], (colour * 0.6).tolist())
-    fill(image, [_band(view, u, 0.45, 0.75, z)], weather.fade(colour, 20))
-    fill(image, [_band(view, u, 0.58, 0.62, z)], weather.fade(colour * 0.5, 20))
+        fill(image, [_band(view, u, 0, 0.7, np.array([post, post + 0.12]))], (color * 0.6).tolist())
+    fill(image, [_band(view, u, 0.45, 0.75, z)], weather.fade(color, 20))
+    fill(image, [_band(view, u, 0.58, 0.62, z)], weather.fade(color * 0.5, 20))
 
 
 def _draw_roadsides(rng, image, view, road, weather):
@@ -140,20 +140,20 @@ def _draw_roadsides(rng, image, view, road, weather):
     _draw_greenery(rng, image, view, weather, zip(sides, greenery, strict=True))
     for (side, edge), green in zip(sides, greenery, strict=True):
         if green == "none" and rng.random() < 0.4:
-            colour = rng.uniform(60, 190) * (1 + rng.normal(0, 0.06, 3)) * (0.4 + 0.6 * weather.backlit)
-            _draw_wall(image, view, edge + side * rng.uniform(1, 5), weather, colour, rng.uniform(1.5, 7))
+            color = rng.uniform(60, 190) * (1 + rng.normal(0, 0.06, 3)) * (0.4 + 0.6 * weather.backlit)
+            _draw_wall(image, view, edge + side * rng.uniform(1, 5), weather, color, rng.uniform(1.5, 7))
         if rng.random() < 0.45:
             u = edge + side * rng.uniform(0.05, 0.6)
             _draw_barrier(rng, image, view, u, weather, rng.uniform(0.6, 1.2))
         elif rng.random() < 0.3:  # a kerb: a pale step along the edge
-            colour = np.float32([170, 168, 160]) * rng.uniform(0.5, 1.1)
-            fill(image, [_band(view, edge + side * 0.05, 0, 0.13, view.z)], weather.fade(colour, 25))
+            color = np.float32([170, 168, 160]) * rng.uniform(0.5, 1.1)
+            fill(image, [_band(view, edge + side * 0.05, 0, 0.13, view.z)], weather.fade(color, 25))
 
 
 def _draw_greenery(rng, image, view, weather, sides):
     """Trees and bushes: rows of varying height whose outline and shade noise breaks up, at half size."""
     size = (view.height // 2, view.width // 2)
-    shape, colours = np.zeros(size, np.uint8), np.zeros((*size, 3), np.uint8)
+    shape, colors = np.zeros(size, np.uint8), np.zeros((*size, 3), np.uint8)
     z = view.z
     for (side, edge), kind in sides:
         if kind == "none":
@@ -164,21 +164,21 @@ def _draw_greenery(rng, image, view, weather, sides):
         for beyond, heights in rows:
             u = edge + side * (rng.uniform(1, 5) + beyond)
             tall = np.interp(z, np.geomspace(z[0], z[-1], 14), heights)
-            colour = np.float32(LEAVES[rng.integers(len(LEAVES))]) * weather.backlit * rng.uniform(0.6, 1.5)
+            color = np.float32(LEAVES[rng.integers(len(LEAVES))]) * weather.backlit * rng.uniform(0.6, 1.5)
             for outline, far in _upright_pieces(view, u, -0.3, tall):
                 fill(shape, [outline], 255, 0.5)
-                fill(colours, [outline], weather.fade(colour * rng.uniform(0.8, 1.2), far), 0.5)
+                fill(colors, [outline], weather.fade(color * rng.uniform(0.8, 1.2), far), 0.5)
     rows = np.flatnonzero(shape.max(1))
     if not len(rows):
         return
     first, last = max(rows[0] - 12, 0), min(rows[-1] + 12, size[0])
-    shape, colours, size = shape[first:last], colours[first:last], (last - first, size[1])
+    shape, colors, size = shape[first:last], colors[first:last], (last - first, size[1])
     grain = texture(rng, -(-max(size) // 16) * 16)
     leaves, lit = grain[: size[0], : size[1]], grain[-size[0] :, -size[1] :]
     shape = cv2.GaussianBlur(shape, (0, 0), rng.uniform(1.5, 5)).astype(np.float32) * np.float32(1 / 255)
     fringe = rng.uniform(0.2, 0.7) * leaves * (np.abs(shape - 0.5) < 0.47)
     opacity = np.clip((shape - 0.5 + fringe) * 4 + 0.5, 0, 1)
-    spread = cv2.dilate(colours, np.ones((9, 9), np.uint8))  # the outline may grow past what was filled
+    spread = cv2.dilate(colors, np.ones((9, 9), np.uint8))  # the outline may grow past what was filled
     tone = np.clip(1 + rng.uniform(0.3, 1.2) * lit, 0.2, 2).astype(np.float32)
     _blend(image[2 * first : 2 * last], cv2.multiply(spread, cv2.merge([tone] * 3), dtype=cv2.CV_8U), opacity)
 
@@ -192,22 +192,22 @@ def _upright_pieces(view, u, low, high, count=10):
         yield np.concatenate([bottom[picks], top[picks[::-1]]]), view.z[(a + b) // 2]
 
 
-def _draw_wall(image, view, u, weather, colour, tall):
+def _draw_wall(image, view, u, weather, color, tall):
     for outline, z in _upright_pieces(view, u, -0.3, tall):
-        fill(image, [outline], weather.fade(colour, z))
+        fill(image, [outline], weather.fade(color, z))
 
 
 def _draw_pole(rng, image, view, road, weather, z):
     u = rng.choice([road.left - rng.uniform(0.5, 6), road.right + rng.uniform(0.5, 6)])
     tall = rng.uniform(2.5, 11)
-    colour = weather.fade(np.float32([80, 82, 85]) * rng.uniform(0.3, 1.6), z)
+    color = weather.fade(np.float32([80, 82, 85]) * rng.uniform(0.3, 1.6), z)
     foot, head = view.project(u, z, [0, tall])
     half = max(0.4, rng.uniform(0.06, 0.15) * view.scale(z))
     wide, thick = np.array([half, 0]), np.array([0, half])
-    fill(image, [np.array([foot - wide, foot + wide, head + 0.7 * wide, head - 0.7 * wide])], colour)
+    fill(image, [np.array([foot - wide, foot + wide, head + 0.7 * wide, head - 0.7 * wide])], color)
     if rng.random() < 0.4:
         arm = view.project(u - np.sign(u) * rng.uniform(1, 3), z, tall)[0]
-        fill(image, [np.array([head - thick, arm - thick, arm + thick, head + thick])], colour)
+        fill(image, [np.array([head - thick, arm - thick, arm + thick, head + thick])], color)
         return [(*arm, max(0.6, 0.25 * view.scale(z)), (255, 220, 160))] if weather.night else []
     if rng.random() < 0.4:  # a road sign
         sign = rng.choice([[30, 100, 60], [200, 170, 40], [220, 220, 220], [40, 80, 170], [170, 40, 40]])
@@ -225,9 +225,9 @@ def _draw_gantry(rng, image, view, road, weather, z):
     fill(image, [upright(view, right - 0.2, right + 0.2, z, 0, low + 1)], dark)
     for _ in range(rng.integers(1, 4)):
         u, half = rng.uniform(left + 2, right), rng.uniform(1, 2.6)
-        colour = np.float32(rng.choice([[20, 90, 60], [30, 70, 150], [40, 40, 40]])) * weather.backlit
+        color = np.float32(rng.choice([[20, 90, 60], [30, 70, 150], [40, 40, 40]])) * weather.backlit
         top = low + rng.uniform(1.2, 2.8)
-        fill(image, [upright(view, u - half, u + half, z, low, top)], weather.fade(colour, z))
+        fill(image, [upright(view, u - half, u + half, z, low, top)], weather.fade(color, z))
         for row in rng.uniform(low + 0.3, top - 0.4, 2):
             text = upright(view, u - half * 0.7, u + half * rng.uniform(0, 0.8), z, row, row + 0.25)
             fill(image, [text], weather.fade(np.full(3, 200 * weather.backlit), z))
@@ -236,27 +236,27 @@ def _draw_gantry(rng, image, view, road, weather, z):
 def _draw_bridge(rng, image, view, road, weather, z):
     """A bridge across the road: its dark underside, its face, its railing and its piers."""
     low = rng.uniform(4.8, 7)
-    colour = np.float32([130, 125, 118]) * rng.uniform(0.3, 1) * weather.backlit
+    color = np.float32([130, 125, 118]) * rng.uniform(0.3, 1) * weather.backlit
     left, right = road.left - 80, road.right + 80
     for u in (road.left - rng.uniform(1, 4), road.right + rng.uniform(1, 6)):
-        fill(image, [upright(view, u - 0.7, u + 0.7, z, -0.3, low)], weather.fade(colour * 0.7, z))
+        fill(image, [upright(view, u - 0.7, u + 0.7, z, -0.3, low)], weather.fade(color * 0.7, z))
     back = view.project([left, right], z + rng.uniform(8, 20), low)
     front = view.project([right, left], z, low)
-    fill(image, [np.concatenate([back, front])], weather.fade(colour * 0.3, z))
+    fill(image, [np.concatenate([back, front])], weather.fade(color * 0.3, z))
     deck = low + rng.uniform(1, 2)
-    fill(image, [upright(view, left, right, z, low, deck)], weather.fade(colour, z))
-    fill(image, [upright(view, left, right, z, deck + 0.9, deck + 1.0)], weather.fade(colour * 0.8, z))
+    fill(image, [upright(view, left, right, z, low, deck)], weather.fade(color, z))
+    fill(image, [upright(view, left, right, z, deck + 0.9, deck + 1.0)], weather.fade(color * 0.8, z))
 
 
 def draw_no_road(rng, width: int, height: int) -> np.ndarray:
     """uint8 RGB (H, W, 3) without any road: blank, noise, a wall, boxes, writing, strokes in any direction."""
-    colour = rng.integers(0, 256, 3).astype(np.float32)
+    color = rng.integers(0, 256, 3).astype(np.float32)
     image = np.empty((height, width, 3), np.uint8)
-    image[:] = colour
+    image[:] = color
     kind = rng.choice(["blank", "noise", "wall", "boxes", "writing", "strokes"])
     if kind in ("noise", "wall"):
         rough = cv2.resize(texture(rng, 128), (width, height)) * rng.uniform(10, 120)
-        image = np.clip(colour + rough[..., None], 0, 255).astype(np.uint8)
+        image = np.clip(color + rough[..., None], 0, 255).astype(np.uint8)
     if kind == "boxes":
         for x, y, w, h in rng.random((rng.integers(5, 60), 4)) * (width, height, width / 3, height / 3):
             shade = rng.integers(0, 256, 3).tolist()

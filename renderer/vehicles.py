@@ -33,13 +33,13 @@ def upright(view, left, right, z, low, high):
 def traffic(rng, view, road):
     """(z, u, oncoming) of the vehicles on our carriageway, from an empty road to a jam."""
     spacing = float(np.exp(rng.uniform(np.log(14), np.log(200))))
-    two_way = len(road.lane_centres) > 1 and rng.random() < 0.1
+    two_way = len(road.lane_centers) > 1 and rng.random() < 0.1
     vehicles = []
-    for lane, centre in enumerate(road.lane_centres):
+    for lane, center in enumerate(road.lane_centers):
         own = road.borders[lane] < 0 <= road.borders[lane + 1]
         z = rng.uniform(8, 12) + rng.exponential(spacing) if own else rng.exponential(spacing) - 3
         while z < view.z[-1] and len(vehicles) < 24:
-            vehicles.append((max(z, 0.1), centre + rng.normal(0, 0.25), two_way and lane == 0))
+            vehicles.append((max(z, 0.1), center + rng.normal(0, 0.25), two_way and lane == 0))
             z += 7 + rng.exponential(spacing)
     return vehicles
 
@@ -52,8 +52,8 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
     ends = np.array([near, max(z + length, near + 0.5)])
     half = wide / 2
     common = rng.random() < 0.75
-    colour = np.float32(PAINTS[rng.integers(len(PAINTS))] if common else rng.integers(15, 220, 3))
-    colour *= (0.35 + 0.65 * weather.backlit) * rng.uniform(0.7, 1.1)
+    color = np.float32(PAINTS[rng.integers(len(PAINTS))] if common else rng.integers(15, 220, 3))
+    color *= (0.35 + 0.65 * weather.backlit) * rng.uniform(0.7, 1.1)
     paint = lambda polygon, shade: fill(image, [polygon], weather.fade(shade, near))  # noqa: E731
     road_shade = np.float32([22, 23, 26])
     lean = rng.uniform(-0.8, 0.8) if weather.sun > 0.15 else 0
@@ -70,7 +70,7 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
                 [z0, z1] * 4,
                 [low, low, high, high] * 2,
             )
-            paint(cv2.convexHull(corners)[:, 0], colour * shade)
+            paint(cv2.convexHull(corners)[:, 0], color * shade)
     tiny = view.scale(near) * wide < 12  # pixels across: details would not show
     for at in () if tiny else (ends[0] + 0.15 * length, ends[0] + 0.8 * length):  # wheels seen from the side
         side = u - np.sign(u) * half
@@ -79,7 +79,7 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
     if z < near:
         return []
     if tiny:
-        paint(upright(view, u - half, u + half, near, 0.3, sill * tall), colour)
+        paint(upright(view, u - half, u + half, near, 0.3, sill * tall), color)
         return []
     x0, y0 = view.project(u, near)[0]
     across, upward = half * view.scale(near), view.focal_y / near
@@ -92,15 +92,15 @@ def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
 
     paint(end(-0.95, -0.7, 0, 0.4), road_shade)
     paint(end(0.7, 0.95, 0, 0.4), road_shade)
-    paint(end(-1, 1, sill * tall, tall, -cabin, cabin), colour * 0.85)
-    paint(end(-1, 1, 0.3, sill * tall), colour)
+    paint(end(-1, 1, sill * tall, tall, -cabin, cabin), color * 0.85)
+    paint(end(-1, 1, 0.3, sill * tall), color)
     if sill < 1:
         glass = np.float32([28, 32, 38]) * rng.uniform(0.5, 2)
         edge = 0.93 * cabin
         paint(end(-edge, edge, (sill + 0.02) * tall, 0.95 * tall, -0.9 * edge, 0.9 * edge), glass)
     else:
-        paint(end(-0.9, 0.9, 0.5, 0.9 * tall), colour * rng.uniform(0.75, 1.1))
-    paint(end(-0.98, 0.98, 0.28, 0.5), colour * 0.45)
+        paint(end(-0.9, 0.9, 0.5, 0.9 * tall), color * rng.uniform(0.75, 1.1))
+    paint(end(-0.98, 0.98, 0.28, 0.5), color * 0.45)
     paint(end(-0.25, 0.25, 0.6, 0.72), np.float32([190, 190, 180]) * weather.backlit)
     lit = weather.night or rng.random() < 0.25  # brakes
     lamp = (255, 245, 225) if oncoming else (230, 40, 30)

@@ -11,22 +11,22 @@ from renderer.paint import SUB, fill
 
 @dataclass(frozen=True)
 class Weather:
-    """Colours are RGB in 0..255, as float tuples."""
+    """Colors are RGB in 0..255, as float tuples."""
 
     night: bool
     sun: float  # 0 under clouds, 1 under a clear sky
     sky_top: tuple
     haze: tuple  # the sky at the horizon, and what far things fade into
     sight: float  # metres after which a third of the contrast is left
-    ground_light: tuple  # factors of the ground's colours
+    ground_light: tuple  # factors of the ground's colors
     wet: bool
     rain: bool
     backlit: float  # 0.1 silhouettes against the sky, 1 fully lit
 
-    def fade(self, colour, z: float):
-        """The colour of a thing at distance z, as a list."""
+    def fade(self, color, z: float):
+        """The color of a thing at distance z, as a list."""
         air = math.exp(-z / self.sight)
-        return [float(c) * air + h * (1 - air) for c, h in zip(colour, self.haze, strict=True)]
+        return [float(c) * air + h * (1 - air) for c, h in zip(color, self.haze, strict=True)]
 
 
 def sample_weather(rng: np.random.Generator) -> Weather:
@@ -94,34 +94,34 @@ def _night(rng, image, view, lamps):
     """The scene by headlights and street lamps: a wedge of light ahead, dark elsewhere."""
     height, width = image.shape[:2]
     small = (width // 8, height // 8)
-    x = (np.arange(small[0], dtype=np.float32)[None] * 8 - view.centre) / width
+    x = (np.arange(small[0], dtype=np.float32)[None] * 8 - view.center) / width
     y = (np.arange(small[1], dtype=np.float32)[:, None] * 8 - view.horizon) / (height - view.horizon)
     ambient = rng.choice([rng.uniform(0.02, 0.1), rng.uniform(0.1, 0.45)])
     spread = rng.uniform(0.06, 0.2) + np.clip(y, 0, 1) * rng.uniform(0.15, 0.6)
     reach = rng.uniform(0.15, 0.35)
     falloff = np.where(y > 0, np.exp(-(((y - reach) / rng.uniform(0.25, 0.6)) ** 2)), np.exp(y * 25) * 0.35)
     light = ambient + rng.uniform(0.4, 1.2) * np.exp(-((x / spread) ** 2)) * falloff
-    lamp_colour = np.float32([1, rng.uniform(0.85, 1), rng.uniform(0.7, 1.1)])
+    lamp_color = np.float32([1, rng.uniform(0.85, 1), rng.uniform(0.7, 1.1)])
     street = np.float32([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.15, 1.0)])  # sodium orange to white
-    field = (light - ambient)[..., None] * lamp_colour + ambient * street
+    field = (light - ambient)[..., None] * lamp_color + ambient * street
     field = cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     image = np.clip(image * field, 0, 255).astype(np.uint8)
     strange = rng.integers(0, 255, 3).tolist()  # signs and shop fronts
     for _ in range(rng.poisson(5)):
-        colour = (255 * street).tolist() if rng.random() < 0.75 else strange
+        color = (255 * street).tolist() if rng.random() < 0.75 else strange
         at = (rng.uniform(0, width), view.horizon - rng.exponential(0.12) * height)
-        lamps = [*lamps, (*at, rng.uniform(0.8, 4) * width / 640, colour)]
+        lamps = [*lamps, (*at, rng.uniform(0.8, 4) * width / 640, color)]
     return _add_lamps(rng, image, lamps, rng.uniform(0.5, 1.6))
 
 
 def _add_lamps(rng, image, lamps, bloom):
-    """The image with glowing discs (x, y, radius, colour) and their halo."""
+    """The image with glowing discs (x, y, radius, color) and their halo."""
     height, width = image.shape[:2]
     glow = np.zeros((height // 2, width // 2, 3), np.uint8)
-    for x, y, radius, colour in lamps:
+    for x, y, radius, color in lamps:
         if -50 < x < width + 50 and -50 < y < height + 50:
-            centre = (round(x * 8), round(y * 8))
-            cv2.circle(glow, centre, max(8, round(radius * 8)), colour, -1, cv2.LINE_AA, 4)
+            center = (round(x * 8), round(y * 8))
+            cv2.circle(glow, center, max(8, round(radius * 8)), color, -1, cv2.LINE_AA, 4)
     halo = cv2.resize(glow, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
     halo = cv2.GaussianBlur(halo, (0, 0), 2)
     image = cv2.add(image, cv2.resize(glow, (width, height)))
@@ -183,7 +183,7 @@ def _reflect_dashboard(rng, image):
 
 
 def through_sensor(rng, image) -> np.ndarray:
-    """uint8 RGB: blur, exposure, colour cast, vignette, noise."""
+    """uint8 RGB: blur, exposure, color cast, vignette, noise."""
     height, width = image.shape[:2]
     kind = rng.choice(["sharp", "soft", "low resolution", "motion"], p=[0.4, 0.42, 0.1, 0.08])
     if kind == "soft":
@@ -215,9 +215,9 @@ def through_sensor(rng, image) -> np.ndarray:
         image = cv2.multiply(image, cv2.merge([dark] * 3), scale=1 / 255)
     grain = rng.choice([0.0, rng.uniform(0.5, 2.5), rng.uniform(2.5, 8)], p=[0.15, 0.7, 0.15])
     if grain:
-        coloured = rng.random() < 0.3
-        noise = np.frombuffer(rng.bytes(height * width * (3 if coloured else 1)), np.uint8)
+        colored = rng.random() < 0.3
+        noise = np.frombuffer(rng.bytes(height * width * (3 if colored else 1)), np.uint8)
         steps = (np.arange(256) - 128) * (grain / 74)  # bytes are uniform, with a deviation of 74
         noise = cv2.LUT(noise.reshape(height, width, -1), np.round(steps).astype(np.int16))
-        image = cv2.add(image, noise if coloured else cv2.merge([noise] * 3), dtype=cv2.CV_8U)
+        image = cv2.add(image, noise if colored else cv2.merge([noise] * 3), dtype=cv2.CV_8U)
     return image

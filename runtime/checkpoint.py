@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 from config import Config, config_from_dict, shown, to_dict
-from geometry.input_grid import Raster, Rows
+from geometry.input_grid import InputGrid, RowWarp
 from model import LaneNet
 from runtime import distributed
 
 FORMAT = "lane-regression"  # marks our own checkpoints
-VERSION = 6  # raised with the network: weights of another one do not fit
+VERSION = 7  # raised with the network, whose weights do not fit another one, and with the keys of what is saved
+READABLE = (6, 7)  # 6 has other names of some settings, and of what last.pth holds
 
 
 class CheckpointError(ValueError):
@@ -30,12 +31,12 @@ def build_model(config: Config, load_pretrained: bool = True) -> LaneNet:
     """The network that a configuration describes."""
     settings = config.model
     return LaneNet(settings.backbone, settings.pretrained if load_pretrained else False, settings.slots,
-                   Rows(settings.sky, settings.zoom))
+                   RowWarp(settings.cut_top, settings.zoom))
 
 
-def raster_of(config: Config) -> Raster:
+def input_grid(config: Config) -> InputGrid:
     """What the network of a configuration takes of an image."""
-    return Raster(config.model.width, config.model.height, Rows(config.model.sky, config.model.zoom))
+    return InputGrid(config.model.width, config.model.height, RowWarp(config.model.cut_top, config.model.zoom))
 
 
 def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
@@ -83,7 +84,7 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
             refuse_damage(file)
             file.seek(0)
             payload = torch.load(file, map_location="cpu", weights_only=True)
-        collapsed = signs_of_uncertainty_weighting(payload)
+        collapsed = uncertainty_weighting_evidence(payload)
     except Exception as error:  # unpickling a damaged or hostile file can fail in any way
         reason = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:120]
         raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
@@ -95,8 +96,9 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of train_fixed.py; train one with: python train_fixed.py")
     version = payload.get("version")
-    if not isinstance(version, int) or version != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads {VERSION}")
+    if not isinstance(version, int) or version not in READABLE:
+        raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads "
+                              f"{' and '.join(map(str, READABLE))}")
     try:
         payload["config"] = config_from_dict(payload["config"], f"{path}: config")
     except (KeyError, TypeError, AttributeError) as error:
@@ -114,7 +116,7 @@ def refuse_damage(file: BinaryIO) -> None:
         raise CheckpointError(f"damaged: the checksum of its part {damaged} is wrong")
 
 
-def signs_of_uncertainty_weighting(payload: Any) -> str:
+def uncertainty_weighting_evidence(payload: Any) -> str:
     """What in a loaded file shows that its loss learned its own weights; empty when nothing does."""
     waiting, seen = [payload], set()
     while waiting:
@@ -155,14 +157,14 @@ def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config,
     return model.to(device).eval(), config, payload
 
 
-def steps_of(payload: dict[str, Any]) -> float:
+def trained_steps(payload: dict[str, Any]) -> float:
     """After how many steps of training a checkpoint was written; infinite where it does not say."""
     scores = payload.get("scores")
     steps = scores.get("steps") if isinstance(scores, dict) else None
     return steps if isinstance(steps, int) else math.inf
 
 
-def with_model(settings: Config, payload: dict[str, Any]) -> Config:
+def with_checkpoint(settings: Config, payload: dict[str, Any]) -> Config:
     """The settings of now with the network of a checkpoint, and for `auto` the threshold that its validation chose."""
     threshold = settings.inference.threshold
     if threshold == "auto":

@@ -1,7 +1,7 @@
 """Several processes, one run: PyTorch's own engine, started by torchrun; in a single process nothing here acts.
 
 A batch, an epoch and a score mean the same however many processes share them: each takes every W-th image of a
-batch, divides its loss by what all of them count, and normalises by the statistics of all of them.
+batch, divides its loss by what all of them count, and normalizes by the statistics of all of them.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-PATIENCE = timedelta(hours=6)  # the others wait while one renders and caches
+TIMEOUT = timedelta(hours=6)  # the others wait while one renders and caches
 
 
 def rank() -> int:
@@ -24,13 +24,13 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def world() -> int:
+def world_size() -> int:
     """W, how many processes share the work."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
+def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun started, if it did; gives the device of this one. Rank 0 alone prints."""
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield device
@@ -38,7 +38,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     with contextlib.ExitStack() as stack:
         if rank() > 0:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
@@ -52,100 +52,100 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     dist.destroy_process_group()  # not after an error: the others would fail, and end this one, before it is said
 
 
-def silent() -> bool | None:
+def progress_disabled() -> bool | None:
     """What tqdm's `disable` should be: progress bars are rank 0's, and only on a terminal."""
     return True if rank() > 0 else None
 
 
 @contextlib.contextmanager
-def one_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Run the block on rank 0, then on the others: what the first writes to disk, they find."""
     if rank() > 0:
         dist.barrier()
     yield
-    if rank() == 0 and world() > 1:
+    if rank() == 0 and world_size() > 1:
         dist.barrier()
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until all processes are here."""
-    if world() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
-def share(items: list | Tensor) -> list | Tensor:
+def shard(items: list | Tensor) -> list | Tensor:
     """This process's part of a list or of a tensor's rows: every W-th."""
-    return items[rank()::world()]
+    return items[rank()::world_size()]
 
 
-def gathered(rows: Tensor, count: int) -> Tensor:
+def all_gather(rows: Tensor, count: int) -> Tensor:
     """All `count` rows, in order, from the rows (n, ...) that each process has of its share."""
-    if world() == 1:
+    if world_size() == 1:
         return rows
-    most = -(-count // world())
+    most = -(-count // world_size())
     padded = torch.cat((rows, rows.new_zeros(most - len(rows), *rows.shape[1:]))).contiguous()
-    parts = [torch.empty_like(padded) for _ in range(world())]
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
     dist.all_gather(parts, padded)
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
 
 
-def on_first(items: Iterable) -> Iterable:
+def gather_to_main(items: Iterable) -> Iterable:
     """On rank 0 the items of all processes, one process after the other; none on the others (plain values)."""
-    if world() == 1:
+    if world_size() == 1:
         return items
-    parts: list | None = [None] * world() if rank() == 0 else None
+    parts: list | None = [None] * world_size() if rank() == 0 else None
     dist.gather_object(list(items), parts)
     return itertools.chain.from_iterable(parts or ())
 
 
-def mean(value: Tensor) -> Tensor:
+def all_reduce_mean(value: Tensor) -> Tensor:
     """The mean of a tensor over the processes, without a gradient."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     value = value.detach().clone()
     dist.all_reduce(value)
-    return value / world()
+    return value / world_size()
 
 
-def largest(value: int) -> int:
+def all_reduce_max(value: int) -> int:
     """The largest of the processes' numbers: a wish of one to stop is the wish of all."""
     return _reduced(value, "MAX")
 
 
-def total(value: int) -> int:
+def all_reduce_sum(value: int) -> int:
     """The sum of the processes' numbers."""
     return _reduced(value, "SUM")
 
 
 def _reduced(value: int, how: str) -> int:
-    if world() == 1:
+    if world_size() == 1:
         return value
     found = torch.tensor(value)
     dist.all_reduce(found, getattr(dist.ReduceOp, how))
     return int(found)
 
 
-def from_first(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """Rank 0's value on every process."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
 
 
-def shared(model: nn.Module, device: torch.device) -> nn.Module:
+def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
     """The model as it is stepped: gradients are the mean over the processes."""
-    if world() == 1:
+    if world_size() == 1:
         return model
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # 1x1 kernels: of no matter
     return nn.parallel.DistributedDataParallel(
         model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
-def with_shared_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+def sync_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
     """The model, whose batch norms take the mean and variance of the whole batch, over all processes."""
-    if world() == 1:
+    if world_size() == 1:
         return model
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -179,12 +179,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         # Two rounds, mean first: squares less their mean's square lose their digits.
         count = torch.tensor([x.numel() / x.shape[1]])
         sums = _Sum.apply(torch.cat((wide.sum((0, 2, 3)), count)))
-        count, centre = sums[-1].detach(), sums[:-1] / sums[-1].detach()  # (C)
-        wide = wide - centre[:, None, None]
+        count, center = sums[-1].detach(), sums[:-1] / sums[-1].detach()  # (C)
+        wide = wide - center[:, None, None]
         variance = _Sum.apply(wide.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(centre, self.momentum)
+            self.running_mean.lerp_(center, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         gain = self.weight * torch.rsqrt(variance + self.eps)
         return (wide * gain[:, None, None] + self.bias[:, None, None]).to(x.dtype)

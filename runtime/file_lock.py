@@ -24,7 +24,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of some network file s
 
 
 @contextlib.contextmanager
-def held(folder: Path, work: str) -> Iterator[None]:
+def lock(folder: Path, work: str) -> Iterator[None]:
     """Hold the lock of a folder, which is made if need be, for the duration of the block.
 
     `work` says on stderr what the other process is at, where there is one to wait for. Raises OSError where no

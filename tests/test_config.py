@@ -1,12 +1,10 @@
 """Settings: the shipped file is the defaults, and every mistake is named."""
 
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from config import Config, ConfigError, config_from_dict, load_config, to_dict
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_shipped_file_spells_out_every_default():

@@ -10,14 +10,14 @@ import torch
 from dataset import LaneDataset, batches, epoch_order, loader
 from formats import registry
 from formats.base import DataError, Label
-from geometry.input_grid import Raster
+from geometry.input_grid import InputGrid
 from preprocessing.images import preprocess, read_image
 from preprocessing.targets import inside_image, lanes_in_slots
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Seven images of the colours 10, 20, ... with one lane each."""
+    """Seven images of the colors 10, 20, ... with one lane each."""
     for i in range(7):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((36, 64, 3), 10 * (i + 1), np.uint8))
         (tmp_path / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
@@ -53,7 +53,7 @@ def test_preprocessing_keeps_places(size):
     width, height = size
     image = np.zeros((height, width, 3), np.uint8)
     image[height // 4:height // 2, width // 2:3 * width // 4] = 200
-    small = preprocess(image, Raster(160, 96))[..., 0].astype(float)
+    small = preprocess(image, InputGrid(160, 96))[..., 0].astype(float)
     assert small.shape == (96, 160)
     rows, columns = np.indices(small.shape) + 0.5
     assert abs((small * rows).sum() / small.sum() / 96 - 0.375) < 0.02
@@ -76,21 +76,21 @@ def test_labels_in_either_direction_give_the_same_curves():
 def test_lanes_that_cannot_be_learned_are_counted():
     good = lane((500, 300), (300, 500))
     short = [lane(), lane((5, 5)), lane((5, 300), (900, 300)), lane((-50, 300), (-20, 400), (-10, 500))]
-    target, left_out, too_short = lanes_in_slots(Label([good, *short]), (1280, 720), 6)
-    assert (int(target.exists.sum()), left_out, too_short) == (1, 0, 4)
+    target, num_unassigned, num_too_short = lanes_in_slots(Label([good, *short]), (1280, 720), 6)
+    assert (int(target.exists.sum()), num_unassigned, num_too_short) == (1, 0, 4)
     many = [lane((640, 300), (x, 700)) for x in (100, 200, 300, 400, 700)]
-    target, left_out, too_short = lanes_in_slots(Label(many), (1280, 720), 6)
-    assert (int(target.exists.sum()), left_out, too_short) == (4, 1, 0)
-    target, left_out, too_short = lanes_in_slots(Label([]), (1280, 720), 4)
-    assert target.points.shape == (4, 6, 2) and not target.exists.any() and (left_out, too_short) == (0, 0)
+    target, num_unassigned, num_too_short = lanes_in_slots(Label(many), (1280, 720), 6)
+    assert (int(target.exists.sum()), num_unassigned, num_too_short) == (4, 1, 0)
+    target, num_unassigned, num_too_short = lanes_in_slots(Label([]), (1280, 720), 4)
+    assert target.points.shape == (4, 6, 2) and not target.exists.any() and (num_unassigned, num_too_short) == (0, 0)
 
 
 def test_a_lane_that_leaves_the_image_ends_at_its_border():
     target, _, _ = lanes_in_slots(Label([lane((500, 300), (200, 500), (-100, 700))]), (1280, 720), 6)
     curve = target.points[target.exists][0]
     assert curve[-1].tolist() == pytest.approx([0, (500 + 200 * 2 / 3) / 720], abs=1e-5)
-    target, _, too_short = lanes_in_slots(Label([lane((700, 400), (1500, 720))]), (1280, 720), 6)
-    assert too_short == 0
+    target, _, num_too_short = lanes_in_slots(Label([lane((700, 400), (1500, 720))]), (1280, 720), 6)
+    assert num_too_short == 0
     curve = target.points[target.exists][0]
     assert curve[[0, -1]].flatten().tolist() == pytest.approx([700 / 1280, 400 / 720, 1, 632 / 720], abs=1e-5)
 
@@ -110,7 +110,7 @@ def test_nothing_is_left_of_a_polyline_outside(points):
 
 
 def test_batches_come_as_planned(folder):
-    dataset = LaneDataset(registry.entries(folder), Raster(32, 32), 6)
+    dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6)
     plan = [[6], [0, 3], [3, 1]]
     found = list(loader(dataset, plan, 0, False))
     assert [images.shape for images, _ in found] == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]

@@ -4,11 +4,10 @@ import ast
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCRIPTS = {"train_fixed", "inference_fixed", "evaluate_fixed", "export_fixed", "synthetic", "check_dataset"}
 MAY_IMPORT = {  # besides itself; in this order, so that no room imports one below its own line
     "config": set(),

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from geometry.bezier import canonical, x_at_rows
-from geometry.input_grid import Rows
-from geometry.slots import LaneTarget, RowWise
+from geometry.bezier import control_points_from_x, x_at_rows
+from geometry.input_grid import RowWarp
+from geometry.slots import LaneTarget, RowLogits
 from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
 
 SHAPE = (3, 6)  # B, L
@@ -22,7 +22,7 @@ def scene(seed=0, exists=None):
 
     def lanes():
         far = 0.5 * torch.rand(SHAPE, generator=generator)
-        return canonical(torch.rand(*SHAPE, 6, generator=generator), far, far + 0.4)
+        return control_points_from_x(torch.rand(*SHAPE, 6, generator=generator), far, far + 0.4)
 
     if exists is None:
         exists = torch.rand(SHAPE, generator=generator) < 0.5
@@ -35,7 +35,7 @@ def one_lane(points):
     return LaneTarget(points[None, None], torch.ones(1, 1, dtype=torch.bool))
 
 
-CENTRES = (torch.arange(22) - 0.5) / 20  # 20 columns in the image, one more on each side
+CENTERS = (torch.arange(22) - 0.5) / 20  # 20 columns in the image, one more on each side
 ROWS = (torch.arange(12) + 0.5) / 12
 
 
@@ -43,7 +43,7 @@ def rows(seed=0):
     """Random logits (3, 6, 12, 22) of columns and (3, 6, 12) of whether there is a lane."""
     generator = torch.Generator().manual_seed(seed)
     columns, present = (torch.randn(*SHAPE, *more, generator=generator) for more in ((12, 22), (12,)))
-    return RowWise(columns, present, CENTRES, ROWS)
+    return RowLogits(columns, present, CENTERS, ROWS)
 
 
 def on_lane(target):
@@ -59,18 +59,18 @@ def x_of_rows(target):
 
 def with_certainty(columns, target):
     """Columns, and no doubt about which rows have a lane: what is left is the divergence of the columns."""
-    return RowWise(columns, torch.where(on_lane(target), 200.0, -200.0), CENTRES, ROWS)
+    return RowLogits(columns, torch.where(on_lane(target), 200.0, -200.0), CENTERS, ROWS)
 
 
 def perfect_rows(target):
     """Logits whose softmax is split between the two columns beside the label's x."""
-    x = x_of_rows(target).clamp(CENTRES[0], CENTRES[-1])
-    distance = (x.unsqueeze(-1) - CENTRES).abs() * 20
+    x = x_of_rows(target).clamp(CENTERS[0], CENTERS[-1])
+    distance = (x.unsqueeze(-1) - CENTERS).abs() * 20
     return with_certainty((1 - distance).clamp(min=1e-9).log(), target)
 
 
-STRAIGHT = canonical(torch.linspace(0.5, 0.2, 6), torch.tensor(0.4), torch.tensor(0.9))
-CURVED = canonical(torch.tensor([0.9, 0.6, 0.42, 0.33, 0.3, 0.3]), torch.tensor(0.4), torch.tensor(0.9))
+STRAIGHT = control_points_from_x(torch.linspace(0.5, 0.2, 6), torch.tensor(0.4), torch.tensor(0.9))
+CURVED = control_points_from_x(torch.tensor([0.9, 0.6, 0.42, 0.33, 0.3, 0.3]), torch.tensor(0.4), torch.tensor(0.9))
 
 
 def test_a_perfect_prediction_costs_nothing():
@@ -123,7 +123,7 @@ def test_columns_cost_their_divergence_from_the_label():
         target = one_lane(lane)
         return columns_loss(with_certainty(columns, target), target).item()
 
-    lane = canonical(torch.full((6,), 4.5 / 20), torch.tensor(0.1), torch.tensor(0.9))  # the middle of column 5
+    lane = control_points_from_x(torch.full((6,), 4.5 / 20), torch.tensor(0.1), torch.tensor(0.9))  # the middle of column 5
     even = torch.zeros(1, 1, 12, 22)
     assert cost(even) == pytest.approx(math.log(22), rel=1e-4)
     lane[:, 0] = 5 / 20
@@ -137,11 +137,11 @@ def test_columns_cost_their_divergence_from_the_label():
 @pytest.mark.parametrize("zoom", [1.0, 3.5])
 def test_columns_count_only_where_the_lane_is_and_two_rows_beyond(zoom):
     """However high the rows are: of twelve the lane is in the sixth to the eighth."""
-    y = Rows(zoom=zoom).y((torch.arange(12) + 0.5) / 12)
-    target = one_lane(canonical(torch.full((6,), 0.5), (y[4] + y[5]) / 2, (y[7] + y[8]) / 2))
+    y = RowWarp(zoom=zoom).y((torch.arange(12) + 0.5) / 12)
+    target = one_lane(control_points_from_x(torch.full((6,), 0.5), (y[4] + y[5]) / 2, (y[7] + y[8]) / 2))
 
     def loss(columns):
-        return columns_loss(RowWise(columns, torch.zeros(1, 1, 12), CENTRES, y), target)
+        return columns_loss(RowLogits(columns, torch.zeros(1, 1, 12), CENTERS, y), target)
 
     level = loss(torch.zeros(1, 1, 12, 22))
     for row in range(12):
@@ -152,7 +152,7 @@ def test_columns_count_only_where_the_lane_is_and_two_rows_beyond(zoom):
 
 def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
     """Five rows of twelve have the lane; saying 80 % everywhere costs -ln 0.8 in those and -ln 0.2 in the others."""
-    target = one_lane(canonical(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))
+    target = one_lane(control_points_from_x(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))
     found = perfect_rows(target)._replace(present=torch.full((1, 1, 12), math.log(0.8 / 0.2)))
     expected = -(5 * math.log(0.8) + 7 * math.log(0.2)) / 12
     assert columns_loss(found, target).item() == pytest.approx(expected, rel=1e-4)
@@ -161,7 +161,7 @@ def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
 def test_perfect_columns_have_the_lane_as_their_mean():
     """What the loss asks of the columns is what the head reads from them."""
     _, _, target = scene()
-    mean = perfect_rows(target).columns.softmax(-1) @ CENTRES
+    mean = perfect_rows(target).columns.softmax(-1) @ CENTERS
     x, _ = x_at_rows(target.points, ROWS)
     there = on_lane(target)
     torch.testing.assert_close(mean[there], x[there], atol=1e-4, rtol=0)
@@ -273,19 +273,19 @@ def test_there_is_nothing_to_learn_in_the_loss():
 
 
 def test_no_prediction_brings_the_total_below_zero():
-    """An optimiser that may choose every prediction freely, and a loss weight if one could be learned, stops at 0."""
+    """An optimizer that may choose every prediction freely, and a loss weight if one could be learned, stops at 0."""
     points, logits, target = scene()
     points.requires_grad_()
     logits.requires_grad_()
-    optimiser = torch.optim.Adam([points, logits], lr=0.05)
+    optimizer = torch.optim.Adam([points, logits], lr=0.05)
     loss, totals = LaneLoss(), []
     for step in range(300):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = 0.05 * (1 - step / 300)
         terms = loss(points, logits, target)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         terms.total.backward()
-        optimiser.step()
+        optimizer.step()
         totals.append(terms.total.item())
     assert min(totals) >= 0
     assert totals[-1] < 0.05 * totals[0]

@@ -8,9 +8,9 @@ import torch
 from batches import HEIGHT, WIDTH, pictures, some_target
 from torch import nn
 
-from geometry.bezier import fit, fit_matrix, sample, sample_basis
-from geometry.input_grid import Raster, Rows
-from geometry.slots import to_slots
+from geometry.bezier import fit_bezier, fit_matrix, sample_basis, sample_curve
+from geometry.input_grid import InputGrid, RowWarp
+from geometry.slots import assign_slots
 from losses_fixed import LaneLoss
 from model import SAMPLES, LaneNet
 from preprocessing.images import preprocess
@@ -50,7 +50,7 @@ def test_curves_are_canonical_and_in_the_image_at_any_size(net, size):
     torch.testing.assert_close(steps, steps[..., :1].expand_as(steps), atol=1e-5, rtol=0)
     assert (steps > 0).all(), "P0 is the far end"
     assert y.min() >= 0 and y.max() <= 1 + 1e-5
-    assert sample(points, 24)[..., 0].min() > -0.2 and sample(points, 24)[..., 0].max() < 1.2
+    assert sample_curve(points, 24)[..., 0].min() > -0.2 and sample_curve(points, 24)[..., 0].max() < 1.2
 
 
 def test_mixed_precision_does_not_round_coordinates(net):
@@ -78,7 +78,7 @@ def test_curves_are_canonical_however_wild_the_features(net):
     steps = points[..., 1].diff(dim=-1)
     assert (steps > 0).all()
     overshoot = (sample_basis(SAMPLES) @ fit_matrix(SAMPLES)).abs().sum(-1).max()  # of a curve through such points
-    assert (sample(points, SAMPLES)[..., 0] - 0.5).abs().max() < 1.1 * overshoot
+    assert (sample_curve(points, SAMPLES)[..., 0] - 0.5).abs().max() < 1.1 * overshoot
 
 
 def test_a_batch_is_what_its_images_are_alone(net):
@@ -142,34 +142,34 @@ def test_a_missing_or_foreign_file_of_weights_is_refused_in_words(tmp_path):
 
 @pytest.mark.slow
 def test_four_scenes_can_be_learned_by_heart():
-    """Learning at all: the real loss and optimiser bring four images below 2 px of 1280 in well under a minute."""
+    """Learning at all: the real loss and optimizer bring four images below 2 px of 1280 in well under a minute."""
     torch.manual_seed(0)
-    raster, images, curves = Raster(320, 144, Rows(0.25, 3.5)), [], []
+    grid, images, curves = InputGrid(320, 144, RowWarp(0.25, 3.5)), [], []
     for seed in range(4):
         scene = render_scene([seed, 9], 320, 192)
-        images.append(preprocess(scene.image, raster))
+        images.append(preprocess(scene.image, grid))
         lanes = [lane[(lane[:, 0] >= 0) & (lane[:, 0] <= 320)] / (320, 192) for lane in scene.lanes]
-        curves.append([fit(torch.from_numpy(np.asarray(lane, np.float32))) for lane in lanes if len(lane) > 5])
+        curves.append([fit_bezier(torch.from_numpy(np.asarray(lane, np.float32))) for lane in lanes if len(lane) > 5])
     most = max(map(len, curves))
     points = torch.stack([torch.stack(c + [torch.zeros(6, 2)] * (most - len(c))) for c in curves])
-    target = to_slots(points, torch.tensor([[i < len(c) for i in range(most)] for c in curves]), 6)
+    target = assign_slots(points, torch.tensor([[i < len(c) for i in range(most)] for c in curves]), 6)
     assert target.exists.sum() >= 8
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     # Four scenes leave existence nothing to learn, so regression may have most of the weight.
-    model, loss, steps, began = LaneNet(rows=raster.rows).train(), LaneLoss(regression=6.0), 500, time.perf_counter()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=steps)
+    model, loss, steps, began = LaneNet(rows=grid.warp).train(), LaneLoss(regression=6.0), 500, time.perf_counter()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
     for _ in range(steps):
         prediction, rows = model(batch, with_rows=True)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(*prediction, target, rows).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     with torch.inference_mode():
         points, logits = model(batch)  # batch norm as in training: its running averages are those of a whole run
-    apart = (sample(points, 24) - sample(target.points, 24)).abs().mean(2)[target.exists]  # (lanes, 2), as in the loss
+    apart = (sample_curve(points, 24) - sample_curve(target.points, 24)).abs().mean(2)[target.exists]  # (lanes, 2), as in the loss
     error_px, height_px = (apart.mean(0) * torch.tensor([1280, 720])).tolist()
     print(f"{error_px:.2f} px across, {height_px:.2f} px along, in {time.perf_counter() - began:.0f} s")
     assert error_px < 2 and height_px < 4

@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 from model import LaneNet
 
 
-class MovingAverage(AveragedModel):
+class ExponentialMovingAverage(AveragedModel):
     """The exponential moving average of a model, with a shorter memory in the first steps (as in TensorFlow).
 
     PyTorch's own way of updating asks the device how many steps there were, for which a GPU has to finish them.

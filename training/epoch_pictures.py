@@ -18,8 +18,8 @@ from torch import Tensor
 from config import ConfigError
 from dataset import LaneDataset
 from evaluation.error_analysis import best_median_worst, by_image, errors_px, mean_error_px, point_counts, worst_first
-from geometry.decode import keep_lanes
-from geometry.slots import LaneTarget, nearer_count
+from geometry.decode import lane_nms
+from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from preprocessing.images import read_image
 from visualization.charts import captioned_sheet, overlay, training_curve
 from visualization.draw import write_image
@@ -61,18 +61,18 @@ def validation_sheet(dataset: LaneDataset, target: LaneTarget, points: Tensor, l
                      ) -> np.ndarray:
     """The best, the median and the worst images of a data set in three rows, with labels and predictions."""
     confidence = logits.sigmoid()
-    reported = keep_lanes(points, confidence, threshold)
-    target = nearer_count(points, logits, target)
+    reported = lane_nms(points, confidence, threshold)
+    target = resolve_ambiguous_assignment(points, logits, target)
     point_f1 = by_image(point_counts(points, reported, target))
     error_px = mean_error_px(errors_px(points, target), "image")
     chosen = best_median_worst(worst_first(point_f1, error_px), EACH, EACH, EACH)
     images, captions = [], []
     for name in ("best", "median", "worst"):
         for i in chosen[name]:
-            images.append(overlay(read_image(dataset.entries[i].image), points[i], confidence[i], reported[i],
+            images.append(overlay(read_image(dataset.samples[i].image), points[i], confidence[i], reported[i],
                                   target.points[i], target.exists[i], TILE_PX))
             error = f"{error_px[i]:.1f} px" if math.isfinite(error_px[i]) else "no label"
-            captions.append(f"{name}: F1 {100 * point_f1[i]:.0f} %, {error}, {dataset.entries[i].name[-46:]}")
+            captions.append(f"{name}: F1 {100 * point_f1[i]:.0f} %, {error}, {dataset.samples[i].name[-46:]}")
     return captioned_sheet(images, captions, min(EACH, len(images)))
 
 

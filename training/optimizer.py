@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         for gram, (_, step, _) in zip(grams, parts, strict=True):
             gram[:len(step), :len(step)] = step @ step.T
         decay = group["lr"] * KERNEL_RATE * group["weight_decay"]
-        for factor, (weights, step, lr) in zip(orthogonalisers(grams), parts, strict=True):
+        for factor, (weights, step, lr) in zip(orthogonalizers(grams), parts, strict=True):
             weights.addmm_(factor[:len(step), :len(step)], step, beta=1 - decay, alpha=-lr)
 
     def _step_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
@@ -85,7 +85,7 @@ def as_matrix(kernel: Tensor) -> Tensor:
     return kernel.view(len(kernel), -1)
 
 
-def orthogonalisers(grams: Tensor) -> Tensor:
+def orthogonalizers(grams: Tensor) -> Tensor:
     """(N, GROUP, GROUP): what matrices X (rows, columns), no higher than wide, are multiplied by from the left for all
     of their singular values to be near 1 (0.7 to 1.2), by Newton-Schulz, given the products X X^T.
 

@@ -16,7 +16,7 @@ class TrainingError(ValueError):
     """A run that must not go on; the message names what was seen and what to look at."""
 
 
-def writable_folder(name: str) -> Path:
+def writable_dir(name: str) -> Path:
     """The checkpoint folder, made if need be. Raises TrainingError before any work where it cannot be written."""
     folder = Path(name)
     try:
@@ -29,7 +29,7 @@ def writable_folder(name: str) -> Path:
     return folder
 
 
-def put_aside(folder: Path) -> None:
+def archive_previous_run(folder: Path) -> None:
     """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
     names = ("best_model.pth", "last.pth", "log.jsonl", *epoch_pictures.PICTURES, epoch_pictures.TENSORBOARD)
     files = [folder / name for name in names if (folder / name).exists()]

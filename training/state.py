@@ -11,7 +11,7 @@ from config import Config, shown, to_dict
 from model import LaneNet
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
-from training.ema import MovingAverage
+from training.ema import ExponentialMovingAverage
 from training.optimizer import Muon
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
@@ -19,17 +19,17 @@ MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "
               "guard.patience")  # when a run is resumed
 
 
-class Learner(NamedTuple):
+class TrainState(NamedTuple):
     """Everything with a state that training changes."""
 
     model: LaneNet
-    average: "MovingAverage"  # of the weights: what is validated and saved as the best model
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    ema: ExponentialMovingAverage  # of the weights: what is validated and saved as the best model
+    optimizer: torch.optim.Optimizer
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
 
 
-class Progress(NamedTuple):
+class TrainProgress(NamedTuple):
     """Where a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
 
     epoch: int = 1
@@ -41,19 +41,19 @@ class Progress(NamedTuple):
     data: str = ""  # fingerprint of the training images
 
 
-def build_learner(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> Learner:
-    """The optimiser (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
+def build_state(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> TrainState:
+    """The optimizer (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
     settings = config.train
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    if settings.optimiser == "muon":
-        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colours, is AdamW's
+    if settings.optimizer == "muon":
+        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colors, is AdamW's
         known = set(kernels)
-        optimiser = Muon(kernels, [p for p in decayed if p not in known], others, settings.learning_rate,
+        optimizer = Muon(kernels, [p for p in decayed if p not in known], others, settings.learning_rate,
                          settings.weight_decay)
     else:
         groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
+        optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
                                       fused=device.type in ("cuda", "cpu"))
     warmup = max(1, round(settings.warmup * steps))
 
@@ -62,24 +62,29 @@ def build_learner(model: LaneNet, config: Config, steps: int, device: torch.devi
             return (step + 1) / warmup
         return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
 
-    return Learner(
+    return TrainState(
         model,
-        MovingAverage(model, settings.ema),
-        optimiser,
-        torch.optim.lr_scheduler.LambdaLR(optimiser, factor),
+        ExponentialMovingAverage(model, settings.ema),
+        optimizer,
+        torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
     )
 
 
-def save(path: Path, config: Config, learner: Learner, progress: Progress) -> None:
+def save(path: Path, config: Config, state: TrainState, progress: TrainProgress) -> None:
     """Write last.pth: everything that --resume needs."""
-    states = {name: part.state_dict() for name, part in learner._asdict().items()}
-    checkpoint.save_checkpoint(path, config, **states, progress=progress._asdict())
+    checkpoint.save_checkpoint(
+        path, config, model=state.model.state_dict(), ema=state.ema.state_dict(),
+        optimizer=state.optimizer.state_dict(), lr_scheduler=state.lr_scheduler.state_dict(),
+        scaler=state.scaler.state_dict(), progress=progress._asdict())
 
 
 def load_last(path: Path, config: Config) -> dict[str, Any]:
     """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
     payload = checkpoint.load_checkpoint(path, "resumed")
+    if payload["version"] != checkpoint.VERSION:
+        raise CheckpointError(f"{path}: the interrupted run is of an earlier version; finish it with that one, or start "
+                              f"from its weights with train.init_from={path}")
     if "progress" not in payload:
         raise CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
                               f"start from its weights with train.init_from={path}")
@@ -93,15 +98,15 @@ def load_last(path: Path, config: Config) -> dict[str, Any]:
     return payload
 
 
-def restore(learner: Learner, payload: dict[str, Any], path: Path) -> Progress:
+def restore(state: TrainState, payload: dict[str, Any], path: Path) -> TrainProgress:
     """Load all states and return the progress. Raises CheckpointError where something does not fit."""
-    checkpoint.load_weights(learner.model, payload.get("model"), path)
+    checkpoint.load_weights(state.model, payload.get("model"), path)
     try:
-        for name, part in learner._asdict().items():
+        for name, part in state._asdict().items():
             if name != "scaler" or payload[name]:  # empty where the run was not in float16
                 part.load_state_dict(payload[name])
-        progress = Progress(**payload["progress"])
-        for name, usual in Progress(sums=progress.sums)._asdict().items():
+        progress = TrainProgress(**payload["progress"])
+        for name, usual in TrainProgress(sums=progress.sums)._asdict().items():
             if not isinstance(getattr(progress, name), type(usual)):
                 raise TypeError(f"{name} is {shown(getattr(progress, name))}")
         return progress

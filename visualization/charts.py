@@ -20,11 +20,11 @@ BLUE, ORANGE, GREEN = (0, 114, 178), (213, 94, 0), (0, 158, 115)  # of Okabe and
 
 
 class Line(NamedTuple):
-    """One curve of a diagram: what the legend calls it, the key of its values, its colour, and their factor."""
+    """One curve of a diagram: what the legend calls it, the key of its values, its color, and their factor."""
 
     name: str
     key: str
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
     factor: float = 1.0
 
 
@@ -77,8 +77,8 @@ def diagram(title: str, records: Sequence[Mapping[str, Any]], lines: Sequence[Li
 
     legend_x = left
     for line, ys in zip(lines, values, strict=True):
-        _polyline(canvas, [place(x, y) for x, y in zip(epochs, ys, strict=True)], line.colour)
-        cv2.line(canvas, (legend_x, 38), (legend_x + 22, 38), line.colour, 3, cv2.LINE_AA)
+        _polyline(canvas, [place(x, y) for x, y in zip(epochs, ys, strict=True)], line.color)
+        cv2.line(canvas, (legend_x, 38), (legend_x + 22, 38), line.color, 3, cv2.LINE_AA)
         known = ys[np.isfinite(ys)]
         text = f"{line.name} {known[-1]:.4g}" if len(known) else f"{line.name}: no value"
         legend_x = write(canvas, text, (legend_x + 28, 43), INK) + 24
@@ -94,7 +94,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
-def _polyline(canvas: np.ndarray, places: Sequence[tuple[float, float]], colour: tuple[int, int, int]) -> None:
+def _polyline(canvas: np.ndarray, places: Sequence[tuple[float, float]], color: tuple[int, int, int]) -> None:
     """Draw the pieces between gaps; few points, or one without neighbours, get a dot each."""
     pieces: list[list[tuple[float, float]]] = [[]]
     for place in places:
@@ -104,24 +104,24 @@ def _polyline(canvas: np.ndarray, places: Sequence[tuple[float, float]], colour:
             pieces.append([])
     for piece in pieces:
         pixels = np.round(np.array(piece).reshape(-1, 2) * 16).astype(np.int32)  # sixteenths of a pixel
-        cv2.polylines(canvas, [pixels], False, colour, 2, cv2.LINE_AA, 4)
+        cv2.polylines(canvas, [pixels], False, color, 2, cv2.LINE_AA, 4)
         if len(places) <= 40 or len(piece) == 1:
             for x, y in pixels.tolist():
-                cv2.circle(canvas, (x, y), 4 * 16, colour, -1, cv2.LINE_AA, 4)
+                cv2.circle(canvas, (x, y), 4 * 16, color, -1, cv2.LINE_AA, 4)
 
 
-def write(canvas: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int], scale: float = 0.48,
+def write(canvas: np.ndarray, text: str, place: tuple[int, int], color: tuple[int, int, int], scale: float = 0.48,
           anchor: float = 0.0) -> int:
     """Draw text whose share `anchor` lies left of the place on its base line; returns where it ends, in px."""
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     x = round(place[0] - anchor * width)
-    cv2.putText(canvas, text, (x, place[1]), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, place[1]), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
     return x + width
 
 
 def overlay(image: np.ndarray, points: Tensor, confidence: Tensor, reported: Tensor, label_points: Tensor,
             label_exists: Tensor, width: int) -> np.ndarray:
-    """The image `width` px wide with reported lanes in colour and its labelled ones in thin white on top.
+    """The image `width` px wide with reported lanes in color and its labelled ones in thin white on top.
 
     points, label_points (L, P, 2); confidence, reported, label_exists (L).
     """

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from geometry.bezier import sample
+from geometry.bezier import sample_curve
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; neighbours differ in lightness too.
-COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
-LABEL_COLOUR = (255, 255, 255)
+# Okabe and Ito's colors, told apart with every kind of color vision; neighbours differ in lightness too.
+COLORS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
+LABEL_COLOR = (255, 255, 255)
 DARK = (20, 20, 20)  # around curves and points, and of text
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -31,19 +31,19 @@ def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = No
     shown = range(len(points)) if keep is None else keep.nonzero()[:, 0].tolist()
     if confidence is None:
         for slot in shown:
-            _curve(canvas, points[slot], LABEL_COLOUR, width)
+            _draw_curve(canvas, points[slot], LABEL_COLOR, width)
         return canvas
     taken = []
     for slot in shown:
-        colour = COLOURS[slot % len(COLOURS)]
-        _curve(canvas, points[slot], DARK, 2 * width + 2)
-        _curve(canvas, points[slot], colour, 2 * width)
+        color = COLORS[slot % len(COLORS)]
+        _draw_curve(canvas, points[slot], DARK, 2 * width + 2)
+        _draw_curve(canvas, points[slot], color, 2 * width)
         for x, y in _pixels(points[slot], canvas):
             cv2.circle(canvas, (round(x), round(y)), 2 * width + 2, DARK, -1, cv2.LINE_AA)
-            cv2.circle(canvas, (round(x), round(y)), 2 * width + 1, colour, -1, cv2.LINE_AA)
+            cv2.circle(canvas, (round(x), round(y)), 2 * width + 1, color, -1, cv2.LINE_AA)
     for slot in shown:  # text comes last, on top of all curves
         place = _pixels(points[slot, 4:5], canvas)[0] + (4 * width + 2, 0)
-        taken.append(_text(canvas, f"{slot + 1}: {confidence[slot]:.2f}", place, COLOURS[slot % len(COLOURS)], taken))
+        taken.append(_draw_text(canvas, f"{slot + 1}: {confidence[slot]:.2f}", place, COLORS[slot % len(COLORS)], taken))
     return canvas
 
 
@@ -61,13 +61,13 @@ def _pixels(points: Tensor, canvas: np.ndarray) -> np.ndarray:
     return np.clip(points.numpy() * size - 0.5, -size, 2 * size)
 
 
-def _curve(canvas: np.ndarray, points: Tensor, colour: tuple[int, int, int], width: int) -> None:
+def _draw_curve(canvas: np.ndarray, points: Tensor, color: tuple[int, int, int], width: int) -> None:
     shift = 4  # sixteenths of a pixel
-    pixels = np.round(_pixels(sample(points, 64), canvas) * (1 << shift)).astype(np.int32)
-    cv2.polylines(canvas, [pixels], False, colour, width, cv2.LINE_AA, shift)
+    pixels = np.round(_pixels(sample_curve(points, 64), canvas) * (1 << shift)).astype(np.int32)
+    cv2.polylines(canvas, [pixels], False, color, width, cv2.LINE_AA, shift)
 
 
-def _text(canvas: np.ndarray, text: str, place: np.ndarray, colour: tuple[int, int, int], taken: list[Box]) -> Box:
+def _draw_text(canvas: np.ndarray, text: str, place: np.ndarray, color: tuple[int, int, int], taken: list[Box]) -> Box:
     """Draw text to the right of a place in pixels, above the boxes that are taken; returns its own box."""
     scale = max(0.45, math.hypot(*canvas.shape[:2]) / 2000)
     thickness = max(1, round(scale * 1.6))
@@ -79,7 +79,7 @@ def _text(canvas: np.ndarray, text: str, place: np.ndarray, colour: tuple[int, i
     for left, top, right, bottom in sorted(taken, key=lambda box: -box[1]):
         if x < right and left < x + w and y < bottom and top < y + h:
             y = top - h
-    cv2.rectangle(canvas, (x, y), (x + w, y + h), colour, -1)  # dark on a light colour is legible on any road
+    cv2.rectangle(canvas, (x, y), (x + w, y + h), color, -1)  # dark on a light color is legible on any road
     cv2.putText(canvas, text, (x + margin, y + h - base - margin), cv2.FONT_HERSHEY_SIMPLEX, scale, DARK, thickness,
                 cv2.LINE_AA)
     return x, y, x + w, y + h

@@ -1,4 +1,4 @@
-"""Diagrams as SVG text for a web page: bars and lines, coloured by the page's style sheet (classes a, b, grid).
+"""Diagrams as SVG text for a web page: bars and lines, colored by the page's style sheet (classes a, b, grid).
 
 A diagram is 380 units wide and meant to be shown about as many px wide, so that its letters keep their size.
 """

@@ -1,0 +1,118 @@
+"""What a setting may be: its type, its range, and one clear line for everything else.
+
+ConfigError, the metadata of a field, strict YAML, and the conversion of values. The settings themselves are in config.py.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+import reprlib
+import typing
+from dataclasses import field
+from typing import Any
+
+import yaml
+
+MAX_INT = 2**63 - 1
+UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the key, what was found and what is expected."""
+
+
+def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = (), multiple: int = 1
+            ) -> Any:
+    """A dataclass field with a default and the values it may take: low to high, multiples, or one of choices."""
+    return field(default=default, metadata={"low": low, "high": high, "choices": choices, "multiple": multiple})
+
+
+def shown(value: Any) -> str:
+    """A value for a message: in one line and short, however large or deep it is."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = 100
+    brief.maxlevel = 2
+    try:
+        return " ".join(brief.repr(value).split())[:200]
+    except ValueError:  # an integer of too many digits to print
+        return f"a huge {type(value).__name__}"
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except Exception as error:  # PyYAML meets a malformed !!tag with whatever Python raises there
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"{source}: not valid YAML: {reason}") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (self.construct_object(key, deep=True) for key, _ in node.value):
+            if key in seen:
+                raise ConfigError(f"key {shown(key)} is written twice{node.start_mark}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def check_known(name: Any, known: typing.Iterable[str], message: str, prefix: str = "") -> None:
+    if name in known:
+        return
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+    label = message if prefix else f"{message} {shown(name)}"
+    raise ConfigError(f"{label}; {hint}")
+
+
+def checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
+    """The value in its field's type, or ConfigError."""
+    value = _converted(where, value, spec.type)
+    limits = spec.metadata
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, bool) or not isinstance(item, (int, float)):
+            continue
+        if not math.isfinite(item):
+            raise ConfigError(f"{where} is {item}; expected a finite number")
+        if limits and not limits["low"] <= item <= limits["high"]:
+            raise ConfigError(f"{where} is {item}; expected {limits['low']} to {limits['high']}")
+        if limits and isinstance(item, int) and item % limits["multiple"]:
+            raise ConfigError(f"{where} is {item}; expected a multiple of {limits['multiple']}")
+    if limits and limits["choices"] and isinstance(value, str) and value not in limits["choices"]:
+        raise ConfigError(f"{where} is {shown(value)}; expected one of {', '.join(limits['choices'])}")
+    return value
+
+
+def _converted(where: str, value: Any, kind: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        raise ConfigError(f"{where} is too large a number")
+    if isinstance(value, str) and UNFIT_FOR_PATHS.search(value):
+        raise ConfigError(f"{where} is {shown(value)}; expected text without control characters")
+    if origin is tuple:  # a single value stands for a list of one
+        items = value if isinstance(value, (list, tuple)) else (value,)
+        return tuple(_converted(where, item, arguments[0]) for item in items)
+    if arguments:  # bool | str, float | str
+        if isinstance(value, arguments):
+            return value
+        if float in arguments and isinstance(value, int):
+            return float(value)
+    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    elif kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)  # data.split=0.1 without quotes
+    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return os.path.expanduser(value) if kind is str else value  # a folder called ~ is nobody's wish
+    names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__
+    raise ConfigError(f"{where} is {shown(value)} ({type(value).__name__}); expected {names}")

@@ -1,0 +1,136 @@
+"""Files from strangers: absurd images, labels and settings are refused with a reason, before they cost anything."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from config import ConfigError, load_config
+from formats import registry
+from formats.base import DataError
+from formats.parsing import MAX_BYTES
+from preprocessing import images
+from preprocessing.image_size import image_size
+from preprocessing.images import read_image
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A folder with an image and its label."""
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((36, 64, 3), 90, np.uint8))
+    (tmp_path / "0.lines.txt").write_text("20 35 25 25 30 15\n")
+    return tmp_path
+
+
+def refusal(call, error, *words):
+    """The message of the error that the call raises: one short line with these words."""
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 1500
+    assert all(word in message for word in words), message
+    return message
+
+
+# Images ------------------------------------------------------------------------------------------------------
+
+SUFFIXES = {".jpg": [], ".jpeg": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], ".png": [], ".bmp": [], ".webp": [],
+            ".webp ": [cv2.IMWRITE_WEBP_QUALITY, 101]}
+
+
+def encoded(suffix, width=64, height=36):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return cv2.imencode(suffix.strip(), noise, SUFFIXES[suffix])[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("size", [(64, 36), (301, 7), (1, 700)])
+def test_the_size_in_a_header_is_that_of_the_image(suffix, size):
+    assert image_size(encoded(suffix, *size)) == size
+
+
+def test_a_jpeg_with_exif_and_padding_has_its_size():
+    data = encoded(".jpg")
+    exif = b"\xff\xff\xe1\x00\x12Exif\0\0\xff\xc0\0\x11\x08\xff\xff\xff"
+    assert image_size(data[:2] + exif + data[2:]) == (64, 36)
+    assert image_size(data[:40]) is None and image_size(b"\xff\xd8" + b"\xff" * 100) is None
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if not s.startswith(".webp")])
+def test_an_absurd_image_is_refused_before_its_pixels_are_allocated(tmp_path, suffix, monkeypatch):
+    data = bytearray(encoded(suffix))
+    small, huge = (64, 36) if suffix in (".png", ".bmp") else (36, 64), (30_000, 30_000)
+    count, order = {".png": (4, "big"), ".bmp": (4, "little")}.get(suffix, (2, "big"))
+    at = data.index(b"".join(v.to_bytes(count, order) for v in small))
+    data[at:at + 2 * count] = b"".join(v.to_bytes(count, order) for v in huge)
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV was asked for 2.7 GB"))
+    refusal(lambda: read_image(path), DataError, str(path), "30000x30000 pixels is more than")
+
+
+def test_an_image_file_of_absurd_length_is_not_read(tmp_path):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(images.MAX_IMAGE_BYTES + 1)  # sparse
+    refusal(lambda: read_image(tmp_path / "a.jpg"), DataError, "400 MB is more than")
+
+
+# Labels ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("1 2 " * 10**6, "not a list of at most"), ("1 2 3 " + "9" * 400, "holds inf"), ("1 2 3 nan", "holds nan"),
+    ("1 2 3 -1e300", "holds -1e+300"), ("x" * 10**6, "expected numbers"), ("1 2\n" * 10**6, "1000000 lines"),
+    ("1" * (MAX_BYTES + 1), "16 MB")], ids=["million", "huge", "nan", "large", "word", "lines", "bytes"])
+def test_absurd_lanes_of_text_are_refused_in_few_words(image, content, words):
+    (image / "0.lines.txt").write_text(content)
+    refusal(lambda: registry.read_label(registry.list_samples(image)[0]), DataError, "0.lines.txt", words)
+
+
+@pytest.mark.parametrize(("record", "words"), [
+    ({"lanes": [[10**400]]}, "no pixel position"), ({"lanes": [[1] * 10**6]}, "at most 10000 numbers"),
+    ({"lanes": [[float("nan")]]}, "holds nan"), ({"lanes": [[1]] * 65}, "at most 64 lanes"),
+    ({"lanes": [[{"a": "b" * 10**5}]]}, "not a number"), ({"raw_file": "a\nb.jpg"}, "no name of an image"),
+    ({"raw_file": "\ud800.jpg"}, "no name of an image"), ({"raw_file": "x" * 500 + ".jpg"}, "is missing"),
+    ({"raw_file": "/etc/hosts"}, "leaves the data folder"), ({"raw_file": "a/../../x.jpg"}, "leaves the data folder"),
+    ({"raw_file": "..\\x.jpg"}, "leaves the data folder"), ({"raw_file": "C:\\x.jpg"}, "leaves the data folder"),
+])
+def test_absurd_json_labels_are_refused_in_few_words(tmp_path, record, words):
+    line = {"raw_file": "a.jpg", "lanes": [], "h_samples": [100]} | record
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "label_data_1.json").write_text(json.dumps(line) + "\n")
+    message = refusal(lambda: registry.list_samples(tmp_path), DataError, "label_data_1.json:1", words)
+    assert message.encode("utf-8", "strict")
+
+
+def test_lines_and_depths_without_an_end_are_refused(tmp_path):
+    path = tmp_path / "label_data_1.json"
+    for content, words in (("[" * 10**5, "broken JSON"), ('{"lanes": ' + "1" * 5000, "broken JSON"),
+                           (" " * 10 + "1" * (MAX_BYTES + 1), "a line of more than 16 MB")):
+        path.write_text(content)
+        refusal(lambda: registry.list_samples(tmp_path), DataError, str(path), words)
+
+
+# Settings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    ("train:\n  epochs: 1\n  epochs: 2\n", "'epochs' is written twice"), ("train: {epochs: 1, epochs: 1}", "twice"),
+    ("train: 1\ntrain: 2\n", "'train' is written twice"), ("- " * 5000, "not valid YAML"),
+    ("a: [" * 3000, "not valid YAML"), ("train: {epochs: 0x" + "f" * 9000 + "}", "too large a number"),
+    ("train: {epochs: !!int ''}", "not valid YAML"), ("train: !!timestamp x", "not valid YAML"),
+    ("train: {init_from: \"a\\0b\"}", "control characters"), ("x" * 1_000_001, "no settings"),
+    ("a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(f'*{a}' for _ in range(9))}]\n" for a, b in
+                                zip("abcdefgh", "bcdefghi", strict=True)) + "train: *i\n", "unknown section 'a'"),
+    ("train: &a {epochs: [*a, *a]}", "train.epochs is"), ("data: {root: &a [*a]}", "expected str"),
+], ids=range(13))
+def test_deep_double_and_absurd_settings_are_refused(tmp_path, content, words):
+    (tmp_path / "c.yaml").write_text(content)
+    refusal(lambda: load_config(tmp_path / "c.yaml"), ConfigError, "c.yaml", words)
+
+
+def test_an_empty_section_may_be_overridden(tmp_path):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"train": None}))
+    assert load_config(tmp_path / "c.yaml", ["train.epochs=3"]).train.epochs == 3

@@ -1,0 +1,164 @@
+"""The cache of pixels: the same as from the files, never stale, never half built."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dataset import LaneDataset, loader
+from formats import registry
+from formats.base import DataError
+from geometry.input_grid import InputGrid
+from preprocessing import cache
+
+
+def write_image(path, grey, size=(64, 36)):
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), grey, np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three grey images with one lane each, and their samples."""
+    root = tmp_path / "images"
+    root.mkdir()
+    for i in range(3):
+        write_image(root / f"{i}.png", 40 * i + 20)
+        (root / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
+    return root
+
+
+def opened(root, width=32, height=32, slots=6, limit_gb=1.0):
+    return cache.open_cache(registry.list_samples(root), InputGrid(width, height), slots, root.parent / "cache", limit_gb)
+
+
+def greys(pixels):
+    return pixels.images[:, 5, 5, 0].tolist()
+
+
+def touch_later(path):
+    """Move the time of change on, as a clock of coarse steps might not."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+
+
+def test_the_cache_holds_what_reading_gives(folder):
+    pixels = opened(folder)
+    assert pixels.images.shape == (3, 32, 32, 3) and greys(pixels) == [20, 60, 100]
+    assert pixels.exists.sum(1).tolist() == [1, 1, 1]
+    assert pixels.sizes_px.tolist() == [[64, 36]] * 3
+    assert (pixels.num_unassigned, pixels.num_too_short) == (0, 0)
+
+
+def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
+    opened(folder)
+
+    def decodes(*_):
+        raise AssertionError("an image was decoded again")
+
+    monkeypatch.setattr(cache, "read_item", decodes)
+    assert greys(opened(folder)) == [20, 60, 100]
+
+
+def test_a_changed_image_is_read_again(folder):
+    opened(folder)
+    write_image(folder / "1.png", 200)
+    touch_later(folder / "1.png")
+    assert greys(opened(folder)) == [20, 200, 100]
+
+
+def test_a_changed_label_is_read_again(folder):
+    first = opened(folder)
+    (folder / "2.lines.txt").write_text("20 35 25 25 30 15\n50 35 45 25 40 15\n")
+    second = opened(folder)
+    assert first.exists.sum() == 3 and second.exists.sum() == 4
+
+
+def test_other_sizes_slots_and_images_have_their_own_cache(folder):
+    opened(folder)
+    assert opened(folder, width=64).images.shape == (3, 32, 64, 3)
+    assert opened(folder, height=64).images.shape == (3, 64, 32, 3)
+    assert opened(folder, slots=4).exists.shape == (3, 4)
+    write_image(folder / "3.png", 220)
+    (folder / "3.lines.txt").write_text("20 35 25 25 30 15\n")
+    assert greys(opened(folder)) == [20, 60, 100, 220]
+    (folder / "0.lines.txt").unlink()
+    assert greys(opened(folder)) == [60, 100, 220]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), DataError("x: broken")])
+def test_an_interrupted_cache_is_no_cache(folder, monkeypatch, error):
+    read = cache.read_item
+    samples = registry.list_samples(folder)
+
+    def stops(sample, *rest):
+        if sample == samples[2]:
+            raise error
+        return read(sample, *rest)
+
+    monkeypatch.setattr(cache, "read_item", stops)
+    with pytest.raises((KeyboardInterrupt, DataError)):
+        opened(folder)
+    assert list((folder.parent / "cache").iterdir()) == []
+    monkeypatch.setattr(cache, "read_item", read)
+    assert greys(opened(folder)) == [20, 60, 100]
+
+
+@pytest.mark.parametrize("name", [f"{name}.npy" for name in cache.FILES] + ["meta.json"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "other", "gone"])
+def test_a_damaged_cache_is_built_again_and_that_is_said(folder, name, damage, capsys):
+    opened(folder)
+    path = next((folder.parent / "cache").iterdir()) / name
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "truncated": data[:len(data) // 2], "other": b"[1, 2]"}[damage])
+    assert greys(opened(folder)) == [20, 60, 100]
+    assert ("is damaged; it is built again" in capsys.readouterr().err)
+
+
+def test_a_cache_over_its_limit_is_not_built(folder, capsys):
+    assert opened(folder, limit_gb=1e-6) is None
+    assert "data.cache_gb" in capsys.readouterr().err
+    assert not (folder.parent / "cache").exists()
+
+
+def test_a_cache_folder_that_cannot_be_made_is_one_line(folder):
+    (folder.parent / "cache").write_text("a file in its place")
+    with pytest.raises(DataError, match=r"cannot be written.*data\.cache_dir"):
+        opened(folder)
+
+
+def test_a_broken_image_is_named(folder):
+    (folder / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"1\.png: not an image"):
+        opened(folder)
+
+
+def test_images_held_on_a_device_are_those_of_the_cache(folder):
+    plain, held = (LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder)) for _ in range(2))
+    plain.preload(torch.device("cpu"), "auto")  # which is for GPUs
+    held.preload(torch.device("cpu"), True)
+    assert held.preloaded and not plain.preloaded
+    plan = [[2], [0, 2, 0], np.array([1], np.int32)]
+    found = zip(loader(held, plan, 0, True), loader(plain, plan, 0, False), strict=True)
+    for (images, target), (others, labels) in found:
+        assert torch.equal(images, others) and images.stride() == others.stride()
+        assert all(map(torch.equal, target, labels))
+
+
+def test_a_damaged_image_shows_when_it_is_held(folder):
+    pixels = opened(folder)
+    with (pixels.folder / "images.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    with pytest.raises(DataError, match="image 2 of the cache is damaged"):
+        LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder)).preload(torch.device("cpu"), True)
+
+
+def test_without_a_cache_nothing_is_held(folder):
+    dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6)
+    dataset.preload(torch.device("cpu"), True)
+    assert not dataset.preloaded

@@ -1,0 +1,216 @@
+"""Checkpoints: what comes back, what is refused, and that a failed write costs nothing."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from config import Config, load_config
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+
+WEIGHTS = {"model": {"layer.weight": torch.arange(6000.0).reshape(60, 100)}, "scores": {"val_loss": 0.5}}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "best_model.pth"
+    save_checkpoint(path, load_config(None, ["model.width=160", "train.seed=7"]), **WEIGHTS)
+    return path
+
+
+def refusal(path, *arguments):
+    """The message with which load_checkpoint refuses a file: one line that begins with the path."""
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, *arguments)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 500
+    return message
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(saved):
+    payload = load_checkpoint(saved)
+    assert torch.equal(payload["model"]["layer.weight"], WEIGHTS["model"]["layer.weight"])
+    assert payload["scores"] == {"val_loss": 0.5}
+    assert payload["config"] == load_config(None, ["model.width=160", "train.seed=7"])
+    assert list(saved.parent.iterdir()) == [saved], "no temporary file stays behind"
+
+
+def test_a_checkpoint_rebuilds_its_model(tmp_path):
+    config = load_config(None, ["model.slots=4", "model.backbone=compact"])
+    model = checkpoint.build_model(config).eval()
+    save_checkpoint(tmp_path / "m.pth", config, model=model.state_dict())
+    found, its_config, _ = checkpoint.load_model(tmp_path / "m.pth", torch.device("cpu"))
+    image = torch.full((1, 3, 96, 160), 90, dtype=torch.uint8)
+    assert its_config == config and not found.training
+    with torch.inference_mode():
+        assert torch.equal(found(image).points, model(image).points)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    model = checkpoint.build_model(load_config(None, ["model.slots=4"]))
+    save_checkpoint(tmp_path / "m.pth", Config(), model=model.state_dict())
+    with pytest.raises(CheckpointError, match=r"m\.pth: its weights do not fit this model") as caught:
+        checkpoint.load_model(tmp_path / "m.pth", torch.device("cpu"))
+    assert "\n" not in str(caught.value)
+    save_checkpoint(tmp_path / "none.pth", Config())
+    with pytest.raises(CheckpointError, match="do not fit this model"):
+        checkpoint.load_model(tmp_path / "none.pth", torch.device("cpu"))
+
+
+class Hostile:
+    """Unpickled without care, it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path, old_format):
+    path, trace = tmp_path / "bad.pth", tmp_path / "trace"
+    payload = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION, "model": Hostile(trace)}
+    torch.save(payload, path, _use_new_zipfile_serialization=not old_format)
+    assert "not a checkpoint that can be loaded safely" in refusal(path)
+    assert not trace.exists()
+    torch.load(path, weights_only=False)["model"].close()
+    assert trace.exists(), "the file is harmless, so the test above shows nothing"
+
+
+def test_a_plain_pickle_is_refused(tmp_path):
+    path, trace = tmp_path / "bad.pth", tmp_path / "trace"
+    path.write_bytes(pickle.dumps(Hostile(trace), protocol=2))
+    refusal(path)
+    assert not trace.exists()
+
+
+def test_a_missing_checkpoint_is_answered_with_how_to_make_one(tmp_path):
+    assert "make one with: python train_fixed.py" in refusal(tmp_path / "best_model.pth")
+    refusal(tmp_path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused(saved, part):
+    data = saved.read_bytes()
+    saved.write_bytes(data[:int(part * len(data))])
+    assert "not a checkpoint that can be loaded safely" in refusal(saved)
+
+
+def test_bytes_that_are_no_checkpoint_are_refused(tmp_path):
+    path = tmp_path / "best_model.pth"
+    for content in (b"not a checkpoint", b"PK\x03\x04" + bytes(100), bytes(2000), os.urandom(2000)):
+        path.write_bytes(content)
+        refusal(path)
+
+
+def test_a_flipped_bit_is_refused_or_leaves_a_checkpoint_of_the_same_form(saved):
+    """The zip reader of PyTorch does not check sums, so a bit among the numbers goes unseen; nothing else may."""
+    data = saved.read_bytes()
+    for place in range(0, len(data), len(data) // 97):
+        damaged = bytearray(data)
+        damaged[place] ^= 0x10
+        saved.write_bytes(damaged)
+        try:
+            payload = load_checkpoint(saved)
+        except ValueError as error:
+            assert "\n" not in str(error)
+        else:
+            assert payload["format"] == checkpoint.FORMAT
+
+
+@pytest.mark.parametrize("content", [{"a": torch.zeros(2)}, {}, [1, 2], torch.zeros(3), {"state_dict": {}}, 3, None],
+                         ids=str)
+def test_a_foreign_file_is_refused(tmp_path, content):
+    path = tmp_path / "foreign.pth"
+    torch.save(content, path)
+    assert "not a checkpoint of train_fixed.py" in refusal(path)
+
+
+@pytest.mark.parametrize(("content", "sign"), [
+    ({"model_state_dict": {"backbone.weight": torch.zeros(1)}, "criterion": {"log_var_reg": torch.zeros(1)}},
+     "log_var_reg"),
+    ({"loss.log_var_existence": torch.zeros(1)}, "log_var_existence"),
+    ({"model": {"criterion.log_vars": torch.zeros(3)}}, "log_vars"),
+    ({"model": {"criterion.log_vars.0": torch.zeros(3)}}, "log_vars.0"),
+    ({"log_sigma": torch.zeros(1)}, "log_sigma"),
+    ({"epoch": 3, "val_loss": -2.47, "model": {}}, "-2.47"),
+    ({"metrics": {"val_loss": -2.47}}, "-2.47"),
+    ({"format": checkpoint.FORMAT, "version": 1, "best_val_loss": -2.47}, "-2.47"),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_the_collapsed_checkpoint_is_refused_by_its_signs(tmp_path, content, sign):
+    path = tmp_path / "best_model.pth"
+    torch.save(content, path)
+    message = refusal(path)
+    assert sign in message
+    assert "uncertainty-weighted loss" in message and "python train_fixed.py" in message
+
+
+@pytest.mark.parametrize(("purpose", "words"), [
+    ("used", "cannot be used here"),
+    ("resumed", "cannot be resumed here"),
+    ("started from", "cannot be started from here"),
+])
+def test_the_refusal_says_what_the_checkpoint_was_wanted_for(tmp_path, purpose, words):
+    torch.save({"val_loss": -2.47}, tmp_path / "m.pth")
+    assert words in refusal(tmp_path / "m.pth", purpose)
+
+
+def test_our_own_checkpoints_show_no_such_sign(saved):
+    assert checkpoint.uncertainty_weighting_evidence(torch.load(saved, weights_only=True)) == ""
+    assert checkpoint.uncertainty_weighting_evidence({"val_loss": 0.0, "loss": {"existence": 1.0}}) == ""
+    assert checkpoint.uncertainty_weighting_evidence({"val_loss": float("nan"), "existence": -1}) == ""
+
+
+def test_another_version_is_named(saved):
+    payload = torch.load(saved, weights_only=True)
+    torch.save(payload | {"version": 99}, saved)
+    assert f"version 99, this software reads {checkpoint.VERSION}" in refusal(saved)
+
+
+@pytest.mark.parametrize("inside", [None, 3, {"train": 3}, {"model": {"widht": 3}}])
+def test_a_damaged_configuration_is_refused_in_one_line(saved, inside):
+    payload = torch.load(saved, weights_only=True)
+    torch.save(payload | {"config": inside}, saved)
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(saved)
+    assert str(caught.value).startswith(str(saved)) and "\n" not in str(caught.value)
+    del payload["config"]
+    torch.save(payload, saved)
+    refusal(saved)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("enforce fail\nat inline")])
+def test_a_failed_write_leaves_the_earlier_checkpoint(saved, monkeypatch, error):
+    before = saved.read_bytes()
+
+    def fails(_payload, file):
+        file.write(b"half of a checkpo")
+        raise error
+
+    monkeypatch.setattr(torch, "save", fails)
+    with pytest.raises(CheckpointError, match="cannot be written") as caught:
+        save_checkpoint(saved, Config(), **WEIGHTS)
+    assert "\n" not in str(caught.value) and str(saved) in str(caught.value)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_write_that_is_interrupted_leaves_the_earlier_checkpoint(saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(saved, Config(), **WEIGHTS)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_folder_that_is_not_there_is_a_refusal_too(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        save_checkpoint(tmp_path / "absent" / "last.pth", Config())

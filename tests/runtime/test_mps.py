@@ -1,0 +1,87 @@
+"""What a training step computes with: only what MPS has, by PyTorch's own table of operators, and no float64."""
+
+from pathlib import Path
+
+import torch
+import torchgen
+import yaml
+from batches import pictures, some_target
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from config import AugmentConfig, Config
+from geometry.decode import lane_nms
+from geometry.input_grid import RowWarp
+from geometry.slots import resolve_ambiguous_assignment
+from losses_fixed import LaneLoss
+from model import LaneNet
+from preprocessing.augment import augment, sample_params
+from training.state import build_state
+
+
+class Recorded(TorchDispatchMode):
+    """Names of all operators that ran, and those that saw a float64 tensor, which MPS does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.names, self.doubles = set(), set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.names.add(str(func))
+        if any(isinstance(v, torch.Tensor) and v.dtype in (torch.float64, torch.complex128)
+               for v in tree_flatten((args, kwargs, result))[0]):
+            self.doubles.add(str(func))
+        return result
+
+
+def on_mps(names):
+    """Those of the operators that PyTorch's own table has for MPS: with a kernel of its own, or made of others."""
+    path = Path(torchgen.__file__).parent / "packaged" / "ATen" / "native" / "native_functions.yaml"
+    table = {sample["func"].partition("(")[0]: sample for sample in yaml.load(path.read_text(), yaml.CSafeLoader)}
+
+    def has(name):
+        sample = table.get(table[name].get("structured_delegate"), table[name])
+        kernels = ", ".join(sample.get("dispatch", ["Composite"]))
+        return "MPS" in kernels or ("Composite" in kernels and "lstsq" not in name)  # made of some that MPS lacks
+
+    short = {name: name.removeprefix("aten.").removesuffix(".default") for name in names}
+    return {name for name, inner in short.items() if inner in table and has(inner)}
+
+
+def test_a_training_step_uses_nothing_that_mps_lacks():
+    """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
+    torch.manual_seed(0)
+    rows = RowWarp(0.25, 3.5)
+    model, settings = LaneNet(rows=rows).train(), AugmentConfig()
+    optimizer = build_state(model, Config(), 10, torch.device("cpu"), torch.float32).optimizer  # the default one
+
+    def step():
+        views = sample_params(2, settings, 1.5, torch.Generator().manual_seed(0))
+        images, target = augment(pictures(2), some_target(2), views, rows)
+        (points, logits), found = model(images, with_rows=True)
+        LaneLoss()(points, logits, resolve_ambiguous_assignment(points, logits, target), found).total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        lane_nms(points.detach(), logits.detach().sigmoid(), 0.5)
+
+    step()
+    with Recorded() as seen:
+        step()
+    assert len(seen.names) > 30 and any("convolution_backward" in name for name in seen.names)
+    assert seen.doubles == set()
+    used = {name for name in seen.names if not name.startswith("profiler.")}
+    assert used - on_mps(used) == set()
+
+
+def test_the_table_of_operators_tells_what_mps_lacks():
+    lacking = {"aten.linalg_eig.default", "aten.linalg_lstsq.default", "aten.no_such_operator"}
+    there = {"aten.addmm.default", "aten.add.Tensor", "aten.convolution_backward.default", "aten.linspace.default"}
+    assert on_mps(lacking | there) == there
+
+
+def test_recording_would_notice_a_double():
+    with Recorded() as seen:
+        torch.zeros(2).double().sum()
+    assert seen.doubles

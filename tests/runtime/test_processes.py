@@ -1,0 +1,178 @@
+"""Several processes, and those that are killed: locks, rendering, reading images, stopping, and what stays."""
+
+import gc
+import os
+import signal
+import threading
+import time
+
+import kill_and_resume
+import numpy as np
+import pytest
+import torch
+from processes import RENDER, SHORT, children, finish, is_alive, needs_kill, needs_proc, open_files, start, until
+
+from dataset import LaneDataset, loader
+from formats import registry
+from formats.base import DataError
+from geometry.input_grid import InputGrid
+from preprocessing import cache
+from renderer import dataset_writer
+from runtime import checkpoint, cli, file_lock
+
+# Locks -------------------------------------------------------------------------------------------------------
+
+
+def test_one_at_a_time_and_nothing_stays_behind(tmp_path, capsys):
+    inside, most = [], []
+
+    def work():
+        with file_lock.lock(tmp_path / "new", "at work"):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 4
+    assert f"{tmp_path / 'new'}: another process is at work; waiting for it" in capsys.readouterr().err
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@needs_kill
+def test_the_lock_of_a_killed_process_is_free(tmp_path, capsys):
+    code = "import file_lock, os, sys\nfrom pathlib import Path\n"
+    code += "with file_lock.preloaded(Path(sys.argv[1]), 'at work'): os.kill(os.getpid(), 9)"
+    assert finish(start("-c", code, tmp_path))[0] == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with file_lock.lock(tmp_path, "x"):
+        pass
+    assert capsys.readouterr().err == "" and list(tmp_path.iterdir()) == []
+
+
+def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
+    with file_lock.lock(tmp_path, "rendering"):
+        second = start(*RENDER, "--root", tmp_path, "--train", 4, "--workers", 1)
+        said = second.stderr.readline()
+        assert "another process is rendering into this folder; waiting for it" in said and second.poll() is None
+        dataset_writer._write(tmp_path, dataset_writer._request(4, 3, 7, 96, 64), 1)
+        made = (tmp_path / "manifest.json").stat().st_mtime_ns
+    assert finish(second) == (0, [])
+    assert (tmp_path / "manifest.json").stat().st_mtime_ns == made, "nothing is rendered twice"
+
+
+@needs_proc
+@needs_kill
+def test_a_killed_rendering_leaves_no_process_and_goes_on(tmp_path):
+    first = start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 2)
+    workers = until(lambda: len(found := children(first.pid)) == 2 and found)
+    until(lambda: list(tmp_path.glob("unfinished/train-*.json")))
+    first.kill()
+    finish(first)
+    until(lambda: not any(map(is_alive, workers)), 10)
+    kept = len(list(tmp_path.glob("unfinished/train-*.json")))
+    assert 0 < kept < 300 / dataset_writer.SHARD, "some of it, not all"
+    status, said = finish(start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 1))
+    assert (status, said) == (0, []) and dataset_writer.is_complete(tmp_path, 300, 3, 7, 96, 64)
+
+
+def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
+    original, read = cache.read_item, []
+
+    def slow(sample, *rest):
+        read.append(sample)
+        time.sleep(0.02)
+        return original(sample, *rest)
+
+    monkeypatch.setattr(cache, "read_item", slow)
+    samples, found = registry.list_samples(images), []
+    threads = [threading.Thread(target=lambda: found.append(
+        cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read) == 7 and len(found) == 3
+    assert all(np.array_equal(pixels.batch(range(7))[0], found[0].images) for pixels in found)
+    left = images.parent / "cache" / f"building-{found[0].folder.name}"
+    found[0].folder.rename(left)  # as a killed process leaves it
+    assert cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0) is not None and not left.exists()
+
+
+@pytest.mark.slow
+def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [start("train_fixed.py", *SHORT, "synthetic.train=32", "synthetic.val=8", "train.epochs=1",
+                  f"train.checkpoint_dir={name}", "guard.min_diversity=0") for name in "ab"]
+    for run in runs:
+        status, said = finish(run)
+        assert status == 0 and all("waiting for it" in line for line in said), said
+    assert kill_and_resume.log(tmp_path / "a") == kill_and_resume.log(tmp_path / "b")
+
+
+# Processes that read images ----------------------------------------------------------------------------------
+
+
+def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(images):
+    data, plan = LaneDataset(registry.list_samples(images), InputGrid(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
+    alone = list(loader(data, plan, 0, False))
+    (images / "5.png").write_bytes(b"no image")
+    before = open_files(), children(os.getpid())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
+    batches = loader(data, plan, 2, False)
+    assert batches.multiprocessing_context.get_start_method() == "spawn"
+    apart, running = [], iter(batches)
+    with pytest.raises(DataError) as caught:
+        apart.extend(running)
+    assert len(apart) == 3 and len(alone) == 4
+    for (a, target_a), (b, target_b) in zip(alone, apart, strict=False):
+        assert torch.equal(a, b) and all(map(torch.equal, target_a, target_b))
+    message = cli._one_line(caught.value)
+    assert message.startswith(f"{images / '5.png'}: not an image") and "\n" not in message
+    running._shutdown_workers()  # the error holds on to the iterator; in a script both end with it
+    del running, caught, apart, a, b, target_a, target_b
+    gc.collect()
+    until(lambda: children(os.getpid()) == before[1], 20)
+    assert open_files() <= before[0] + 2, "multiprocessing keeps two for its resource tracker"
+    if mask is not None:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
+def reading(rendered, *arguments):
+    """A training whose processes have just been started, and their ids."""
+    run = start("train_fixed.py", *SHORT, f"data.root={rendered}", "train.checkpoint_dir=run", "data.cache=false",
+                "data.workers=2", "train.epochs=2", *arguments)
+    return run, until(lambda: len(found := children(run.pid)) == 2 and found, 120)
+
+
+@pytest.mark.slow
+@needs_proc
+@needs_kill
+def test_a_killed_reader_of_images_is_one_line_and_the_run_can_be_resumed(rendered, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, workers = reading(rendered)
+    os.kill(workers[0], signal.SIGKILL)
+    status, said = finish(run)
+    assert status == 1 and len(said) == 1 and said[0].startswith("error: a process that reads images was killed"), said
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["epoch"] == 1
+    assert not any(map(is_alive, workers))
+
+
+@pytest.mark.slow
+@needs_proc
+@needs_kill
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_sent_to_the_whole_group_finishes_the_step(rendered, tmp_path, monkeypatch, number, status):
+    """Ctrl-C in a terminal, or a scheduler's end of a job, reaches the processes that read images as well."""
+    monkeypatch.chdir(tmp_path)
+    run, workers = reading(rendered)
+    os.killpg(run.pid, number)
+    found, said = finish(run)
+    assert found == status and len(said) == 1, said
+    assert "interrupted in epoch 1 after step 1; continue with: python train_fixed.py" in said[0]
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 1
+    assert until(lambda: not any(map(is_alive, workers)), 10)

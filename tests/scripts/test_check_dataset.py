@@ -1,0 +1,117 @@
+"""The check tool: everything that is wrong with a data set, at once, and how well curves can stand for it."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from paths import SHARED
+
+import check_dataset
+
+LABELS = SHARED / "data" / "tusimple_labels"
+CULANE = LABELS.parent / "culane"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of one's own: good images of two sizes, and one of every mistake."""
+    root = tmp_path / "mine"
+    root.mkdir()
+    for name, text, size in (
+        ("good", "30 170 60 120 90 70\n300 170 270 120 240 70\n", (320, 180)),
+        ("large", "60 340 120 240 180 140\n", (640, 360)),
+        ("odd", "30 170 60\n", (320, 180)),
+        ("twice", "30 170 60 120 60 120 90 70\n", (320, 180)),
+        ("point", "30 170\n", (320, 180)),
+        ("outside", "3000 1700 2500 1200 2000 800\n", (320, 180)),
+        ("crowded", "".join(f"{x} 170 {x / 2 + 40} 70\n" for x in range(5, 155, 30)), (320, 180)),
+        ("unreadable", "30 170 60 120 90 70\n", None),
+        ("alone", "30 170 60 120 90 70\n", None),
+    ):
+        (root / f"{name}.lines.txt").write_text(text)
+        if size:
+            cv2.imwrite(str(root / f"{name}.jpg"), np.full((size[1], size[0], 3), 80, np.uint8))
+    (root / "unreadable.jpg").write_bytes(b"not an image")
+    return root
+
+
+def report_of(capsys, *words):
+    status = check_dataset.main(["--check", *map(str, words)])
+    return status, capsys.readouterr().out
+
+
+def test_everything_wrong_is_reported_at_once(folder, tmp_path, capsys):
+    status, out = report_of(capsys, folder, "--sheet", tmp_path / "out" / "sheet.jpg")
+    assert status == 1
+    for words in ("folder layout, 6 labelled images", "320x180: 5, 640x360: 1", "lanes per image: 1: 4, 2: 1, 5: 1",
+                  "2 of 11 lanes do not fit the 6 slots", "2 of 11 lanes have fewer than two points",
+                  "1 of 11 lanes lie outside the image", "1 of 11 lanes have the same point twice",
+                  "3 images or labels cannot be used", "odd.lines.txt:1: 3 numbers", "unreadable.jpg: not an image",
+                  "alone.lines.txt: no image alone.jpg", "crowded.lines.txt", "ceiling, CULane metric, 6 images"):
+        assert words in out, words
+    sheet = cv2.imread(str(tmp_path / "out" / "sheet.jpg"))
+    assert sheet.shape == (2 * 225, 4 * 400, 3)
+
+
+def test_many_mistakes_are_counted_and_the_first_shown(tmp_path, capsys):
+    (tmp_path / "label_data_x.json").write_text("{\n" * 40)
+    status, out = report_of(capsys, tmp_path)
+    assert status == 1 and "40 images or labels cannot be used" in out and "... and 35 more" in out
+    assert "label_data_x.json:1: broken JSON" in out and "label_data_x.json:9:" not in out
+
+
+def test_rendered_scenes_are_sound(rendered, capsys):
+    status, out = report_of(capsys, rendered)
+    assert status == 0
+    assert "tusimple layout, 32 labelled images" in out and "24 images to train on, 8 to validate on" in out
+    assert "0 images or labels cannot be used" in out
+
+
+def test_settings_apply(rendered, capsys):
+    _, out = report_of(capsys, rendered, "model.slots=2", "data.split=all")
+    assert "do not fit the 2 slots" in out and "0 images to train on, 32 to validate on" in out
+    _, whole = report_of(capsys, rendered, "model.cut_top=0")
+    _, half = report_of(capsys, rendered, "model.cut_top=0.5")
+    assert re.search(r"\n  0 of \d+ lanes begin in what model.cut_top=0 hides", whole)
+    assert "label_data_" in half.split("model.cut_top=0.5 hides")[1].splitlines()[1]  # where the first one is
+
+
+def test_labels_without_images(tmp_path, capsys):
+    record = {"raw_file": "clips/1/20.jpg", "h_samples": [500, 600, 700], "lanes": [[600, 500, 400], [-2, -2, -2]]}
+    (tmp_path / "test_label.json").write_text(json.dumps(record))
+    status, out = report_of(capsys, tmp_path)
+    assert status == 1 and "is missing" in out
+    status, out = report_of(capsys, tmp_path, "--labels-only")
+    assert status == 0 and "1280x720: 1" in out
+    assert "1 labelled lanes have no point: the metric counts them as missed" in out
+
+
+def test_folder_that_is_no_data_set(tmp_path):
+    with pytest.raises(ValueError, match="no known layout"):
+        check_dataset.main(["--check", str(tmp_path)])
+    with pytest.raises(ValueError, match="no such folder"):
+        check_dataset.main(["--check", str(tmp_path / "nowhere")])
+
+
+def test_a_sheet_needs_images(tmp_path):
+    with pytest.raises(ValueError, match="labels-only"):
+        check_dataset.main(["--check", str(tmp_path), "--labels-only", "--sheet", "x.jpg"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LABELS.is_dir(), reason=f"{LABELS} is missing: the official labels are not on this machine")
+def test_ceilings_of_the_official_tusimple_labels(capsys):
+    _, out = report_of(capsys, LABELS, "--labels-only")
+    found = dict(re.findall(r"ceiling, TuSimple metric, (\S+), \d+ images: accuracy ([\d.]+)", out))
+    found = {name: float(accuracy) for name, accuracy in found.items()}
+    assert found["test_label.json"] >= 99.9
+    assert found["label_data_0531.json"] >= 99.9 and found["label_data_0601.json"] >= 99.9
+    assert found["label_data_0313.json"] >= 98.3, "537 of its lanes have no point"
+
+
+@pytest.mark.skipif(not CULANE.is_dir(), reason=f"{CULANE} is missing: the real images are not on this machine")
+def test_ceiling_of_real_culane_labels(capsys):
+    status, out = report_of(capsys, CULANE)
+    assert status == 0 and "mf1 100.00 %" in out

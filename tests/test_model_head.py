@@ -1,0 +1,111 @@
+"""The head: a lane is where its rows and columns say, from its far end to its near one, in any rows."""
+
+import pytest
+import torch
+from batches import HEIGHT, WIDTH, pictures
+
+from geometry.input_grid import RowWarp
+from model import FINER, LaneNet, column_centers
+
+
+def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
+    """Make the head certain of the rows where every lane begins and ends, and of its column in each row."""
+    def ends(features):
+        said = torch.full((len(features), 4, *features.shape[2:]), -30.0)
+        said[:, 0, far_row] = said[:, 1, near_row] = 30.0
+        return said
+
+    def columns(features):
+        said = torch.full((len(features), net.slots, 2, features.shape[2], features.shape[3] + 2), -30.0)
+        for row in range(said.shape[3]):
+            cell, part = divmod(column_of_row(row), 2)
+            said[:, :, part, row, cell] = 30.0
+        return said.flatten(1, 2)
+
+    monkeypatch.setattr(net.head.ends, "forward", ends)
+    if column_of_row:
+        monkeypatch.setattr(net.head.columns, "forward", columns)
+
+
+@pytest.mark.parametrize("rows", [RowWarp(), RowWarp(0.25), RowWarp(0.25, 3.5), RowWarp(0.5, 8.0)])
+def test_lanes_lie_in_the_rows_that_the_network_has(rows):
+    torch.manual_seed(0)
+    model = LaneNet(rows=rows).eval()
+    with torch.inference_mode():
+        (points, _), found = model(pictures(2), with_rows=True)
+    y = points[..., 1]
+    assert y.min() >= rows.cut_top - 1e-6 and y.max() <= 1 + 1e-6
+    middles = (torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8)
+    torch.testing.assert_close(found.rows, rows.y(middles))
+
+
+@pytest.mark.parametrize("height", [96, 432])
+@pytest.mark.parametrize("rows", [RowWarp(), RowWarp(0.25, 3.5)])
+def test_a_lane_that_begins_and_ends_in_the_last_row_stays_in_the_image(rows, height):
+    torch.manual_seed(0)
+    model = LaneNet(rows=rows).eval()
+    last = torch.full((2, 4, height // 8, 6), -1e4)
+    last[:, :2, -1] = 1e4  # far and near
+    model.head.ends.forward = lambda along: last
+    with torch.inference_mode():
+        (points, _), found = model(pictures(2, height=height), with_rows=True)
+    y = points[..., 1]
+    assert y.max() <= 1 + 1e-6 and (y[..., -1] - y[..., 0] > 0.019).all()
+    x = (found.columns.softmax(-1) * found.centers).sum(-1)[..., -2:]  # what the last rows say, and a row beyond
+    apart = (x[..., 1] - x[..., 0]).abs().max()
+    assert (points[..., 0] - x[..., 1:]).abs().max() <= apart + 1e-4
+
+
+@pytest.mark.parametrize("rows", [RowWarp(), RowWarp(0.25, 3.5), RowWarp(0.5, 8.0)])
+def test_a_straight_line_stays_straight_in_any_rows(rows):
+    """The columns of all rows lie on one line of the image: so does the curve, beyond the rows' middles as well."""
+    torch.manual_seed(0)
+    model = LaneNet(rows=rows).eval()
+    centers = column_centers(2 * (WIDTH // 8 + 2), torch.device("cpu"))
+    middles = rows.y((torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8))
+    wanted = 0.2 + 0.5 * middles
+    shares = (1 - (wanted[:, None] - centers).abs() / (centers[1] - centers[0])).clamp(min=0)  # (h, K)
+    cells = shares.clamp(min=1e-30).log().unflatten(1, (-1, FINER)).permute(2, 0, 1)  # (2, h, w + 2)
+    model.head.columns.forward = lambda features: cells.repeat(6, 1, 1).expand(len(features), -1, -1, -1)
+    with torch.inference_mode():
+        points = model(pictures(2)).points
+    torch.testing.assert_close(points[..., 0], 0.2 + 0.5 * points[..., 1], atol=1e-5, rtol=0)
+
+
+def test_rows_are_shown_on_request_and_change_no_answer(net):
+    with torch.inference_mode():
+        prediction, rows = net(pictures(2), with_rows=True)
+        assert torch.equal(prediction.points, net(pictures(2)).points)
+    assert rows.columns.shape == (2, 6, HEIGHT // 8, 2 * (WIDTH // 8 + 2)) and rows.columns.dtype == torch.float32
+    assert rows.present.shape == (2, 6, HEIGHT // 8) and rows.centers.shape == (2 * (WIDTH // 8 + 2),)
+
+
+def test_a_lane_is_where_its_columns_are(net, monkeypatch):
+    """Column logits that choose one column in every row give a straight upright lane there."""
+    centers = column_centers(44, torch.device("cpu"))  # two a cell, and a cell more on each side
+    assert centers[0].item() == pytest.approx(-0.0375) and centers[-1].item() == pytest.approx(1.0375)
+    torch.testing.assert_close(centers.diff(), torch.full((43,), 0.025))
+    sure_of(net, monkeypatch, 0, -1, lambda _row: 15)
+    with torch.inference_mode():
+        points, _ = net(pictures(1))
+    torch.testing.assert_close(points[..., 0], torch.full_like(points[..., 0], 0.3375), atol=1e-4, rtol=0)
+
+
+def test_a_slanted_lane_is_where_its_columns_are(net, monkeypatch):
+    """One column further in each row: a straight line through the centers of those of 40 columns and 12 rows."""
+    sure_of(net, monkeypatch, 2, 9, lambda row: 4 + row)
+    with torch.inference_mode():
+        points, _ = net(pictures(1))
+    y = points[..., 1]
+    assert y[..., 0].max() < 0.25 and y[..., -1].min() > 0.75
+    x = (4 + 12 * y - 0.5 - 1.5) / 40  # the center of column k is at (k - 1.5) / 40, that of row r at (r + 0.5) / 12
+    torch.testing.assert_close(points[..., 0], x, atol=1e-3, rtol=0)
+
+
+def test_a_lane_can_begin_and_end_where_labels_do(net, monkeypatch):
+    """TuSimple's lanes reach row 710 of 720: the head must be able to say so without help from a tolerance."""
+    sure_of(net, monkeypatch, 0, -1)
+    with torch.inference_mode():
+        points, _ = net(pictures(1, height=192, width=320))
+    assert points[..., 0, 1].max() <= 160 / 720
+    assert points[..., -1, 1].min() >= 710 / 720

@@ -1,0 +1,154 @@
+"""Going on: a run interrupted and resumed equals one that was not, a model may be a start, and the rest is refused."""
+
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from trainings import log, same_weights, weights
+
+import train_fixed
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError
+from training.run_dir import TrainingError
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+def interrupt_at(monkeypatch, step, number=signal.SIGINT):
+    """Send ourselves a signal in the given step of training; the run then ends with it."""
+    original, calls = train_fixed.resolve_ambiguous_assignment, []
+
+    def counted(*arguments):
+        calls.append(1)
+        if len(calls) == step:
+            os.kill(os.getpid(), number)
+        return original(*arguments)
+
+    monkeypatch.setattr(train_fixed, "resolve_ambiguous_assignment", counted)
+
+
+# Resuming ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 3, 6, 8], ids=["first step", "mid-epoch", "last step", "second epoch"])
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(settings, trained, monkeypatch, capsys, step):
+    run = [*settings, "train.epochs=2", "train.checkpoint_dir=run"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, step)
+        assert train_fixed.main(run) == 130
+    epoch = 1 if step <= 6 else 2
+    said = capsys.readouterr()
+    assert f"interrupted in epoch {epoch} after step {step - 6 * (epoch - 1)}" in said.err and "--resume" in said.err
+    assert Path("run/last.pth").is_file()
+    assert train_fixed.main([*run, "--resume"]) == 0
+    assert log(Path("run")) == log(trained)
+    assert same_weights("run/last.pth", trained / "last.pth")
+    assert same_weights("run/best_model.pth", trained / "best_model.pth")
+
+
+def test_a_terminated_run_finishes_its_step_too(settings, monkeypatch, capsys):
+    run = [*settings, "train.epochs=1", "train.checkpoint_dir=run"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, signal.SIGTERM)
+        assert train_fixed.main(run) == 143
+    assert "interrupted in epoch 1 after step 2" in capsys.readouterr().err
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 2
+
+
+def test_a_run_may_be_interrupted_again_and_again(settings, trained, monkeypatch):
+    run = [*settings, "train.epochs=2", "train.checkpoint_dir=run"]
+    for attempt in range(4):
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, 1)
+            status = train_fixed.main([*run, "--resume"] if attempt else run)
+        assert status == 130
+    assert train_fixed.main([*run, "--resume"]) == 0
+    assert log(Path("run")) == log(trained)
+
+
+def test_other_labels_are_not_resumed(rendered, settings, monkeypatch):
+    shutil.copytree(rendered, "roads")
+    run = [*settings, "data.root=roads", "train.epochs=2", "train.checkpoint_dir=run"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1)
+        assert train_fixed.main(run) == 130
+    labels = Path("roads/label_data_val.json")
+    lines = labels.read_text().splitlines(keepends=True)
+    labels.write_text("".join([json.dumps(json.loads(lines[0]) | {"lanes": []}) + "\n", *lines[1:]]))
+    with pytest.raises(TrainingError, match="images or labels are not those of the interrupted run"):
+        train_fixed.main([*run, "--resume"])
+
+
+def test_a_finished_run_has_nothing_to_resume(settings, trained):
+    shutil.copytree(trained, "run")
+    before = Path("run/log.jsonl").read_text()
+    assert train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run", "--resume"]) == 0
+    assert Path("run/log.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("change", ["train.seed=1", "train.batch_size=8", "loss.curvature=0.2", "augment.flip=0",
+                                    "train.epochs=3", "model.slots=4", "train.learning_rate=0.001"])
+def test_changed_settings_are_not_resumed(settings, trained, change):
+    shutil.copytree(trained, "run")
+    name, _, value = change.partition("=")
+    with pytest.raises(CheckpointError, match=rf"{name}=.*now it is {re.escape(value)}") as caught:
+        train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run", change, "--resume"])
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_the_machine_may_change_on_resuming(settings, monkeypatch):
+    run = [*settings, "train.epochs=1", "train.checkpoint_dir=run"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        assert train_fixed.main(run) == 130
+    assert train_fixed.main([*run, "data.cache=false", "guard.patience=9", "--resume"]) == 0
+
+
+def test_the_uncertainty_weighted_checkpoint_is_neither_resumed_nor_started_from(settings):
+    Path("run").mkdir()
+    payload = {"model_state_dict": {"w": torch.zeros(1)}, "criterion": {"log_var_reg": torch.zeros(1)},
+               "val_loss": -2.47}
+    torch.save(payload, "run/last.pth")
+    for extra in (["--resume"], ["train.init_from=run/last.pth"]):
+        with pytest.raises(CheckpointError, match=r"run/last\.pth: .*uncertainty-weighted.*train afresh"):
+            train_fixed.main([*settings, "train.checkpoint_dir=run", *extra])
+    assert {p.name for p in Path("run").iterdir()} == {"last.pth"}
+
+
+def test_a_model_without_a_run_is_not_resumed(settings, trained):
+    Path("run").mkdir()
+    shutil.copy(trained / "best_model.pth", "run/last.pth")
+    with pytest.raises(CheckpointError, match=r"train\.init_from="):
+        train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run", "--resume"])
+
+
+def test_resuming_without_a_run_says_so(settings):
+    with pytest.raises(CheckpointError, match=r"run/last\.pth: no checkpoint here"):
+        train_fixed.main([*settings, "train.checkpoint_dir=run", "--resume"])
+
+
+# Starting from a model, and keeping the earlier one -----------------------------------------------------------
+
+
+def test_a_run_may_start_from_a_model_and_keeps_the_earlier_best(settings, trained):
+    shutil.copytree(trained, "run")
+    # A learning rate of nothing: the weights stay what they were started from.
+    train_fixed.main([*settings, "train.epochs=1", "train.learning_rate=0", "train.checkpoint_dir=run",
+                      f"train.init_from={trained / 'best_model.pth'}"])
+    assert same_weights("run/earlier-1/best_model.pth", trained / "best_model.pth")
+    assert log(Path("run/earlier-1")) == log(trained)
+    before, after = weights(trained / "best_model.pth"), weights("run/last.pth")
+    learned = [k for k in before if "running" not in k and "num_batches" not in k]
+    assert len(learned) > 50
+    assert all(torch.equal(before[k], after[k]) for k in learned)
+
+
+def test_a_start_that_does_not_fit_is_refused(settings, trained):
+    with pytest.raises(CheckpointError, match=r"best_model\.pth: its weights do not fit"):
+        train_fixed.main([*settings, "model.slots=4", "train.checkpoint_dir=run",
+                          f"train.init_from={trained / 'best_model.pth'}"])

@@ -1,0 +1,89 @@
+"""Runs that must not go on: a collapse, a loss that is negative or not a number, a full disk."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from trainings import log
+
+import train_fixed
+from geometry.bezier import control_points_from_x
+from geometry.slots import RowLogits
+from losses_fixed import LossTerms
+from model import LanePrediction, column_centers
+from runtime import checkpoint
+from runtime.checkpoint import CheckpointError
+from train_fixed import TrainingError
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+class Constant(nn.Module):
+    """Answers the same lanes whatever the image shows; `value` is added to its logits."""
+
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.x = nn.Parameter(torch.linspace(0.1, 0.9, 6)[:, None].repeat(1, 6))
+        self.logits = nn.Parameter(torch.full((6,), value))
+
+    def forward(self, images, with_rows=False):
+        count = len(images)
+        points = control_points_from_x(self.x, torch.full((6,), 0.4), torch.full((6,), 0.9)).expand(count, -1, -1, -1)
+        prediction = LanePrediction(points, self.logits.expand(count, -1))
+        rows = RowLogits(torch.zeros(count, 6, 12, 44), torch.zeros(count, 6, 12), column_centers(44, images.device),
+                       (torch.arange(12) + 0.5) / 12)
+        return (prediction, rows) if with_rows else prediction
+
+
+def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant())
+    with pytest.raises(TrainingError, match="stopped after 2 epochs in a row of collapsing: the same lanes") as caught:
+        train_fixed.main([*settings, "train.epochs=5", "guard.patience=2", "guard.first_steps=0",
+                          "train.checkpoint_dir=run"])
+    assert "\n" not in str(caught.value)
+    assert not Path("run/best_model.pth").exists()
+    assert [r["verdict"] for r in log(Path("run"))] == ["collapsing"] * 2
+    assert log(Path("run"))[1]["diversity"] < 1e-6
+    assert capsys.readouterr().out.count("collapsing") == 2
+
+
+def test_a_run_that_ends_collapsed_before_the_guards_patience_does_not_praise_a_model(settings, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant())
+    try:
+        status = train_fixed.main([*settings, "train.epochs=1", "guard.patience=3", "train.checkpoint_dir=run"])
+    except TrainingError:
+        status = 1
+    assert status != 0
+    assert not Path("run/best_model.pth").exists()
+    assert "best F1" not in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_with_every_term_named(settings, monkeypatch):
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant(math.nan))
+    with pytest.raises(TrainingError, match=r"not finite in epoch 1, step \d+: ") as caught:
+        train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run"])
+    message = str(caught.value)
+    for name in ("total nan", "regression ", "existence nan", "curvature "):
+        assert name in message
+    assert "train.learning_rate" in message and "\n" not in message
+    assert [path.name for path in Path("run").iterdir()] == ["last.pth"]
+    assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 0, "the state before the first step"
+
+
+def test_a_negative_loss_stops_the_run(monkeypatch):
+    values = dict.fromkeys(LossTerms._fields, 0.2) | {"total": -0.1}
+    terms = LossTerms(**{name: torch.tensor(value) for name, value in values.items()})
+    with pytest.raises(TrainingError, match=r"epoch 3, step 7: total -0\.1, regression 0\.2"):
+        train_fixed.refuse_invalid_loss(terms, 3, 7)
+
+
+def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_in_one_line(settings, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"])
+    assert not list(Path("run").glob("*.tmp"))
