@@ -3,10 +3,19 @@
 Shapes: B batch, L slots, P = 6 control points, R rows, 2 = (x, y).
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from geometry.bezier import sample_curve, x_at_rows
+
+
+class DecodeSettings(NamedTuple):
+    """How predicted curves become reported lanes: by confidence, and with what tolerance at their ends."""
+
+    threshold: float = 0.5  # of the confidence from which a lane is reported
+    end_tolerance: float = 0.007  # of the image height: half of TuSimple's 10 px between rows
 
 
 def lane_nms(points: Tensor, confidence: Tensor, threshold: float, min_gap: float = 0.015) -> Tensor:
