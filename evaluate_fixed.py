@@ -20,8 +20,7 @@ from evaluation.report import write_report
 from formats import submission
 from formats.base import Sample
 from formats.registry import read_label
-from inference.fuse_bn import fuse_batch_norms
-from inference.predictor import Network
+from inference.predictor import Predictor
 from losses_fixed import LaneLoss
 from preprocessing.images import read_image
 from runtime import checkpoint, cli, distributed
@@ -69,7 +68,7 @@ def evaluate(settings: Config, options: argparse.Namespace, device: torch.device
         dataset = validation_set(config)
     truth = evaluator.ground_truth(dataset)
     dtype = pick_precision(config.train.precision, device)
-    network = Network(fuse_batch_norms(model, dtype), device, dtype)
+    network = Predictor(model, checkpoint.input_grid(config), device, dtype)
     prediction = evaluator.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
     threshold = config.inference.threshold
     seen = evaluator.collapse_stats(network, dataset, truth, prediction)

@@ -24,7 +24,7 @@ from evaluation.collapse_detector import COLLAPSING
 from formats.base import Sample
 from inference import inputs, writers
 from inference.inputs import Frame, Source
-from inference.predictor import LaneDetector
+from inference.predictor import Predictor
 from inference.writers import FrameResult
 from runtime import cli, distributed, signals
 from runtime.device import pick_device
@@ -49,7 +49,7 @@ def run_inference(settings: Config, options: argparse.Namespace, device: torch.d
     keep_freed_memory()
     threshold = None if settings.inference.threshold == "auto" else settings.inference.threshold
     with distributed.main_process_first():  # it may have to render them, and says for all what is wrong
-        detector = LaneDetector(options.checkpoint, device.type, threshold, settings.train.precision)
+        detector = Predictor.load(options.checkpoint, device.type, threshold, settings.train.precision)
         labelled = {} if options.words else {str(sample.image): sample for sample in validation_samples(settings)}
         found = inputs.list_sources(options.words) if options.words else [sample_source(sample) for sample in labelled.values()]
         has_camera = any(one.kind == "camera" for one in found)
@@ -76,7 +76,7 @@ def run_inference(settings: Config, options: argparse.Namespace, device: torch.d
             says[stack.enter_context(text_file(options.tusimple))] = partial(
                 writers.tusimple_line, labels=labelled, tolerance=settings.inference.end_tolerance)
         overlays = stack.enter_context(writers.Overlays(options.save_images)) if options.save_images else None
-        turns = stack.enter_context(contextlib.closing(inputs.shard_batches(found, detector.pixels, draws, size)))
+        turns = stack.enter_context(contextlib.closing(inputs.shard_batches(found, detector.preprocess, draws, size)))
         for first, batch in turns:
             mine = process_batch(detector, first, batch, says.values(), overlays, on_sheet, window)
             for report in distributed.gather_to_main(mine):
@@ -119,12 +119,12 @@ class Report(NamedTuple):
     drawn: np.ndarray | None = None  # (height, width, 3), for the sheet and the window
 
 
-def process_batch(detector: LaneDetector, first: int, batch: Sequence[Frame], says: Iterable[Callable[[FrameResult], str]],
+def process_batch(detector: Predictor, first: int, batch: Sequence[Frame], says: Iterable[Callable[[FrameResult], str]],
             overlays: writers.Overlays | None, on_sheet: Container[int], window: writers.Window | None
             ) -> Iterator[Report]:
     """What the network says of a batch, whose first frame has the number `first`, frame by frame; draws overlays."""
     readable = [frame.pixels for frame in batch if not frame.error]
-    answers = zip(*detector.answers(readable), strict=True) if readable else iter(())
+    answers = zip(*detector.detect(readable), strict=True) if readable else iter(())
     for number, frame in enumerate(batch, start=first):
         if frame.error:
             yield Report(number, frame)

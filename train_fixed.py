@@ -14,15 +14,14 @@ from torch import nn
 from tqdm import tqdm
 
 from config import Config, ConfigError
-from dataset import LaneDataset, batches, epoch_order, loader, open_dataset, split_from_config
+from dataset import LaneDataset, batches, epoch_order, evenly_spaced, loader, open_dataset, split_from_config
 from evaluation import collapse_detector, evaluator
 from evaluation.collapse_detector import COLLAPSING, Diagnosis
 from evaluation.evaluator import GroundTruth
 from evaluation.threshold import best_threshold, threshold_curve
 from formats.base import Label
 from geometry.slots import resolve_ambiguous_assignment
-from inference.fuse_bn import fuse_batch_norms
-from inference.predictor import Network
+from inference.predictor import Predictor
 from losses_fixed import LaneLoss, LossTerms
 from model import LaneNet, LanePrediction, starts_above_cut
 from preprocessing.augment import AugmentParams, augment, sample_params
@@ -73,7 +72,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     for part in (train_set, val_set):
         part.preload(device, config.data.on_device)
     truth = evaluator.ground_truth(val_set)
-    sample = evaluator.evenly_spaced(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
+    sample = evenly_spaced(range(len(train_set)), min(max(4, len(train_set) // TRAIN_SAMPLE), TRAIN_SAMPLE_MOST))
     known = evaluator.ground_truth(train_set, sample)
 
     fresh = not (resumed or config.train.init_from)
@@ -84,7 +83,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     model = distributed.sync_batch_norm(model, device).to(device, memory_format=torch.channels_last)
     steps = math.ceil(len(train_set) / config.train.batch_size)
     state = build_state(model, config, steps * config.train.epochs, device, dtype)
-    network = Network(state.ema.module, device, dtype)
+    grid = checkpoint.input_grid(config)
     data = fingerprint(train_set, [*truth.labels, *known.labels])
     progress = restore(state, resumed, folder / "last.pth") if resumed else TrainProgress(data=data)
     if progress.data != data:
@@ -108,7 +107,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             order = epoch_order([len(part) for part in found.train], config.data.weights, config.train.seed, epoch)
             plan = batches(order, config.train.batch_size)
             to_do = sum(map(len, plan[progress.step:]))
-            progress = train_epoch(state, stepped, train_set, plan, loss, config, network, progress, interrupt)
+            progress = train_epoch(state, stepped, train_set, plan, loss, config, device, dtype, progress, interrupt)
             if stop := distributed.all_reduce_max(interrupt.signal):
                 interrupt.signal = stop
                 save(folder / "last.pth", config, state,
@@ -120,7 +119,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
                 return interrupt.status
 
             trained = LossTerms(*(progress.sums / len(order)).tolist())
-            record, judged, prediction = validate(network, val_set, truth, train_set, known, loss, config,
+            record, judged, prediction = validate(Predictor(state.ema.module, grid, device, dtype), val_set, truth, train_set, known, loss, config,
                                                   epoch * steps)
             seconds = time.perf_counter() - began
             record = {"epoch": epoch, "steps": epoch * steps, "train_loss": trained.total,
@@ -152,13 +151,13 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
 
 
 def train_epoch(state: TrainState, stepped: nn.Module, dataset: LaneDataset, plan: list[Sequence[int]], loss: LaneLoss,
-                config: Config, network: Network, progress: TrainProgress, interrupt: signals.Interrupt) -> TrainProgress:
+                config: Config, device: torch.device, dtype: torch.dtype, progress: TrainProgress, interrupt: signals.Interrupt) -> TrainProgress:
     """Run the steps of an epoch that are still to do; returns the progress, short of the end if interrupted.
 
     The views of a step depend on seed, epoch and step alone, so that a resumed run repeats an uninterrupted one, and
     several processes see what one would. Each takes its share of every batch of the plan.
     """
-    device, step = network.device, progress.step
+    step = progress.step
     sums = torch.zeros(len(LossTerms._fields), device=device) if progress.sums is None else progress.sums.to(device)
     seen = sum(map(len, plan[:step]))
     generator = torch.Generator()
@@ -173,7 +172,7 @@ def train_epoch(state: TrainState, stepped: nn.Module, dataset: LaneDataset, pla
         views = sample_params(size, config.augment, dataset.grid.aspect, generator)
         images, target = images.to(device, non_blocking=device.type != "mps"), target.to(device)
         images, target = augment(images, target, AugmentParams(*map(distributed.shard, views)), dataset.grid.warp)
-        with autocast(device, network.dtype):
+        with autocast(device, dtype):
             (points, logits), rows = stepped(images, with_rows=True)
         terms = loss(points, logits, resolve_ambiguous_assignment(points, logits, target), rows, distributed.all_reduce_mean)
 
@@ -213,12 +212,11 @@ def refuse_invalid_loss(terms: LossTerms, epoch: int, step: int) -> None:
                         "labels (python dataset.py --check ROOT) and lower train.learning_rate")
 
 
-def validate(network: Network, val_set: LaneDataset, truth: GroundTruth, train_set: LaneDataset, known: GroundTruth,
+def validate(network: Predictor, val_set: LaneDataset, truth: GroundTruth, train_set: LaneDataset, known: GroundTruth,
              loss: LaneLoss, config: Config, steps: int) -> tuple[dict[str, float], Diagnosis, LanePrediction]:
     """Scores on the validation images, what the guard says of them and of some training images (known), and the
     predictions.
     """
-    network = network._replace(model=fuse_batch_norms(network.model, network.dtype))  # as inference runs it
     prediction = evaluator.predict(network, val_set, truth.order, config.inference.batch_size, config.data.workers)
     seen = evaluator.collapse_stats(network, val_set, truth, prediction)
     trained = train_stats(network, train_set, known, config)
@@ -247,7 +245,7 @@ def selection_key(record: dict[str, float], images: int) -> tuple[float, float, 
     return worth * step, -error_px if math.isfinite(error_px) else -math.inf, record["f1"]
 
 
-def train_stats(network: Network, train_set: LaneDataset, known: GroundTruth, config: Config
+def train_stats(network: Predictor, train_set: LaneDataset, known: GroundTruth, config: Config
                    ) -> collapse_detector.CollapseStats:
     """The guard's signs on a few training images, as they are."""
     prediction = evaluator.predict(network, train_set, known.order, config.inference.batch_size, config.data.workers)

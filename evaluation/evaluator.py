@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset import LaneDataset, batches, loader
+from dataset import LaneDataset, batches, evenly_spaced, loader
 from evaluation import collapse_detector
 from evaluation.collapse_detector import CollapseStats
 from formats import submission
@@ -21,7 +21,7 @@ from formats.registry import read_label
 from formats.scores import culane_categories, culane_counts, culane_scores, tusimple_scores
 from geometry.decode import lane_nms
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment
-from inference.predictor import Network
+from inference.predictor import Predictor
 from losses_fixed import LaneLoss, LossTerms
 from metrics import collapse
 from model import LanePrediction
@@ -69,7 +69,7 @@ def in_threads(read: Callable[[Sample], Any], samples: Sequence[Sample], what: s
 
 
 @torch.inference_mode()
-def predict(network: Network, dataset: LaneDataset, order: Sequence[int], batch_size: int, workers: int
+def predict(network: Predictor, dataset: LaneDataset, order: Sequence[int], batch_size: int, workers: int
             ) -> LanePrediction:
     """Predictions for the images in order, on the CPU: points (N, L, P, 2) and logits (N, L).
 
@@ -79,7 +79,7 @@ def predict(network: Network, dataset: LaneDataset, order: Sequence[int], batch_
                             torch.zeros(0, dataset.slots, device=network.device))]
     plan = batches(distributed.shard(list(order)), batch_size)
     for images, _ in loader(dataset, plan, workers, network.device.type == "cuda"):
-        found.append(network(images))
+        found.append(network.forward(images))
     points, logits = (distributed.all_gather(torch.cat(parts), len(order)).cpu() for parts in zip(*found, strict=True))
     return LanePrediction(points, logits)
 
@@ -92,24 +92,18 @@ def label_stats(truth: GroundTruth, prediction: LanePrediction) -> CollapseStats
 
 
 @torch.inference_mode()
-def collapse_stats(network: Network, dataset: LaneDataset, truth: GroundTruth, prediction: LanePrediction) -> CollapseStats:
+def collapse_stats(network: Predictor, dataset: LaneDataset, truth: GroundTruth, prediction: LanePrediction) -> CollapseStats:
     """All that the guard looks at; it costs the forward pass of a grey image and of PROBES moved ones."""
     probes = evenly_spaced(range(len(truth.order)), PROBES)
     images, _ = dataset.__getitems__([truth.order[i] for i in probes])
-    after = network(collapse.shift_images(images))
+    after = network.forward(collapse.shift_images(images))
     follows = collapse.sensitivity((prediction.points[probes], prediction.logits[probes].sigmoid()),
                                 (after.points.cpu(), after.logits.cpu().sigmoid()), dataset.grid.width)
     empty = collapse.gray_image(dataset.grid.height, dataset.grid.width)
-    grey = network(empty).points.cpu().expand_as(prediction.points)
+    grey = network.forward(empty).points.cpu().expand_as(prediction.points)
     points, exists = (part.numpy() for part in resolve_ambiguous_assignment(*prediction, truth.target))
     return label_stats(truth, prediction)._replace(
         sensitivity=follows, grey_error_px=collapse.mean_x_error(grey.numpy(), points, exists))
-
-
-def evenly_spaced(order: Sequence[int], count: int) -> list[int]:
-    """At most `count` of a sequence, evenly spread."""
-    count = min(count, len(order))
-    return [order[len(order) * i // count] for i in range(count)]
 
 
 def validation_losses(prediction: LanePrediction, truth: GroundTruth, loss: LaneLoss, threshold: float) -> dict[str, float]:

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.tusimple import TUSIMPLE_SIZE
-
 
 def _lane_points(points, exists, whose: str) -> tuple[np.ndarray, np.ndarray]:
     """`points` (..., L, P, 2) as floats and `exists` (..., L) as bools (nonzero = there), checked."""
@@ -71,7 +69,7 @@ def _bernstein(t: np.ndarray, count: int) -> np.ndarray:
 
 
 def mean_x_error(
-    pred_points, label_points, exists, width_px: float = TUSIMPLE_SIZE[0], samples: int = 32
+    pred_points, label_points, exists, width_px: float = REFERENCE_WIDTH_PX, samples: int = 32
 ) -> float:
     """Mean horizontal distance in px between predicted and labelled curves, over the lanes of the label.
 
@@ -96,6 +94,7 @@ def mean_x_error(
     return float(np.abs(x_pred - x_label).mean() * width_px)
 
 
+REFERENCE_WIDTH_PX = 1280  # errors in px are those of an image that wide
 SHIFT = 1 / 20  # of the image width: far enough to show, too little to push a lane into another slot
 MIN_TOTAL_CONFIDENCE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
 

@@ -18,6 +18,7 @@ from geometry.input_grid import InputGrid, RowWarp
 from model import LaneNet
 from runtime import distributed
 
+DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
 FORMAT = "lane-regression"  # marks our own checkpoints
 VERSION = 7  # raised with the network, whose weights do not fit another one, and with the keys of what is saved
 READABLE = (6, 7)  # 6 has other names of some settings, and of what last.pth holds

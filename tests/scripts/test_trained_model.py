@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from paths import ROOT
 
-from inference.predictor import LaneDetector
+from inference.predictor import Predictor
 from preprocessing.images import read_image
 from renderer.surroundings import draw_no_road
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MODEL.is_file(), reason="
 
 @pytest.fixture(scope="module")
 def detector():
-    return LaneDetector(MODEL, device="cpu")
+    return Predictor.load(MODEL, device="cpu")
 
 
 def of_one_color(value):

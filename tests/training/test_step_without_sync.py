@@ -13,7 +13,6 @@ import train_fixed
 from config import load_config
 from dataset import LaneDataset
 from geometry.input_grid import InputGrid, RowWarp
-from inference.predictor import Network
 from losses_fixed import LaneLoss
 from runtime import checkpoint, device, signals
 from training.state import TrainProgress, build_state
@@ -81,7 +80,7 @@ def steps(monkeypatch, on_device=False):
     monkeypatch.setattr(torch, "tensor", waits.tensor)
     with waits, pytest.raises(Enough):
         train_fixed.train_epoch(state, model, data, PLAN, LaneLoss(), config,
-                                Network(state.ema.module, META, torch.float32), TrainProgress(), signals.Interrupt())
+                                META, torch.float32, TrainProgress(), signals.Interrupt())
     assert waits.looking
     return waits.found
 
