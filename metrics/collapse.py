@@ -11,6 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+REFERENCE_WIDTH_PX = 1280  # errors in px are those of an image that wide
+SHIFT = 1 / 20  # of the image width: far enough to show, too little to push a lane into another slot
+MIN_TOTAL_CONFIDENCE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
+
+Lanes = tuple[Tensor, Tensor]  # points (N, L, P, 2) and confidence (N, L)
+
 
 def _lane_points(points, exists, whose: str) -> tuple[np.ndarray, np.ndarray]:
     """`points` (..., L, P, 2) as floats and `exists` (..., L) as bools (nonzero = there), checked."""
@@ -92,13 +98,6 @@ def mean_x_error(
     x_label = label[..., 0] @ _bernstein(t_label, label.shape[1]).T
     x_pred = (_bernstein(t_pred, pred.shape[1]) * pred[:, None, :, 0]).sum(-1)
     return float(np.abs(x_pred - x_label).mean() * width_px)
-
-
-REFERENCE_WIDTH_PX = 1280  # errors in px are those of an image that wide
-SHIFT = 1 / 20  # of the image width: far enough to show, too little to push a lane into another slot
-MIN_TOTAL_CONFIDENCE = 0.5  # confidence, summed over lanes, from which lanes that follow the image are a sign
-
-Lanes = tuple[Tensor, Tensor]  # points (N, L, P, 2) and confidence (N, L)
 
 
 def shift_images(images: Tensor) -> Tensor:
