@@ -58,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--check", required=True, metavar="ROOT", help="folder of the data set")
     arguments.add_argument("--sheet", metavar="FILE.jpg", help="also write a contact sheet of labelled images")
     arguments.add_argument("--labels-only", action="store_true", help="there are no images: take their usual size")
-    options, overrides = cli.parse(arguments, argv)
-    if options.words:
-        raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
+    options, overrides = cli.parse(arguments, argv, inputs=False)
     if options.sheet and options.labels_only:
         raise ValueError("--sheet shows images; it cannot be written with --labels-only")
     if options.sheet:

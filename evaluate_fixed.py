@@ -41,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.add_argument("--predictions", metavar="PATH",
                        help="also write the benchmark's submission: a file for TuSimple, a folder for CULane")
     files.add_argument("--score", metavar="PATH", help="score such a file or folder instead of a checkpoint")
-    options, overrides = cli.parse(arguments, argv)
-    if options.words:
-        raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
+    options, overrides = cli.parse(arguments, argv, inputs=False)
     settings = cli.load_settings(options, overrides)
     if options.score and options.report:
         raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")

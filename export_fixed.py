@@ -78,9 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--pixels", default="uint8", choices=tuple(PIXELS), help="of the input, 0 to 255 in both")
     arguments.add_argument("--batch", type=batch_size, default=1, metavar="N|dynamic", help="default: 1")
     arguments.add_argument("--curves", type=sample_count, default=0, metavar="S", help="also S points along each lane")
-    options, overrides = cli.parse(arguments, argv)
-    if options.words:
-        raise ValueError(f"'{options.words[0]}' is not an override; write section.key=value")
+    options, overrides = cli.parse(arguments, argv, inputs=False)
     form = Form(options.format, options.pixels, options.batch, options.curves)
     if form.kind == "onnx":
         require_onnx()

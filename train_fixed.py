@@ -44,9 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     arguments.add_argument("--resume", action="store_true", help="continue the interrupted run in checkpoint_dir")
-    options, overrides = cli.parse(arguments, argv)
-    if options.words:
-        raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
+    options, overrides = cli.parse(arguments, argv, inputs=False)
     config = cli.load_settings(options, overrides)
     with distributed.process_group(pick_device(config.train.device)) as device:
         words = [*(["--config", options.config] if options.config else []), *overrides]

@@ -8,21 +8,27 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from config import Config, file_or_default, load_config
+from config import Config, ConfigError, file_or_default, load_config
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """A parser with what every script takes: --config and section.key=value overrides."""
+    """A parser with what every script takes: --config FILE. The script adds `words`, its positional arguments."""
     result = argparse.ArgumentParser(description=description)
     result.add_argument("--config", metavar="FILE", help="settings (default: config.yaml, if there is one)")
     return result
 
 
-def parse(arguments: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """Parsed arguments and, apart from the other positional ones, the overrides among them."""
+def parse(arguments: argparse.ArgumentParser, argv: Sequence[str] | None, inputs: bool = True
+          ) -> tuple[argparse.Namespace, list[str]]:
+    """The parsed options and the section.key=value overrides; `options.words` keeps the other positional arguments.
+
+    Raises ConfigError for such an argument where the script takes no inputs.
+    """
     options = arguments.parse_intermixed_args(argv)
-    overrides = [w for w in options.words if is_override(w)]
-    options.words = [w for w in options.words if not is_override(w)]
+    overrides = [word for word in options.words if is_override(word)]
+    options.words = [word for word in options.words if not is_override(word)]
+    if options.words and not inputs:
+        raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
     return options, overrides
 
 
