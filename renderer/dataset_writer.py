@@ -23,12 +23,9 @@ from renderer.scene import Scene, render_scene
 from runtime import file_lock
 from runtime.memory import keep_freed_memory
 
-RENDERER_VERSION = 7  # count it up whenever a seed's pixels or labels change
-SPLITS = ("train", "val")  # a scene's seed is (seed, place in SPLITS, index): splits share no scenes
-# What is learned from is harder than what is scored. To know a road without lanes takes some of them, but TuSimple's
-# accuracy of an image without lanes is 0 whatever one answers. Scenes in which a label hangs on a few pixels of paint
-# are dark, worn or full of traffic, as real roads are, but right and wrong are chance there. (benchmarks/search.md)
-KINDS = {"train": {"empty": 0.035, "certain": False}, "val": {"empty": 0.01, "certain": True}}
+RENDERER_VERSION = 8  # count it up whenever a seed's pixels or labels change
+SPLITS = ("train", "val")  # a scene's seed is (seed, index in SPLITS, index): splits share no scenes
+EMPTY_SHARE = 0.035  # of the scenes, in both splits: roads without paint, and images without a road
 WIDEST = 5  # times as wide as high: of less height a road has too little
 SHARD = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
 
@@ -187,7 +184,7 @@ def _render_shard(task) -> int:
 
 
 def _scene(seed: int, split: str, index: int, width: int, height: int) -> Scene:
-    return render_scene([seed, SPLITS.index(split), index], width, height, **KINDS[split])
+    return render_scene([seed, SPLITS.index(split), index], width, height, EMPTY_SHARE)
 
 
 def _write_image(path: Path, scene: Scene):

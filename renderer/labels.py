@@ -10,7 +10,6 @@ MOST_PER_SIDE = 3  # no line past the third on either side is labelled
 FIRST_WIDTH = 0.05  # of the image: so wide is a lane where labels begin, the median of TuSimple's (67 of 1280 px)
 CONTRAST = 8  # levels of 255 by which paint that can be seen differs from the bare road
 SEEN = 0.06  # share of a line on which paint must be seen: two short dashes
-HINT, CLEAR = 0.01, 0.12  # between these shares it is a matter of a few pixels whether a line is labelled
 
 
 def lane_points(view, road) -> list[np.ndarray]:
@@ -61,13 +60,6 @@ def labelled(lanes: list[np.ndarray], shares: list[float]) -> list[np.ndarray]:
     """
     seen = [i for i, share in enumerate(shares) if share >= SEEN]
     return lanes[seen[0] : seen[-1] + 1] if seen else []
-
-
-def are_certain(shares: list[float]) -> bool:
-    """Whether no label hangs on a few pixels: beyond the outermost lines that are clear, none is seen a little."""
-    clear = [i for i, share in enumerate(shares) if share >= CLEAR]
-    outside = shares[: clear[0]] + shares[clear[-1] + 1 :] if clear else shares
-    return all(share < HINT for share in outside)
 
 
 def _seen_share(points: np.ndarray, contrast: np.ndarray) -> float:

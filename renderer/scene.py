@@ -25,12 +25,10 @@ class Scene:
     jpeg_quality: int = 92
 
 
-def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, certain: bool = False,
-                 clean: bool = False) -> Scene:
+def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, clean: bool = False) -> Scene:
     """The Scene of a seed (an int, a sequence of ints or a SeedSequence).
 
-    `empty` is the chance of a road without paint or no road at all. `certain` draws a scene anew in which a label hangs
-    on a few pixels of paint, in the same weather: there are as many nights as without, if brighter ones.
+    `empty` is the chance of a road without paint or no road at all.
     `clean` leaves out clutter, wear, light and camera effects: fresh paint on dark asphalt, for tests.
     """
     rng = np.random.default_rng(seed)
@@ -42,16 +40,8 @@ def render_scene(seed, width: int = 640, height: int = 360, empty: float = 0.0, 
     if kind == "no road":
         image = surroundings.draw_no_road(rng, width, height)
         return Scene(through_sensor(rng, image), [], int(rng.integers(60, 97)))
-    weather, scene = None, None
-    while scene is None:
-        view, road = sample_view(rng, width, height), sample_road(rng, painted=kind == "road")
-        weather = weather or sample_weather(rng)
-        scene = _draw_road(rng, view, road, weather, certain)
-    return scene
-
-
-def _draw_road(rng, view, road, weather, certain) -> Scene | None:
-    """A Scene; None where it has to be certain which lines are labelled, and is not."""
+    view, road = sample_view(rng, width, height), sample_road(rng, painted=kind == "road")
+    weather = sample_weather(rng)
     image = surroundings.draw_background(rng, view, weather)
     bare = draw_ground(rng, image, view, road, weather)
     ground = image.copy()
@@ -61,8 +51,5 @@ def _draw_road(rng, view, road, weather, certain) -> Scene | None:
     bare, _ = through_camera(copy.deepcopy(rng), bare, [], view, weather, lamps)
     lanes = labels.lane_points(view, road)
     image, lanes = through_camera(rng, image, lanes, view, weather, lamps)
-    shares = labels.seen_shares(lanes, image, bare)
-    if certain and not labels.are_certain(shares):
-        return None
-    lanes = labels.labelled(lanes, shares)
+    lanes = labels.labelled(lanes, labels.seen_shares(lanes, image, bare))
     return Scene(image, lanes, int(np.clip(rng.normal(85, 10), 45, 97)))

@@ -92,7 +92,7 @@ def test_some_scenes_have_no_lane():
 
 def test_a_seed_means_the_same_scenes_for_ever():
     """As long as the version of the renderer is the same: x of the lanes' near ends of the default's first scenes."""
-    assert dataset_writer.RENDERER_VERSION == 7
+    assert dataset_writer.RENDERER_VERSION == 8
     for i, ends in enumerate(([91.6, 563.6], [113.8, 568.8, 636.9], [3.1, 2.5, 41.3, 567.6, 638.1])):
         lanes = dataset_writer._scene(0, "train", i, 640, 360).lanes
         assert [float(points[-1, 0]) for points in lanes] == pytest.approx(ends, abs=0.2)
@@ -110,16 +110,18 @@ def test_scenes_of_another_renderer_are_scored_with_a_word(tmp_path, monkeypatch
     assert capsys.readouterr().err.count("another version of synthetic.py") == 1
 
 
-def test_validation_scenes_are_certain_and_rarely_without_lanes(tmp_path, monkeypatch):
-    asked = {}
+def test_training_and_validation_scenes_come_from_one_distribution(tmp_path, monkeypatch):
+    """All scenes are drawn by one call, whose arguments differ in the seed alone."""
+    calls = {}
 
-    def render(seed, width, height, empty, certain):
-        asked[seed[1]] = (empty, certain)
-        return render_scene(seed, width, height, empty, certain)
+    def render(seed, *arguments, **keywords):
+        calls[tuple(seed)] = (arguments, keywords)
+        return render_scene(seed, *arguments, **keywords)
 
     monkeypatch.setattr(dataset_writer, "render_scene", render)
     dataset_writer.write_dataset(tmp_path, 2, 2, seed=7, width=WIDTH, height=HEIGHT, workers=1)
-    assert asked == {0: (0.035, False), 1: (0.01, True)}
+    assert list(calls) == [(7, 0, 0), (7, 0, 1), (7, 1, 0), (7, 1, 1)]
+    assert all(call == ((WIDTH, HEIGHT, dataset_writer.EMPTY_SHARE), {}) for call in calls.values())
 
 
 def test_rows_are_those_of_tusimple():

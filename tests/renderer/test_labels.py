@@ -5,7 +5,7 @@ import pytest
 
 from renderer import scene, weather
 from renderer.camera import View
-from renderer.labels import FIRST_WIDTH, are_certain, labelled, lane_points, seen_shares
+from renderer.labels import FIRST_WIDTH, labelled, lane_points, seen_shares
 from renderer.road import LaneLine, Road
 from renderer.scene import render_scene
 
@@ -48,46 +48,6 @@ def test_only_what_is_seen_or_between_is_labelled(seen, expected):
 @pytest.mark.parametrize(("share", "level", "count"), [(0.15, 60, 3), (0.02, 60, 0), (1.0, 5, 0), (1.0, 20, 3)])
 def test_a_dash_is_enough_and_a_hint_is_not(share, level, count):
     assert len(labelled(FAN[1:4], shares(FAN[1:4], [1, 2, 3], share, level))) == count
-
-
-@pytest.mark.parametrize(("seen", "certain"), [
-    ([], True), ([0.0, 0.0], True), ([0.5, 0.3, 0.2], True),
-    ([0.0, 0.5, 0.3, 0.005], True),  # what nobody sees has no label
-    ([0.5, 0.05, 0.08, 0.4], True),  # what lies between two lines has one
-    ([0.08, 0.5, 0.4], False), ([0.5, 0.4, 0.0, 0.03], False), ([0.05], False), ([0.11, 0.0], False),
-])
-def test_a_line_seen_a_little_beyond_all_others_is_not_certain(seen, certain):
-    assert are_certain(seen) is certain
-
-
-def test_scenes_are_certain_where_that_is_asked_for(monkeypatch):
-    drawn = []
-
-    def noted(*given):
-        drawn.append(seen_shares(*given))
-        return drawn[-1]
-
-    monkeypatch.setattr(scene.scene_labels, "seen_shares", noted)
-    for seed in range(40):
-        drawn.append(None)
-        render_scene([2, seed], 160, 90, certain=True)
-        assert drawn[-1] is not None and are_certain(drawn[-1])
-    assert len(drawn) > 80  # some were drawn anew
-
-
-def test_a_doubtful_scene_is_drawn_anew_in_the_same_weather(monkeypatch):
-    sample_weather, skies = weather.sample_weather, []
-    monkeypatch.setattr(weather, "sample_weather", lambda rng: skies.append(1) or sample_weather(rng))
-    monkeypatch.setattr(scene.scene_labels, "are_certain", lambda shares: next(answers))
-    answers = iter([False, True])
-    after = render_scene([4, 0], certain=True)
-    answers = iter([True])
-    first = render_scene([4, 0], certain=True)
-    assert (first.image == render_scene([4, 0]).image).all()  # which asks nobody
-    assert after.image.shape == first.image.shape and (after.image != first.image).any()
-    answers = iter([False, True])
-    assert (render_scene([4, 0], certain=True).image == after.image).all()
-    assert len(skies) == 4  # scenes, not drawings
 
 
 def test_labels_begin_where_a_lane_is_wide_enough():
