@@ -3,9 +3,9 @@
     python benchmarks/export_speed.py [--checkpoint FILE] [--threads 2] [--rounds 100]
 
 The checkpoint (without one: the default network with random weights, which takes as long) is exported and checked by
-export_fixed.py. The network in PyTorch and the file in onnxruntime then run in turn, so that both meet the same
-moods of the machine; the figures are medians over the rounds, of a few calls each, batch 1, milliseconds, and how
-many of the rounds each won. The idle threads of onnxruntime sleep here; by its default they go on turning and take
+export_fixed.py. The network in PyTorch and the file in onnxruntime then run in turn, so that a slow moment of the
+machine hits both; the figures are medians over the rounds, of a few calls each, batch 1, milliseconds, and how
+many of the rounds each won. The idle threads of onnxruntime sleep here; by its default they spin and take
 PyTorch's time. The file takes the whole image and picks the network's rows itself; PyTorch is given those rows.
 """
 
@@ -13,23 +13,21 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from speed_forward import IN_A_ROW, WARMUP, timed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root
+from speed_forward import WARMUP, precisions, timed
 
 import export_fixed
 from config import Config
-from inference.fuse_bn import fuse_batch_norms
+from inference.predictor import Predictor
 from runtime import cli
 from runtime.checkpoint import build_model, input_grid, load_model, save_checkpoint
-from runtime.device import pick_precision, seed_everything
+from runtime.device import seed_everything
 from runtime.memory import keep_freed_memory
 
 
@@ -54,12 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         network, config, _ = load_model(checkpoint, device)
     grid = input_grid(config)
     whole = torch.randint(256, (1, 3, grid.fine_rows, grid.width), dtype=torch.uint8)  # the file picks its rows itself
-    image = whole[:, :, :grid.height].contiguous()
+    images = whole[:, :, :grid.height].contiguous()
 
-    runs = {"PyTorch float32": timed(fuse_batch_norms(network, torch.float32), image, device, torch.float32)}
-    if pick_precision("auto", device) == torch.bfloat16:
-        runs["PyTorch bfloat16"] = timed(fuse_batch_norms(network, torch.bfloat16), image, device, torch.bfloat16)
-    runs["onnxruntime float32"] = timed_session(session, whole.numpy())
+    runs = {}
+    for dtype in precisions(device):
+        name = f"PyTorch {str(dtype).removeprefix('torch.')}"
+        runs[name] = timed(Predictor(network, grid, device, dtype).forward, images, device, dtype)
+    runs["onnxruntime float32"] = timed(lambda images: session.run(None, {"images": images.numpy()}), whole, device,
+                                        torch.float32)
     times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + options.rounds)][WARMUP:]
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {options.threads} thread(s), "
           f"{options.rounds} rounds, {config.model.backbone} at {grid.width}x{grid.height}")
@@ -77,17 +77,6 @@ def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
     settings.intra_op_num_threads = threads
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(file.read_bytes(), settings, providers=["CPUExecutionProvider"])
-
-
-def timed_session(session: onnxruntime.InferenceSession, image: np.ndarray) -> Callable[[], float]:
-    """A function that runs the session as often as the others' and returns the milliseconds a call took."""
-    def run() -> float:
-        began = time.perf_counter()
-        for _ in range(IN_A_ROW):
-            session.run(None, {"images": image})
-        return 1e3 * (time.perf_counter() - began) / IN_A_ROW
-
-    return run
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
     python benchmarks/speed.py [forward] [inference] [training] [tusimple] [--device cpu] [section.key=value ...]
 
-Each table is printed as soon as it is there, with the machine and the date below it. Nothing else should run
-meanwhile. `inference` renders its images, and `training` renders and caches 3,300 scenes on its first run, unless
+Each table is printed as soon as it is measured, with the machine and the date below it. Nothing else should run
+meanwhile. `inference` renders its images, and `training` renders and caches 6,300 scenes on its first run, unless
 data.root is given. `tusimple`, a training of that size, is left out where there is no GPU unless it is named.
 """
 
 import argparse
-import os
-import platform
 import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root
+import machine
 import speed_forward
 import speed_inference
 import speed_training
@@ -52,34 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed_everything(0)
             print(f"\n## {section} on {device}", flush=True)
             for table in SECTIONS[section](device, options.rounds, overrides):
-                print("", *table, "", machine(device), sep="\n", flush=True)
+                print("", *table, "", machine.description(device), sep="\n", flush=True)
     return 0
 
 
 def devices() -> list[torch.device]:
     """The kinds of device of this machine."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    return [torch.device(name) for name, here in there.items() if here]
-
-
-def machine(device: torch.device) -> str:
-    """Where, when and with what a table was measured."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [f"{processor()}, {cores} core(s)", f"{torch.get_num_threads()} thread(s)", f"torch {torch.__version__}",
-             f"Python {platform.python_version()}", date.today().isoformat()]
-    if hasattr(os, "getloadavg"):  # a quiet machine has no more than what the benchmark itself takes
-        parts.append(f"load {os.getloadavg()[0]:.1f}")
-    if device.type == "cuda":
-        parts.insert(0, torch.cuda.get_device_name(device))
-    return f"({'; '.join(parts)})"
-
-
-def processor() -> str:
-    """The model of the CPU, as well as the system knows it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [torch.device(name) for name, is_available in available.items() if is_available]
 
 
 if __name__ == "__main__":

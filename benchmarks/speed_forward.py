@@ -1,8 +1,8 @@
-"""Time of a forward pass through each backbone, against the cost floor of the detectors that people use.
+"""Time of a forward pass through each backbone, beside a baseline: the least work of the detectors that people use.
 
-The yardstick is torchvision's ResNet-18 trunk at 288x800, without any head, as it comes, and once more with its batch
-norms folded into its convolutions, as ours are for inference. All run in turn, so that they meet the same moods of the
-machine; the figures are medians over the rounds, in milliseconds a batch.
+The baseline is torchvision's ResNet-18 trunk at 288x800, without any head, as it comes, and once more with its batch
+norms folded into its convolutions, as ours are for inference. All run in turn, so that a slow moment of the machine
+hits every one of them; the figures are medians over the rounds, in milliseconds a batch.
 """
 
 import statistics
@@ -13,28 +13,32 @@ from typing import NamedTuple
 
 import torch
 import torchvision
-from speed_floor import Peak, floor_ms, peak
+from speed_roofline import Peak, measure_peak, roofline_ms
 from torch import nn
 
 from config import Config
+from geometry.input_grid import InputGrid
 from inference.fuse_bn import fuse_batch_norms
+from inference.predictor import Predictor
 from model import LaneNet
 from runtime.device import autocast, pick_precision
 
 WARMUP = 1  # rounds that do not count
-IN_A_ROW = 5  # calls a turn at batch 1, as in a stream of images: the first one finds another network's weights cached
+CALLS_AT_BATCH_1 = 5  # a turn, as in a stream of images: the first one meets another network's weights in the caches
 BATCHES = (1, 16)
-YARDSTICK = "yardstick: ResNet-18 trunk"
+BASELINE = "baseline: ResNet-18 trunk"
 SIZES = {  # height, width
-    YARDSTICK: (288, 800),
+    BASELINE: (288, 800),
     "compact": (Config().model.height, Config().model.width),
     "resnet18": (216, 800),  # what is left of 288 rows without the sky
     "resnet34": (216, 800),
 }
 
+Forward = Callable[[torch.Tensor], object]  # images (B, 3, H, W) on the device -> a prediction on the device
 
-class Subject(NamedTuple):
-    """A network and what it is given."""
+
+class Case(NamedTuple):
+    """A network and its input."""
 
     network: nn.Module
     images: torch.Tensor  # (B, 3, H, W)
@@ -42,37 +46,31 @@ class Subject(NamedTuple):
 
 def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iterator[list[str]]:
     """Markdown tables of all networks, one for each batch size and precision."""
-    networks = {name: network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
-    peaks = {dtype: peak(device, dtype, partial(synchronize, device)) for dtype in precisions(device)}
+    networks = {name: build_network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
+    peaks = {dtype: measure_peak(device, dtype, partial(synchronize, device)) for dtype in precisions(device)}
     for batch in BATCHES:
         count = rounds if batch == 1 else max(3, rounds // 5)
-        subjects = {name: Subject(networks[name], images(name, batch).to(device)) for name in SIZES}
-        for dtype, most in peaks.items():
-            runs = {YARDSTICK: timed(*subjects[YARDSTICK], device, dtype)}
-            for name, (model, given) in subjects.items():
-                name = f"{name}, fused" if name == YARDSTICK else name
-                runs[name] = timed(fuse_batch_norms(model, dtype), given, device, dtype)
-                if device.type == "cuda":
-                    runs[f"{name}, CUDA graph"] = timed_graph(fuse_batch_norms(model, dtype), given, device, dtype)
+        cases = {name: Case(networks[name], random_images(name, batch).to(device)) for name in SIZES}
+        for dtype, peak in peaks.items():
+            medians = alternating(timed_runs(cases, device, dtype), count)
             yield [f"Forward pass, batch {batch}, {str(dtype).removeprefix('torch.')}, medians of {count} rounds in "
-                   f"turn{f' of {IN_A_ROW} calls' if batch == 1 else ''}. The floor: operations at "
-                   f"{most.operations / 1e12:.2f} TFLOP/s or weights and images at {most.bytes / 1e9:.0f} GB/s, "
-                   "whichever takes longer; both measured.", "",
-                   *table(subjects, alternating(runs, count), dtype, most)]
+                   f"turn{f' of {CALLS_AT_BATCH_1} calls' if batch == 1 else ''}. The roofline: operations at "
+                   f"{peak.operations / 1e12:.2f} TFLOP/s or weights and images at {peak.bytes / 1e9:.0f} GB/s, "
+                   "whichever takes longer; both measured.", "", *table(cases, medians, dtype, peak)]
 
 
-def network(name: str) -> nn.Module:
-    """One of ours, or the yardstick."""
-    if name != YARDSTICK:
+def build_network(name: str) -> nn.Module:
+    """One of ours, or the baseline."""
+    if name != BASELINE:
         return LaneNet(name, slots=Config().model.slots)
     return nn.Sequential(*list(torchvision.models.resnet18().children())[:-2])
 
 
-def images(name: str, batch: int) -> torch.Tensor:
+def random_images(name: str, batch: int) -> torch.Tensor:
     """(B, 3, H, W) in channels-last memory as the network takes them: ours normalize uint8 themselves."""
     shape = (batch, 3, *SIZES[name])
-    made = torch.rand(shape) if name == YARDSTICK else torch.randint(256, shape, dtype=torch.uint8)
-    return made.contiguous(memory_format=torch.channels_last)
+    images = torch.rand(shape) if name == BASELINE else torch.randint(256, shape, dtype=torch.uint8)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:
@@ -80,15 +78,63 @@ def precisions(device: torch.device) -> list[torch.dtype]:
     return list(dict.fromkeys((torch.float32, pick_precision("auto", device))))
 
 
-def table(subjects: dict[str, Subject], times: dict[str, float], dtype: torch.dtype, most: Peak) -> list[str]:
+def timed_runs(cases: dict[str, Case], device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[], float]]:
+    """A function for each row of the table, which returns its milliseconds; see `timed`."""
+    network, images = cases[BASELINE]
+    runs = {BASELINE: timed(baseline_forward(network, device, dtype), images, device, dtype)}
+    for name, (network, images) in cases.items():
+        if name == BASELINE:
+            name, forward = f"{name}, fused", baseline_forward(fuse_batch_norms(network, dtype), device, dtype)
+        else:
+            forward = Predictor(network, InputGrid(images.shape[3], images.shape[2]), device, dtype).forward
+        runs[name] = timed(forward, images, device, dtype)
+        if device.type == "cuda":
+            runs[f"{name}, CUDA graph"] = timed(CudaGraph(forward, images), images, device, dtype)
+    return runs
+
+
+def baseline_forward(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Forward:
+    """The forward pass of a network that is none of ours, in the same precision."""
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), autocast(device, dtype):
+            return network(images)
+
+    return forward
+
+
+class CudaGraph:
+    """A forward pass recorded as a CUDA graph, which one call starts.
+
+    A recording reads the weights and the images where they lay, so both are kept for as long as it may run.
+    """
+
+    def __init__(self, forward: Forward, images: torch.Tensor):
+        self.forward, self.images = forward, images
+        side_stream = torch.cuda.Stream()  # a recording needs everything to have run once on another stream
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
+            for _ in range(3):
+                forward(images)
+        torch.cuda.current_stream().wait_stream(side_stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.output = forward(images)
+
+    def __call__(self, _images: torch.Tensor) -> object:
+        """Run it once more on the recorded images; returns the output, which the next call overwrites."""
+        self.graph.replay()
+        return self.output
+
+
+def table(cases: dict[str, Case], times: dict[str, float], dtype: torch.dtype, peak: Peak) -> list[str]:
     """A Markdown table; a run is named after its network, and what is special about it after a comma."""
-    lines = ["| network | input | weights | ms | images/s | yardstick / this | floor, ms | this / floor |",
+    lines = ["| network | input | weights | ms | images/s | baseline / this | roofline, ms | this / roofline |",
              "|" + 8 * "---|"]
     for name, ms in times.items():
-        network, images = subjects[name.partition(",")[0]]
-        weights, floor = sum(p.numel() for p in network.parameters()) / 1e6, floor_ms(network, images, dtype, most)
+        network, images = cases[name.partition(",")[0]]
+        weights, least = sum(p.numel() for p in network.parameters()) / 1e6, roofline_ms(network, images, dtype, peak)
         lines.append(f"| {name} | {images.shape[3]}x{images.shape[2]} | {weights:.1f} M | {ms:.4g} "
-                     f"| {1e3 * len(images) / ms:.0f} | {times[YARDSTICK] / ms:.1f} | {floor:.3g} | {ms / floor:.1f} |")
+                     f"| {1e3 * len(images) / ms:.0f} | {times[BASELINE] / ms:.1f} | {least:.3g} | {ms / least:.1f} |")
     return lines
 
 
@@ -98,46 +144,17 @@ def alternating(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
     return {name: statistics.median(row[name] for row in times) for name in runs}
 
 
-def timed(network: nn.Module, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
-    """A function that runs the network, IN_A_ROW times at batch 1, and returns the milliseconds a call took."""
-    calls = IN_A_ROW if len(images) == 1 else 1
+def timed(forward: Forward, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
+    """A function that runs the pass, CALLS_AT_BATCH_1 times at batch 1, and returns the milliseconds a call took."""
+    calls = CALLS_AT_BATCH_1 if len(images) == 1 else 1
 
     def run() -> float:
-        with torch.inference_mode(), autocast(device, dtype):
-            began = time.perf_counter()
+        with torch.inference_mode(), autocast(device, dtype):  # once: the baseline's weights are cast in the first call
+            start = time.perf_counter()
             for _ in range(calls):
-                network(images)
+                forward(images)
                 synchronize(device)
-            return 1e3 * (time.perf_counter() - began) / calls
-
-    return run
-
-
-def timed_graph(network: nn.Module, images: torch.Tensor, device: torch.device, dtype: torch.dtype
-                ) -> Callable[[], float]:
-    """`timed` for the same work recorded as a CUDA graph, which one call starts."""
-    calls = IN_A_ROW if len(images) == 1 else 1
-
-    def forward() -> None:
-        with torch.inference_mode(), autocast(device, dtype):
-            network(images)
-
-    beside = torch.cuda.Stream()  # a recording begins when everything has run once elsewhere
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        for _ in range(3):
-            forward()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        forward()
-
-    def run() -> float:
-        began = time.perf_counter()
-        for _ in range(calls):
-            graph.replay()
-            synchronize(device)
-        return 1e3 * (time.perf_counter() - began) / calls
+            return 1e3 * (time.perf_counter() - start) / calls
 
     return run
 
