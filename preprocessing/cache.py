@@ -25,7 +25,7 @@ from tqdm import tqdm
 from formats.base import DataError, Sample
 from geometry.input_grid import InputGrid
 from preprocessing.targets import read_item
-from runtime import file_lock
+from runtime.files import lock
 from runtime.prefetch import prefetch
 
 VERSION = 4  # raise when preprocessing, fitting or slots change what is stored
@@ -79,7 +79,7 @@ def open_cache(samples: Sequence[Sample], grid: InputGrid, slots: int, folder: s
     if pixels is not None:
         return pixels
     try:
-        with file_lock.lock(folder, "filling the cache"):
+        with lock(folder, "filling the cache"):
             pixels = _open(path, shape)
             if pixels is None:
                 if path.exists():

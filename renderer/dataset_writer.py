@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from renderer.scene import Scene, render_scene
-from runtime import file_lock
+from runtime.files import lock
 from runtime.memory import keep_freed_memory
 
 RENDERER_VERSION = 8  # count it up whenever a seed's pixels or labels change
@@ -75,7 +75,7 @@ def write_dataset(
     root, request = Path(root), _request(train, val, seed, width, height)
     if is_complete(root, train, val, seed, width, height):
         return
-    with file_lock.lock(root, "rendering into this folder"):
+    with lock(root, "rendering into this folder"):
         if not is_complete(root, train, val, seed, width, height):
             _write(root, request, workers)
 

@@ -1,20 +1,24 @@
 """Files written whole or not at all, and a lock between processes that work in one folder."""
 
 import contextlib
+import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of some network file systems
+
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to: it takes that name when the block ends well, and goes when it does not.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it is renamed to `path` at the end of the block, or removed on an error.
 
-    The temporary name keeps the suffix, which may choose the format. Its folder is made if need be. What is no regular
-    file (a pipe, /dev/stdout) is written as it is. Raises OSError as the block does.
+    It has the suffix of `path`, which may choose the format. The folder is made if need be. A path that exists and is
+    no regular file (a pipe, /dev/stdout) is given as it is. Raises OSError as the block does.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -29,42 +33,44 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, atomically."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8, atomically. Raises OSError, which names the file."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file atomically. Raises OSError, which names the file."""
     try:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        error.filename = str(path)  # a full disk does not say where
+        error.filename = str(path)  # a full disk does not name it
         raise
 
 
 @contextlib.contextmanager
 def lock(folder: Path, work: str) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if need be, for the duration of the block.
+    """Lock a folder, which is made if need be, for the duration of the block; other processes wait for its end.
 
-    `work` says on stderr what the other process is at, where there is one to wait for. The lock ends with its process,
-    however that ends. Raises OSError where no file can be written.
+    `work` describes the block in the line that a waiting process prints on stderr. The operating system frees the lock
+    when its process ends, however it ends. The empty file .lock stays in the folder. Where the file system has no
+    locks, a line on stderr says so and the block runs without one. Raises OSError where no file can be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
-    held = FileLock(path)
+    # Some versions of filelock warn that they go by the existence of the file where there is no flock.
+    warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
+    file_lock = FileLock(folder / ".lock")
     try:
         try:
-            held.acquire(timeout=0)
+            file_lock.acquire(timeout=0)
         except Timeout:
             print(f"{folder}: another process is {work}; waiting for it", file=sys.stderr, flush=True)
-            held.acquire()
-    except NotImplementedError:  # of some network file systems
-        print(f"{path}: this file system has no locks; start one process at a time here", file=sys.stderr)
-        yield
-        return
+            file_lock.acquire()
+    except (NotImplementedError, OSError) as error:  # other versions raise NotImplementedError
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        print(f"{folder}: this file system has no locks; start one process at a time here", file=sys.stderr)
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()  # does nothing where there is none

@@ -10,7 +10,7 @@ from paths import ROOT
 FAULTS = """
 import resource
 import numpy as np
-import memory
+from runtime import memory
 {keep}
 count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 np.ones(2_000_000)
@@ -21,6 +21,8 @@ print(count() - before)
 """
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_pages_are_kept():
     mapped, kept = (

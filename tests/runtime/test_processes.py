@@ -18,44 +18,16 @@ from formats.base import DataError
 from geometry.input_grid import InputGrid
 from preprocessing import cache
 from renderer import dataset_writer
-from runtime import checkpoint, cli, file_lock
+from runtime import checkpoint, cli
+from runtime.files import lock
 
-# Locks -------------------------------------------------------------------------------------------------------
-
-
-def test_one_at_a_time_and_nothing_stays_behind(tmp_path, capsys):
-    inside, most = [], []
-
-    def work():
-        with file_lock.lock(tmp_path / "new", "at work"):
-            inside.append(1)
-            most.append(len(inside))
-            time.sleep(0.05)
-            inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1] * 4
-    assert f"{tmp_path / 'new'}: another process is at work; waiting for it" in capsys.readouterr().err
-    assert list((tmp_path / "new").iterdir()) == []
+# Rendering and caching -----------------------------------------------------------------------------------------
 
 
-@needs_kill
-def test_the_lock_of_a_killed_process_is_free(tmp_path, capsys):
-    code = "import file_lock, os, sys\nfrom pathlib import Path\n"
-    code += "with file_lock.preloaded(Path(sys.argv[1]), 'at work'): os.kill(os.getpid(), 9)"
-    assert finish(start("-c", code, tmp_path))[0] == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    with file_lock.lock(tmp_path, "x"):
-        pass
-    assert capsys.readouterr().err == "" and list(tmp_path.iterdir()) == []
-
-
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
-    with file_lock.lock(tmp_path, "rendering"):
+    with lock(tmp_path, "rendering"):
         second = start(*RENDER, "--root", tmp_path, "--train", 4, "--workers", 1)
         said = second.stderr.readline()
         assert "another process is rendering into this folder; waiting for it" in said and second.poll() is None
@@ -65,6 +37,8 @@ def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
     assert (tmp_path / "manifest.json").stat().st_mtime_ns == made, "nothing is rendered twice"
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @needs_proc
 @needs_kill
 def test_a_killed_rendering_leaves_no_process_and_goes_on(tmp_path):
@@ -100,10 +74,12 @@ def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
     assert all(np.array_equal(pixels.batch(range(7))[0], found[0].images) for pixels in found)
     left = images.parent / "cache" / f"building-{found[0].folder.name}"
     found[0].folder.rename(left)  # as a killed process leaves it
-    assert cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0) is not None and not left.exists()
+    assert cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0) is not None
+    assert not left.exists()
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = [start("train_fixed.py", *SHORT, "synthetic.train=32", "synthetic.val=8", "train.epochs=1",
@@ -117,6 +93,8 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
 # Processes that read images ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(images):
     data, plan = LaneDataset(registry.list_samples(images), InputGrid(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
     alone = list(loader(data, plan, 0, False))
@@ -150,6 +128,7 @@ def reading(rendered, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs_proc
 @needs_kill
 def test_a_killed_reader_of_images_is_one_line_and_the_run_can_be_resumed(rendered, tmp_path, monkeypatch):
@@ -163,6 +142,7 @@ def test_a_killed_reader_of_images_is_one_line_and_the_run_can_be_resumed(render
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs_proc
 @needs_kill
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
