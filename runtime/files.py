@@ -15,7 +15,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of s
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it is renamed to `path` at the end of the block, or removed on an error.
+    """A temporary path beside `path` to write to; the end of the block renames it to `path`, an error removes it.
 
     It has the suffix of `path`, which may choose the format. The folder is made if need be. A path that exists and is
     no regular file (a pipe, /dev/stdout) is given as it is. Raises OSError as the block does.

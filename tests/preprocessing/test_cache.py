@@ -14,13 +14,13 @@ from geometry.input_grid import InputGrid
 from preprocessing import cache
 
 
-def write_image(path, grey, size=(64, 36)):
-    cv2.imwrite(str(path), np.full((size[1], size[0], 3), grey, np.uint8))
+def write_image(path, gray, size=(64, 36)):
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), gray, np.uint8))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three grey images with one lane each, and their samples."""
+    """Three gray images with one lane each, and their samples."""
     root = tmp_path / "images"
     root.mkdir()
     for i in range(3):
@@ -30,10 +30,11 @@ def folder(tmp_path):
 
 
 def opened(root, width=32, height=32, slots=6, limit_gb=1.0):
-    return cache.open_cache(registry.list_samples(root), InputGrid(width, height), slots, root.parent / "cache", limit_gb)
+    samples, grid = registry.list_samples(root), InputGrid(width, height)
+    return cache.open_cache(samples, grid, slots, root.parent / "cache", limit_gb)
 
 
-def greys(pixels):
+def grays(pixels):
     return pixels.images[:, 5, 5, 0].tolist()
 
 
@@ -45,7 +46,7 @@ def touch_later(path):
 
 def test_the_cache_holds_what_reading_gives(folder):
     pixels = opened(folder)
-    assert pixels.images.shape == (3, 32, 32, 3) and greys(pixels) == [20, 60, 100]
+    assert pixels.images.shape == (3, 32, 32, 3) and grays(pixels) == [20, 60, 100]
     assert pixels.exists.sum(1).tolist() == [1, 1, 1]
     assert pixels.sizes_px.tolist() == [[64, 36]] * 3
     assert (pixels.num_unassigned, pixels.num_too_short) == (0, 0)
@@ -58,14 +59,14 @@ def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
         raise AssertionError("an image was decoded again")
 
     monkeypatch.setattr(cache, "read_item", decodes)
-    assert greys(opened(folder)) == [20, 60, 100]
+    assert grays(opened(folder)) == [20, 60, 100]
 
 
 def test_a_changed_image_is_read_again(folder):
     opened(folder)
     write_image(folder / "1.png", 200)
     touch_later(folder / "1.png")
-    assert greys(opened(folder)) == [20, 200, 100]
+    assert grays(opened(folder)) == [20, 200, 100]
 
 
 def test_a_changed_label_is_read_again(folder):
@@ -82,9 +83,9 @@ def test_other_sizes_slots_and_images_have_their_own_cache(folder):
     assert opened(folder, slots=4).exists.shape == (3, 4)
     write_image(folder / "3.png", 220)
     (folder / "3.lines.txt").write_text("20 35 25 25 30 15\n")
-    assert greys(opened(folder)) == [20, 60, 100, 220]
+    assert grays(opened(folder)) == [20, 60, 100, 220]
     (folder / "0.lines.txt").unlink()
-    assert greys(opened(folder)) == [60, 100, 220]
+    assert grays(opened(folder)) == [60, 100, 220]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), DataError("x: broken")])
@@ -102,21 +103,20 @@ def test_an_interrupted_cache_is_no_cache(folder, monkeypatch, error):
         opened(folder)
     assert [path.name for path in (folder.parent / "cache").iterdir()] == [".lock"]
     monkeypatch.setattr(cache, "read_item", read)
-    assert greys(opened(folder)) == [20, 60, 100]
+    assert grays(opened(folder)) == [20, 60, 100]
 
 
 @pytest.mark.parametrize("name", [f"{name}.npy" for name in cache.FILES] + ["meta.json"])
 @pytest.mark.parametrize("damage", ["empty", "truncated", "other", "gone"])
-def test_a_damaged_cache_is_built_again_and_that_is_said(folder, name, damage, capsys):
-    opened(folder)
-    path = next((folder.parent / "cache").iterdir()) / name
+def test_a_damaged_cache_is_built_again_and_that_is_one_line(folder, name, damage, capsys):
+    path = opened(folder).folder / name
     data = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes({"empty": b"", "truncated": data[:len(data) // 2], "other": b"[1, 2]"}[damage])
-    assert greys(opened(folder)) == [20, 60, 100]
-    assert ("is damaged; it is built again" in capsys.readouterr().err)
+    assert grays(opened(folder)) == [20, 60, 100]
+    assert f"{path.parent}: the cache is damaged; it is built again\n" in capsys.readouterr().err
 
 
 def test_a_cache_over_its_limit_is_not_built(folder, capsys):
@@ -137,28 +137,30 @@ def test_a_broken_image_is_named(folder):
         opened(folder)
 
 
-def test_images_held_on_a_device_are_those_of_the_cache(folder):
-    plain, held = (LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder)) for _ in range(2))
+def test_images_preloaded_on_a_device_are_those_of_the_cache(folder):
+    samples, grid = registry.list_samples(folder), InputGrid(32, 32)
+    plain, preloaded = (LaneDataset(samples, grid, 6, opened(folder)) for _ in range(2))
     plain.preload(torch.device("cpu"), "auto")  # which is for GPUs
-    held.preload(torch.device("cpu"), True)
-    assert held.preloaded and not plain.preloaded
-    plan = [[2], [0, 2, 0], np.array([1], np.int32)]
-    found = zip(loader(held, plan, 0, True), loader(plain, plan, 0, False), strict=True)
-    for (images, target), (others, labels) in found:
+    preloaded.preload(torch.device("cpu"), True)
+    assert preloaded.preloaded and not plain.preloaded
+    batches = [[2], [0, 2, 0], np.array([1], np.int32)]
+    pairs = zip(loader(preloaded, batches, 0, True), loader(plain, batches, 0, False), strict=True)
+    for (images, target), (others, labels) in pairs:
         assert torch.equal(images, others) and images.stride() == others.stride()
         assert all(map(torch.equal, target, labels))
 
 
-def test_a_damaged_image_shows_when_it_is_held(folder):
+def test_a_damaged_image_shows_when_it_is_preloaded(folder):
     pixels = opened(folder)
     with (pixels.folder / "images.npy").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\xff")
+    dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder))
     with pytest.raises(DataError, match="image 2 of the cache is damaged"):
-        LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder)).preload(torch.device("cpu"), True)
+        dataset.preload(torch.device("cpu"), True)
 
 
-def test_without_a_cache_nothing_is_held(folder):
+def test_without_a_cache_nothing_is_preloaded(folder):
     dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6)
     dataset.preload(torch.device("cpu"), True)
     assert not dataset.preloaded
