@@ -4,7 +4,6 @@ import dataclasses
 import math
 import os
 import re
-import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -14,14 +13,16 @@ import torch
 from torch import nn
 
 from config import Config, config_from_dict, shown, to_dict
+from geometry.decode import DecodeSettings
 from geometry.input_grid import InputGrid, RowWarp
 from model import LaneNet
 from runtime import distributed
+from runtime.files import atomic_write
 
 DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
 FORMAT = "lane-regression"  # marks our own checkpoints
-VERSION = 7  # raised with the network, whose weights do not fit another one, and with the keys of what is saved
-READABLE = (6, 7)  # 6 has other names of some settings, and of what last.pth holds
+VERSION = 7  # to be raised when weights no longer fit the network, or when keys of what is saved change
+READABLE_VERSIONS = (6, 7)  # 6 has other names for some settings, and for the states in last.pth
 
 
 class CheckpointError(ValueError):
@@ -36,70 +37,63 @@ def build_model(config: Config, load_pretrained: bool = True) -> LaneNet:
 
 
 def input_grid(config: Config) -> InputGrid:
-    """What the network of a configuration takes of an image."""
+    """The part of an image that the network of a configuration takes, and at which size."""
     return InputGrid(config.model.width, config.model.height, RowWarp(config.model.cut_top, config.model.zoom))
 
 
 def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
     """Write a checkpoint atomically: an interrupted or failed write leaves the earlier file as it was.
 
-    Of several processes rank 0 alone writes.
-
-    contents are plain values, tensors and state dicts. Raises CheckpointError where it cannot be written.
+    `contents` are plain values, tensors and state dicts. Of several processes rank 0 alone writes. Raises
+    CheckpointError where the file cannot be written.
     """
     if distributed.rank() > 0:
         return
     payload = {"format": FORMAT, "version": VERSION, "config": to_dict(config), **contents}
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             torch.save(payload, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+            temporary.chmod(0o644)
     except (OSError, RuntimeError) as error:
         # Closing the half-written file, torch.save fails again and says less than what it failed on.
         first = error.__context__ if isinstance(error.__context__, OSError) else error
         reason = getattr(first, "strerror", None) or str(first).splitlines()[0]
         raise CheckpointError(f"{path}: the checkpoint cannot be written ({reason}); earlier checkpoints are as "
                               "they were. Make room in this folder and continue with --resume") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
-    """A checkpoint of our own, on the CPU, with its "config" as a Config.
+def load_checkpoint(path: str | Path, purpose: str = "used") -> dict[str, Any]:
+    """The content of a checkpoint of our own, its tensors on the CPU and its "config" as a Config.
 
-    Only tensors and plain values are read (weights_only): a file cannot run code. Raises CheckpointError for a
-    missing, damaged or foreign file, and for the collapsed uncertainty-weighted one above all.
+    Only tensors and plain values are read (weights_only), so that a file cannot run code. Raises CheckpointError for a
+    missing, damaged or foreign file, and for one of the uncertainty-weighted loss; `purpose` is a word of its message.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no checkpoint here; make one with: python train_fixed.py")
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # at most one line is said of a file
-            refuse_damage(file)
+            warnings.simplefilter("ignore")  # PyTorch's, of files that are refused below in one line
+            check_sums(file)
             file.seek(0)
             payload = torch.load(file, map_location="cpu", weights_only=True)
-        collapsed = uncertainty_weighting_evidence(payload)
+        evidence = uncertainty_weighting_evidence(payload)
     except Exception as error:  # unpickling a damaged or hostile file can fail in any way
         reason = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:120]
         raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
                               "or other software, train afresh with: python train_fixed.py") from None
-    if collapsed:
-        raise CheckpointError(f"{path}: {collapsed}: this comes from the uncertainty-weighted loss whose model "
+    if evidence:
+        raise CheckpointError(f"{path}: {evidence}: this comes from the uncertainty-weighted loss whose model "
                               f"collapsed. Its weights are not worth continuing from and cannot be "
-                              f"{for_what} here; train afresh with: python train_fixed.py")
+                              f"{purpose} here; train afresh with: python train_fixed.py")
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of train_fixed.py; train one with: python train_fixed.py")
     version = payload.get("version")
-    if not isinstance(version, int) or version not in READABLE:
+    if not isinstance(version, int) or version not in READABLE_VERSIONS:
         raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads "
-                              f"{' and '.join(map(str, READABLE))}")
+                              f"{' and '.join(map(str, READABLE_VERSIONS))}")
     try:
         payload["config"] = config_from_dict(payload["config"], f"{path}: config")
     except (KeyError, TypeError, AttributeError) as error:
@@ -107,8 +101,8 @@ def load_checkpoint(path: str | Path, for_what: str = "used") -> dict[str, Any]:
     return payload
 
 
-def refuse_damage(file: BinaryIO) -> None:
-    """Raise CheckpointError for a file that is not what torch.save wrote: its loader does not check the sums."""
+def check_sums(file: BinaryIO) -> None:
+    """Raise CheckpointError where a checksum in the zip archive is wrong; torch.load does not check them."""
     with zipfile.ZipFile(file) as archive:
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise CheckpointError("compressed, which ours never are")
@@ -118,30 +112,33 @@ def refuse_damage(file: BinaryIO) -> None:
 
 
 def uncertainty_weighting_evidence(payload: Any) -> str:
-    """What in a loaded file shows that its loss learned its own weights; empty when nothing does."""
-    waiting, seen = [payload], set()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen:  # a file may hold one part many times over, or inside itself
+    """What in a loaded file shows that its loss learned its own weights, in words; empty where nothing does.
+
+    A learned weight is a parameter called log_var... or log_sigma...; only such a loss falls below zero.
+    """
+    stack, visited = [payload], set()
+    while stack:
+        node = stack.pop()
+        if id(node) in visited:  # a file may contain one object many times, or inside itself
             continue
-        seen.add(id(part))
-        if isinstance(part, (list, tuple)):
-            waiting += [value for value in part if isinstance(value, (dict, list, tuple))]
-        if not isinstance(part, dict):
+        visited.add(id(node))
+        if isinstance(node, (list, tuple)):
+            stack += [value for value in node if isinstance(value, (dict, list, tuple))]
+        if not isinstance(node, dict):
             continue
-        for name, value in part.items():
+        for name, value in node.items():
             if any(word.startswith(("log_var", "log_sigma")) for word in str(name).split(".")):
-                return f"it holds {shown(name)}"
+                return f"it contains {shown(name)}"
             if isinstance(value, torch.Tensor) and value.ndim == 0:
                 value = value.item()
             if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
                 return f"its {shown(name)} is {value:.4g}, below zero"
-            waiting.append(value)
+            stack.append(value)
     return ""
 
 
 def load_weights(model: nn.Module, weights: Any, path: str | Path) -> None:
-    """Load a state dict into the model, every weight. Raises CheckpointError, naming path, where they differ."""
+    """Load a whole state dict into the model. Raises CheckpointError, which names path, where the two differ."""
     try:
         model.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -150,7 +147,7 @@ def load_weights(model: nn.Module, weights: Any, path: str | Path) -> None:
 
 
 def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config, dict[str, Any]]:
-    """The network of a checkpoint, in evaluation mode, with its configuration and everything else in it."""
+    """The network of a checkpoint in evaluation mode, its configuration, and the whole content of the file."""
     payload = load_checkpoint(path)
     config = payload["config"]
     model = build_model(config, load_pretrained=False)
@@ -159,18 +156,18 @@ def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config,
 
 
 def trained_steps(payload: dict[str, Any]) -> float:
-    """After how many steps of training a checkpoint was written; infinite where it does not say."""
+    """The number of training steps before a checkpoint was written; infinite where the file has no number."""
     scores = payload.get("scores")
     steps = scores.get("steps") if isinstance(scores, dict) else None
     return steps if isinstance(steps, int) else math.inf
 
 
 def with_checkpoint(settings: Config, payload: dict[str, Any]) -> Config:
-    """The settings of now with the network of a checkpoint, and for `auto` the threshold that its validation chose."""
+    """The settings with the network of a checkpoint and, for a threshold `auto`, the one that its validation chose."""
     threshold = settings.inference.threshold
     if threshold == "auto":
         scores = payload.get("scores")
-        found = scores.get("threshold") if isinstance(scores, dict) else None
-        threshold = found if isinstance(found, float) and 0 <= found <= 1 else 0.5
+        chosen = scores.get("threshold") if isinstance(scores, dict) else None
+        threshold = chosen if isinstance(chosen, float) and 0 <= chosen <= 1 else DecodeSettings().threshold
     inference = dataclasses.replace(settings.inference, threshold=threshold)
     return dataclasses.replace(settings, model=payload["config"].model, inference=inference)

@@ -1,7 +1,9 @@
 """Checkpoints: what comes back, what is refused, and that a failed write costs nothing."""
 
+import math
 import os
 import pickle
+import stat
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from config import Config, load_config
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from training.state import load_last
 
 WEIGHTS = {"model": {"layer.weight": torch.arange(6000.0).reshape(60, 100)}, "scores": {"val_loss": 0.5}}
 
@@ -41,11 +44,39 @@ def test_a_checkpoint_rebuilds_its_model(tmp_path):
     config = load_config(None, ["model.slots=4", "model.backbone=compact"])
     model = checkpoint.build_model(config).eval()
     save_checkpoint(tmp_path / "m.pth", config, model=model.state_dict())
-    found, its_config, _ = checkpoint.load_model(tmp_path / "m.pth", torch.device("cpu"))
+    loaded, loaded_config, _ = checkpoint.load_model(tmp_path / "m.pth", torch.device("cpu"))
     image = torch.full((1, 3, 96, 160), 90, dtype=torch.uint8)
-    assert its_config == config and not found.training
+    assert loaded_config == config and not loaded.training
     with torch.inference_mode():
-        assert torch.equal(found(image).points, model(image).points)
+        assert torch.equal(loaded(image).points, model(image).points)
+
+
+def test_a_checkpoint_may_be_read_by_others(saved):
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o644 or os.name == "nt"
+
+
+def test_a_process_other_than_the_first_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.distributed, "rank", lambda: 1)
+    save_checkpoint(tmp_path / "m.pth", Config(), **WEIGHTS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_threshold_auto_is_that_of_the_checkpoint():
+    def threshold(scores, *overrides):
+        payload = {"config": load_config(None, ["model.slots=4"]), "scores": scores}
+        settings = checkpoint.with_checkpoint(load_config(None, overrides), payload)
+        assert settings.model.slots == 4
+        return settings.inference.threshold
+
+    assert threshold({"threshold": 0.31}) == 0.31
+    assert threshold({"threshold": 0.31}, "inference.threshold=0.7") == 0.7
+    for scores in (None, {}, {"threshold": 3.0}, {"threshold": "high"}):
+        assert threshold(scores) == 0.5
+
+
+def test_the_steps_of_a_checkpoint_without_a_number_are_infinite():
+    assert checkpoint.trained_steps({"scores": {"steps": 7}}) == 7
+    assert checkpoint.trained_steps({"scores": {}}) == checkpoint.trained_steps({}) == math.inf
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
@@ -107,18 +138,19 @@ def test_bytes_that_are_no_checkpoint_are_refused(tmp_path):
 
 
 def test_a_flipped_bit_is_refused_or_leaves_a_checkpoint_of_the_same_form(saved):
-    """The zip reader of PyTorch does not check sums, so a bit among the numbers goes unseen; nothing else may."""
+    """The zip reader of PyTorch does not check sums, so a bit among the numbers goes unnoticed; nothing else may."""
     data = saved.read_bytes()
-    for place in range(0, len(data), len(data) // 97):
+    for position in range(0, len(data), len(data) // 97):
         damaged = bytearray(data)
-        damaged[place] ^= 0x10
+        damaged[position] ^= 0x10
         saved.write_bytes(damaged)
         try:
             payload = load_checkpoint(saved)
         except ValueError as error:
             assert "\n" not in str(error)
         else:
-            assert payload["format"] == checkpoint.FORMAT
+            assert payload.keys() == {"format", "version", "config", "model", "scores"}
+            assert payload["config"] == load_config(None, ["model.width=160", "train.seed=7"])
 
 
 @pytest.mark.parametrize("content", [{"a": torch.zeros(2)}, {}, [1, 2], torch.zeros(3), {"state_dict": {}}, 3, None],
@@ -129,7 +161,7 @@ def test_a_foreign_file_is_refused(tmp_path, content):
     assert "not a checkpoint of train_fixed.py" in refusal(path)
 
 
-@pytest.mark.parametrize(("content", "sign"), [
+@pytest.mark.parametrize(("content", "evidence"), [
     ({"model_state_dict": {"backbone.weight": torch.zeros(1)}, "criterion": {"log_var_reg": torch.zeros(1)}},
      "log_var_reg"),
     ({"loss.log_var_existence": torch.zeros(1)}, "log_var_existence"),
@@ -140,11 +172,11 @@ def test_a_foreign_file_is_refused(tmp_path, content):
     ({"metrics": {"val_loss": -2.47}}, "-2.47"),
     ({"format": checkpoint.FORMAT, "version": 1, "best_val_loss": -2.47}, "-2.47"),
 ], ids=lambda v: v if isinstance(v, str) else "")
-def test_the_collapsed_checkpoint_is_refused_by_its_signs(tmp_path, content, sign):
+def test_the_collapsed_checkpoint_is_refused_by_its_evidence(tmp_path, content, evidence):
     path = tmp_path / "best_model.pth"
     torch.save(content, path)
     message = refusal(path)
-    assert sign in message
+    assert evidence in message
     assert "uncertainty-weighted loss" in message and "python train_fixed.py" in message
 
 
@@ -153,12 +185,12 @@ def test_the_collapsed_checkpoint_is_refused_by_its_signs(tmp_path, content, sig
     ("resumed", "cannot be resumed here"),
     ("started from", "cannot be started from here"),
 ])
-def test_the_refusal_says_what_the_checkpoint_was_wanted_for(tmp_path, purpose, words):
+def test_the_refusal_names_the_purpose(tmp_path, purpose, words):
     torch.save({"val_loss": -2.47}, tmp_path / "m.pth")
     assert words in refusal(tmp_path / "m.pth", purpose)
 
 
-def test_our_own_checkpoints_show_no_such_sign(saved):
+def test_our_own_checkpoints_show_no_such_evidence(saved):
     assert checkpoint.uncertainty_weighting_evidence(torch.load(saved, weights_only=True)) == ""
     assert checkpoint.uncertainty_weighting_evidence({"val_loss": 0.0, "loss": {"existence": 1.0}}) == ""
     assert checkpoint.uncertainty_weighting_evidence({"val_loss": float("nan"), "existence": -1}) == ""
@@ -167,7 +199,34 @@ def test_our_own_checkpoints_show_no_such_sign(saved):
 def test_another_version_is_named(saved):
     payload = torch.load(saved, weights_only=True)
     torch.save(payload | {"version": 99}, saved)
-    assert f"version 99, this software reads {checkpoint.VERSION}" in refusal(saved)
+    assert "checkpoint version 99, this software reads 6 and 7" in refusal(saved)
+    torch.save(payload | {"version": None}, saved)
+    assert "checkpoint version None" in refusal(saved)
+
+
+def test_version_6_is_read_under_the_present_names(saved, capsys):
+    """It had train.optimiser, augment.colour and model.sky."""
+    payload = torch.load(saved, weights_only=True)
+    config = payload["config"]
+    config["train"]["optimiser"] = config["train"].pop("optimizer")
+    config["augment"]["colour"] = 0.31
+    config["model"]["sky"] = 0.125
+    del config["augment"]["color"], config["model"]["cut_top"]
+    torch.save(payload | {"version": 6}, saved)
+    loaded = load_checkpoint(saved)
+    changes = ["model.width=160", "train.seed=7", "augment.color=0.31", "model.cut_top=0.125"]
+    assert loaded["config"] == load_config(None, changes)
+    assert torch.equal(loaded["model"]["layer.weight"], WEIGHTS["model"]["layer.weight"])
+    assert capsys.readouterr() == ("", ""), "nobody wrote those names who could be told the new ones"
+
+
+def test_a_run_interrupted_under_version_6_is_not_resumed(saved):
+    payload = torch.load(saved, weights_only=True)
+    torch.save(payload | {"version": 6, "progress": {}}, saved)
+    with pytest.raises(CheckpointError, match="earlier version") as caught:
+        load_last(saved, Config())
+    message = str(caught.value)
+    assert message.startswith(f"{saved}: ") and f"train.init_from={saved}" in message and "\n" not in message
 
 
 @pytest.mark.parametrize("inside", [None, 3, {"train": 3}, {"model": {"widht": 3}}])
@@ -211,6 +270,7 @@ def test_a_write_that_is_interrupted_leaves_the_earlier_checkpoint(saved, monkey
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_a_folder_that_is_not_there_is_a_refusal_too(tmp_path):
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        save_checkpoint(tmp_path / "absent" / "last.pth", Config())
+def test_a_folder_that_cannot_be_made_is_a_refusal_too(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"last\.pth: the checkpoint cannot be written"):
+        save_checkpoint(tmp_path / "file" / "last.pth", Config())

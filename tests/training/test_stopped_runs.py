@@ -86,4 +86,4 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_in_one_line(setti
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"])
-    assert not list(Path("run").glob("*.tmp"))
+    assert not list(Path("run").glob("*.part*"))
