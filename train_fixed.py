@@ -28,7 +28,7 @@ from preprocessing.augment import AugmentParams, augment, sample_params
 from runtime import checkpoint, cli, distributed, signals
 from runtime.device import autocast, pick_device, pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
-from training import epoch_pictures
+from training import epoch_pictures, tensorboard
 from training.run_dir import TrainingError, archive_previous_run, writable_dir, write_log
 from training.state import TrainProgress, TrainState, build_state, load_last, restore, save
 
@@ -59,7 +59,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     loss = LaneLoss(**vars(config.loss))
     folder = writable_dir(config.train.checkpoint_dir)
     resumed = load_last(folder / "last.pth", config) if resume else None
-    summary_writer = epoch_pictures.require_tensorboard() if config.train.tensorboard else None
+    summary_writer = tensorboard.require_tensorboard() if config.train.tensorboard else None
 
     with distributed.main_process_first():
         found = split_from_config(config)
@@ -93,7 +93,7 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
     first = distributed.rank() == 0
     scalars = None
     if config.train.tensorboard and first:
-        scalars = summary_writer(folder / epoch_pictures.TENSORBOARD, purge_step=progress.epoch)
+        scalars = summary_writer(folder / tensorboard.TENSORBOARD_DIR, purge_step=progress.epoch)
     print(opening_line(model, train_set, val_set, config, device, dtype), flush=True)
 
     stepped = distributed.wrap_ddp(state.model, device)
@@ -134,9 +134,10 @@ def train(config: Config, device: torch.device, resume: bool, words: list[str]) 
             write_log(folder / "log.jsonl", record)
             save(folder / "last.pth", config, state, progress)
             if first:
-                epoch_pictures.leave_pictures(folder, val_set, truth.target, *prediction, record["threshold"], is_best)
+                epoch_pictures.write_epoch_pictures(folder, val_set, truth.target, *prediction, record["threshold"],
+                                                    is_best)
             if scalars:
-                epoch_pictures.write_scalars(scalars, record)
+                tensorboard.write_scalars(scalars, record)
             print(epoch_line(record, judged, config.train.epochs), flush=True)
             if collapsed >= config.guard.patience:
                 raise TrainingError(f"stopped after {collapsed} epochs in a row of {judged}")

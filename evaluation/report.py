@@ -25,7 +25,7 @@ from formats.base import Label, Sample
 from geometry.decode import lane_nms
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from preprocessing.images import read_image
-from visualization.charts import overlay
+from visualization.draw import draw_overlay
 from visualization.svg_charts import Bar, bars, lines
 
 IMAGES = {"worst": 6, "median": 2, "best": 2}
@@ -150,7 +150,7 @@ def _confidence(reliability: Calibration, curve: ThresholdCurve, threshold: floa
 def _images(samples: Sequence[Sample], points: Tensor, confidence: Tensor, reported: Tensor, target: LaneTarget,
             point_f1: np.ndarray, error_px: np.ndarray) -> str:
     def figure(i: int) -> str:
-        drawn = overlay(read_image(samples[i].image), points[i], confidence[i], reported[i], target.points[i],
+        drawn = draw_overlay(read_image(samples[i].image), points[i], confidence[i], reported[i], target.points[i],
                         target.exists[i], IMAGE_PX)
         words = (f"{samples[i].name}: {int(reported[i].sum())} lanes reported, {int(target.exists[i].sum())} labelled, "
                  f"points F1 {_percent(point_f1[i])}, error {_px(error_px[i])}")

@@ -1,60 +1,93 @@
-"""What a training leaves for people beside its checkpoints: pictures, and scalars for TensorBoard.
+"""Pictures of a training, written after each epoch: its curves, and its validation images with predictions and labels.
 
-Shapes: N validation images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
+Shapes: N validation images, L lane slots, P control points, 2 = (x, y) in [0, 1].
 """
 
 import json
 import math
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from torch import Tensor
 
-from config import ConfigError
 from dataset import LaneDataset
 from evaluation.error_analysis import best_median_worst, by_image, errors_px, mean_error_px, point_counts, worst_first
 from geometry.decode import lane_nms
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment
+from metrics.collapse import REFERENCE_WIDTH_PX
 from preprocessing.images import read_image
-from visualization.charts import captioned_sheet, overlay, training_curve
-from visualization.draw import write_image
+from visualization.charts import Series, line_chart
+from visualization.draw import captioned_sheet, draw_overlay, write_image
+from visualization.shapes import to_image
 
 PICTURES = ("training_curve.png", "validation.jpg")
-TENSORBOARD = "tensorboard"
-EACH = 3  # best, median and worst images
+IMAGES_PER_GROUP = 3  # best, median and worst
 TILE_PX = 640
 
 
-def leave_pictures(folder: Path, dataset: LaneDataset, target: LaneTarget, points: Tensor, logits: Tensor,
-                   threshold: float, is_best: bool) -> None:
+class Curve(NamedTuple):
+    """One line of a panel: its name, its key in log.jsonl, its color, and the factor of its unit."""
+
+    name: str
+    key: str
+    color: str
+    factor: float = 1.0
+
+
+PANELS = {
+    "Loss": (Curve("training, all terms", "train_loss", "blue"), Curve("validation", "val_loss", "orange")),
+    f"Error, px of {REFERENCE_WIDTH_PX}": (Curve("model", "error_px", "blue"),
+                                           Curve("constant prediction", "constant_error_px", "gray")),
+    "Validation score, %": (Curve("F1", "f1", "blue", 100), Curve("accuracy", "accuracy", "orange", 100),
+                            Curve("F1@50", "f1@50", "blue", 100), Curve("mean F1", "mf1", "orange", 100)),
+    "Diversity (1: as varied as the labels)": (Curve("predictions", "diversity", "green"),),
+}
+
+
+def write_epoch_pictures(folder: Path, dataset: LaneDataset, target: LaneTarget, points: Tensor, logits: Tensor,
+                         threshold: float, is_best: bool) -> None:
     """Write training_curve.png from the folder's log.jsonl and, where the model is the best so far, validation.jpg.
 
-    target, points (N, L, P, 2) and logits (N, L) are of the data set's images. What cannot be written costs a
-    line on stderr and not the training.
+    target, points (N, L, P, 2) and logits (N, L) are of the data set's images. A picture that cannot be written costs
+    a line on stderr and not the training.
     """
     try:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        replace_image(folder / PICTURES[0], training_curve([json.loads(line) for line in lines]))
+        write_image(folder / PICTURES[0], training_curve([json.loads(line) for line in lines]))
         if is_best:
-            replace_image(folder / PICTURES[1], validation_sheet(dataset, target, points, logits, threshold))
+            write_image(folder / PICTURES[1], validation_sheet(dataset, target, points, logits, threshold))
     except (OSError, ValueError, cv2.error) as error:
         print(f"warning: {folder}: no pictures of this epoch ({' '.join(str(error).split())}); training goes on",
               file=sys.stderr, flush=True)
 
 
-def replace_image(path: Path, image: np.ndarray) -> None:
-    """Write a picture so that whoever looks at it sees a whole one. Raises OSError."""
-    temporary = path.with_stem(path.stem + ".tmp")  # its suffix chooses the format
-    try:
-        write_image(temporary, image)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def training_curve(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Four charts over the epochs of a training, from the records of log.jsonl; null values leave gaps.
+
+    Keys that no record has are left out, such as those of another data set's metric.
+    Raises ValueError where there is no record.
+    """
+    if not records:
+        raise ValueError("no epoch to draw, expected the records of log.jsonl")
+    panels = [to_image(line_chart(title, _series(records, curves), "epoch")) for title, curves in PANELS.items()]
+    return np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
+
+
+def _series(records: Sequence[Mapping[str, Any]], curves: Sequence[Curve]) -> list[Series]:
+    """The curves whose keys the records have, with their last values in their names."""
+    epochs = [record["epoch"] for record in records]
+    series = []
+    for curve in curves:
+        if any(curve.key in record for record in records):
+            values = np.array([record.get(curve.key) for record in records], float) * curve.factor
+            finite = values[np.isfinite(values)]
+            last = f" {finite[-1]:.4g}" if len(finite) else ": no value"
+            series.append(Series(curve.name + last, epochs, values.tolist(), curve.color))
+    return series
 
 
 def validation_sheet(dataset: LaneDataset, target: LaneTarget, points: Tensor, logits: Tensor, threshold: float
@@ -65,30 +98,13 @@ def validation_sheet(dataset: LaneDataset, target: LaneTarget, points: Tensor, l
     target = resolve_ambiguous_assignment(points, logits, target)
     point_f1 = by_image(point_counts(points, reported, target))
     error_px = mean_error_px(errors_px(points, target), "image")
-    chosen = best_median_worst(worst_first(point_f1, error_px), EACH, EACH, EACH)
+    groups = best_median_worst(worst_first(point_f1, error_px), *[IMAGES_PER_GROUP] * 3)
     images, captions = [], []
     for name in ("best", "median", "worst"):
-        for i in chosen[name]:
-            images.append(overlay(read_image(dataset.samples[i].image), points[i], confidence[i], reported[i],
-                                  target.points[i], target.exists[i], TILE_PX))
+        for i in groups[name]:
+            sample = dataset.samples[i]
+            images.append(draw_overlay(read_image(sample.image), points[i], confidence[i], reported[i],
+                                       target.points[i], target.exists[i], TILE_PX))
             error = f"{error_px[i]:.1f} px" if math.isfinite(error_px[i]) else "no label"
-            captions.append(f"{name}: F1 {100 * point_f1[i]:.0f} %, {error}, {dataset.samples[i].name[-46:]}")
-    return captioned_sheet(images, captions, min(EACH, len(images)))
-
-
-def require_tensorboard() -> type:
-    """torch's SummaryWriter. Raises ConfigError where the package that it needs is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(f"train.tensorboard is true, but TensorBoard cannot be imported ({error}); install it with: "
-                          "pip install tensorboard, or set train.tensorboard=false") from None
-    return SummaryWriter
-
-
-def write_scalars(writer: Any, record: Mapping[str, Any]) -> None:
-    """Hand an epoch's numbers to a SummaryWriter, those that are finite."""
-    for name, value in record.items():
-        if name != "epoch" and isinstance(value, (int, float)) and math.isfinite(value):
-            writer.add_scalar(name, value, record["epoch"])
-    writer.flush()
+            captions.append(f"{name}: F1 {100 * point_f1[i]:.0f} %, {error}, {sample.name[-46:]}")
+    return captioned_sheet(images, captions, min(IMAGES_PER_GROUP, len(images)))

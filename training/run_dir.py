@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime import distributed
-from training import epoch_pictures
+from training import epoch_pictures, tensorboard
 
 
 class TrainingError(ValueError):
@@ -31,7 +31,7 @@ def writable_dir(name: str) -> Path:
 
 def archive_previous_run(folder: Path) -> None:
     """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
-    names = ("best_model.pth", "last.pth", "log.jsonl", *epoch_pictures.PICTURES, epoch_pictures.TENSORBOARD)
+    names = ("best_model.pth", "last.pth", "log.jsonl", *epoch_pictures.PICTURES, tensorboard.TENSORBOARD_DIR)
     files = [folder / name for name in names if (folder / name).exists()]
     if not files or distributed.rank() > 0:
         return

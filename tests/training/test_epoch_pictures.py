@@ -1,27 +1,23 @@
-"""What a training leaves beside its checkpoints: pictures that never stop it, and TensorBoard's scalars."""
+"""Pictures of a training: the curves of its log, the sheet of its best model, and failures that never stop it."""
 
 import json
-import os
-import signal
-import sys
-from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
-import train_fixed
-from config import ConfigError
 from dataset import LaneDataset
 from evaluation.evaluator import ground_truth
 from formats.registry import list_samples
 from geometry.input_grid import InputGrid
 from model import LanePrediction
 from training import epoch_pictures
-from visualization.charts import PANEL_PX
+from training.run_dir import archive_previous_run
+from training.tensorboard import TENSORBOARD_DIR
+from visualization.draw import CAPTION_PX
+from visualization.shapes import COLORS
 
-SHORT = ["model.width=96", "model.height=64", "train.batch_size=8", "train.device=cpu", "train.precision=fp32",
-         "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
 RECORD = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "error_px": 40.0, "constant_error_px": 90.0, "f1": 0.8,
           "accuracy": 0.9, "diversity": None}
 
@@ -30,108 +26,101 @@ RECORD = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "error_px": 40.0, "con
 def validation(rendered):
     """The eight validation scenes, their labels, and predictions that are the labels."""
     dataset = LaneDataset(list_samples(rendered, "tusimple")[24:], InputGrid(160, 96), 6)
-    truth = ground_truth(dataset)
-    return dataset, truth.target, LanePrediction(truth.target.points, torch.where(truth.target.exists, 4.0, -4.0))
+    target = ground_truth(dataset).target
+    return dataset, target, LanePrediction(target.points, torch.where(target.exists, 4.0, -4.0))
 
 
-def leave(folder, validation, is_best=True):
+def write_pictures(folder, validation, is_best=True):
     dataset, target, prediction = validation
     (folder / "log.jsonl").write_text(json.dumps(RECORD) + "\n")
-    epoch_pictures.leave_pictures(folder, dataset, target, *prediction, threshold=0.5, is_best=is_best)
+    epoch_pictures.write_epoch_pictures(folder, dataset, target, *prediction, threshold=0.5, is_best=is_best)
 
 
-def test_both_pictures_are_left_and_nothing_else(tmp_path, validation, capsys):
-    leave(tmp_path, validation)
+def log_records(count, **values):
+    return [RECORD | {"epoch": epoch, "train_loss": 2 / epoch, "val_loss": 1 / epoch, "diversity": 0.7} | values
+            for epoch in range(1, count + 1)]
+
+
+def panels(image):
+    """The four charts of a training curve, by the titles of epoch_pictures.PANELS."""
+    rows = [np.hsplit(row, 2) for row in np.vsplit(image, 2)]
+    return dict(zip(epoch_pictures.PANELS, [panel for row in rows for panel in row], strict=True))
+
+
+def has_color(image, name):
+    return bool((image == COLORS[name]).all(2).any())
+
+
+@pytest.mark.parametrize("count", [1, 2, 11, 1000])
+def test_a_curve_of_any_length_has_one_size_and_all_its_lines(count):
+    image = epoch_pictures.training_curve(log_records(count))
+    assert image.shape == (840, 1520, 3) and image.dtype == np.uint8
+    loss, error, score, diversity = panels(image).values()
+    for panel in (loss, score):
+        assert has_color(panel, "blue") and has_color(panel, "orange")
+    assert has_color(error, "blue") and has_color(error, "gray") and has_color(diversity, "green")
+
+
+def names(records, panel):
+    return [series.name for series in epoch_pictures._series(records, epoch_pictures.PANELS[panel])]
+
+
+def test_the_scores_are_those_of_the_data_sets_metric():
+    culane = [{"epoch": 1, "f1@50": 0.5, "mf1": 0.25}, {"epoch": 2, "f1@50": 0.625, "mf1": None}]
+    assert names(culane, "Validation score, %") == ["F1@50 62.5", "mean F1 25"]
+    assert names([RECORD], "Validation score, %") == ["F1 80", "accuracy 90"]
+    assert names([RECORD], "Loss") == ["training, all terms 2", "validation 1"]
+
+
+def test_a_curve_without_any_value_says_so():
+    assert names([RECORD], "Diversity (1: as varied as the labels)") == ["predictions: no value"]
+    panel = panels(epoch_pictures.training_curve([RECORD]))["Diversity (1: as varied as the labels)"]
+    assert has_color(panel[:60], "green") and not has_color(panel[60:], "green"), "in the legend, not below"
+
+
+def test_no_record_is_an_error():
+    with pytest.raises(ValueError, match="no epoch to draw"):
+        epoch_pictures.training_curve([])
+
+
+def test_both_pictures_are_written_and_nothing_else(tmp_path, validation, capsys):
+    write_pictures(tmp_path, validation)
     assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", *epoch_pictures.PICTURES}
-    assert cv2.imread(str(tmp_path / "training_curve.png")).shape == (2 * PANEL_PX[1], 2 * PANEL_PX[0], 3)
+    assert cv2.imread(str(tmp_path / "training_curve.png")).shape == (840, 1520, 3)
     height, width, _ = cv2.imread(str(tmp_path / "validation.jpg")).shape
-    assert (width, height) == (3 * epoch_pictures.TILE_PX, 2 * (360 + 30)), "two each of eight images, three in a row"
+    assert width == 3 * epoch_pictures.TILE_PX
+    assert height == 2 * (360 + CAPTION_PX), "two each of eight images, three in a row"
     assert capsys.readouterr() == ("", "")
 
 
 def test_the_sheet_is_that_of_the_best_model(tmp_path, validation):
-    leave(tmp_path, validation, is_best=False)
+    write_pictures(tmp_path, validation, is_best=False)
     assert (tmp_path / "training_curve.png").is_file() and not (tmp_path / "validation.jpg").exists()
 
 
 def test_a_picture_that_cannot_be_written_costs_one_line(tmp_path, validation, capsys):
     (tmp_path / "validation.jpg").mkdir()
-    leave(tmp_path, validation)
-    said = capsys.readouterr().err
-    assert said.startswith("warning: ") and said.count("\n") == 1 and "training goes on" in said
-    assert not list(tmp_path.glob("*.tmp.*"))
+    write_pictures(tmp_path, validation)
+    warning = capsys.readouterr().err
+    assert warning.startswith("warning: ") and warning.count("\n") == 1 and "training goes on" in warning
+    assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", *epoch_pictures.PICTURES}, "no temporary file"
 
 
-def test_an_image_that_is_gone_costs_one_line(tmp_path, validation, capsys):
+def test_a_missing_image_costs_one_line(tmp_path, validation, capsys):
     dataset, *rest = validation
     lost = [sample._replace(image=tmp_path / "lost.jpg") for sample in dataset.samples]
-    leave(tmp_path, (LaneDataset(lost, InputGrid(160, 96), 6), *rest))
+    write_pictures(tmp_path, (LaneDataset(lost, InputGrid(160, 96), 6), *rest))
     assert "lost.jpg: no such image" in capsys.readouterr().err
 
 
-def test_a_new_run_puts_the_pictures_aside(tmp_path):
+def test_a_new_run_archives_the_pictures(tmp_path):
     for name in ("log.jsonl", *epoch_pictures.PICTURES):
         (tmp_path / name).write_text(name)
-    (tmp_path / epoch_pictures.TENSORBOARD).mkdir()
-    (tmp_path / epoch_pictures.TENSORBOARD / "events").write_text("events")
-    train_fixed.put_aside(tmp_path)
-    aside = tmp_path / "earlier-1"
+    (tmp_path / TENSORBOARD_DIR).mkdir()
+    (tmp_path / TENSORBOARD_DIR / "events").write_text("events")
+    archive_previous_run(tmp_path)
+    archive = tmp_path / "earlier-1"
     assert [file.name for file in tmp_path.iterdir()] == ["earlier-1"]
-    assert (aside / epoch_pictures.TENSORBOARD / "events").read_text() == "events"
-    expected = {"log.jsonl", *epoch_pictures.PICTURES, epoch_pictures.TENSORBOARD}
-    assert {file.name for file in aside.iterdir()} == expected
-
-
-def test_without_tensorboard_one_line_says_what_to_install(tmp_path, monkeypatch):
-    """Before any work: not even the data is looked for."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ConfigError, match="pip install tensorboard") as error:
-        train_fixed.main(["train.tensorboard=true", "data.root=nowhere"])
-    assert "\n" not in str(error.value)
-
-
-def scalars(folder):
-    """{tag: [(step, value)]} as TensorBoard reads a folder of event files."""
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulator.EventAccumulator(str(folder), {"scalars": 0})
-    events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def test_a_resumed_run_goes_on_without_doubled_steps(tmp_path):
-    """A run that died in its third epoch, after its record was handed over, repeats it."""
-    pytest.importorskip("tensorboard")
-    writer = epoch_pictures.require_tensorboard()
-    for first, last, f1 in ((1, 3, 0.25), (3, 4, 0.75)):
-        with writer(tmp_path, purge_step=first) as run:
-            for epoch in range(first, last + 1):
-                record = {"epoch": epoch, "f1": f1, "verdict": "learning", "lost": float("nan")}
-                epoch_pictures.write_scalars(run, record)
-    assert scalars(tmp_path) == {"f1": [(1, 0.25), (2, 0.25), (3, 0.75), (4, 0.75)]}
-
-
-def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, monkeypatch, rendered):
-    pytest.importorskip("tensorboard")
-    monkeypatch.chdir(tmp_path)
-    words = [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path / 'pixels'}", "train.checkpoint_dir=run",
-             "train.tensorboard=true"]
-    steps, original = [], train_fixed.resolve_ambiguous_assignment
-
-    def interrupt_in_the_second_epoch(*arguments):
-        steps.append(0)
-        if len(steps) == 5:  # of three an epoch
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(*arguments)
-
-    monkeypatch.setattr(train_fixed, "resolve_ambiguous_assignment", interrupt_in_the_second_epoch)
-    assert train_fixed.main(words) == 130
-    with epoch_pictures.require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
-        epoch_pictures.write_scalars(stale, {"epoch": 2, "f1": -1.0})
-    assert train_fixed.main([*words, "--resume"]) == 0
-    assert all((Path("run") / name).is_file() for name in epoch_pictures.PICTURES)
-    logged = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
-    found = scalars("run/tensorboard")
-    assert found["f1"] == [(epoch, pytest.approx(record["f1"])) for epoch, record in enumerate(logged, start=1)]
-    assert len(logged) == 2
-    assert {"train_loss", "val_loss", "error_px", "constant_error_px", "diversity"} <= set(found)
+    assert (archive / TENSORBOARD_DIR / "events").read_text() == "events"
+    expected = {"log.jsonl", *epoch_pictures.PICTURES, TENSORBOARD_DIR}
+    assert {file.name for file in archive.iterdir()} == expected

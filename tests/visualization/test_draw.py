@@ -1,4 +1,4 @@
-"""Drawing: lines and text that fit the image, whatever its size and the curves."""
+"""Drawing on images: lines and text that fit them, whatever their size and the curves; sheets of several."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 import torch
 from roads import picture
 
-from visualization.draw import COLORS, contact_sheet, draw_lanes, write_image
+from geometry.bezier import control_points_from_x
+from visualization.draw import CAPTION_PX, COLORS, captioned_sheet, contact_sheet, draw_lanes, draw_overlay, write_image
 
 
 def straight(x=0.5):
@@ -17,18 +18,18 @@ def straight(x=0.5):
 @pytest.mark.parametrize("size_px", [(640, 360), (1280, 720), (3840, 2160)])
 def test_lines_and_text_grow_with_the_image(size_px):
     width, height = size_px
-    grey = np.full((height, width, 3), 90, np.uint8)
-    drawn = draw_lanes(grey, straight(0.3), torch.tensor([0.98]), torch.tensor([True]))
-    assert not np.array_equal(drawn, grey) and np.array_equal(grey, np.full_like(grey, 90))
+    gray = np.full((height, width, 3), 90, np.uint8)
+    drawn = draw_lanes(gray, straight(0.3), torch.tensor([0.98]), torch.tensor([True]))
+    assert not np.array_equal(drawn, gray) and (gray == 90).all()
     own = (np.abs(drawn.astype(int) - COLORS[0]).max(-1) < 8)
     line = own[int(0.27 * height)]  # between the first two control points
     assert 0.0025 < line.sum() / width < 0.008 and line.sum() >= 2
     assert abs(line.nonzero()[0].mean() + 0.5 - 0.3 * width) < 1
-    rows, columns = np.nonzero(own[:, int(0.32 * width):])  # the label is right of the curve
+    rows, columns = np.nonzero(own[:, int(0.32 * width):])  # the text is right of the curve
     assert np.ptp(rows) >= 14 and 0.02 < np.ptp(rows) / height < 0.06 and 0.03 < np.ptp(columns) / width < 0.15
 
 
-def test_each_slot_has_its_color_and_labels_do_not_cover_each_other():
+def test_each_slot_has_its_color_and_texts_do_not_cover_each_other():
     image = np.full((360, 640, 3), 90, np.uint8)
     points = torch.cat([straight(0.5 + 0.005 * i) for i in range(6)])
     drawn = draw_lanes(image, points, torch.full((6,), 0.5), torch.ones(6, dtype=torch.bool))
@@ -45,10 +46,37 @@ def test_drawing_survives_any_size_and_any_curve(shape):
     assert contact_sheet([image], 2).shape[1] == 960
 
 
-def test_a_picture_that_cannot_be_encoded_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+def test_an_overlay_shows_the_reported_and_the_labelled_lanes():
+    """Gray stays where nothing is drawn; a lane not reported and a label that does not exist are not drawn."""
+    image = np.full((360, 640, 3), 128, np.uint8)
+    points = torch.stack([control_points_from_x(torch.full((6,), x), torch.tensor(0.4), torch.tensor(1.0))
+                          for x in (0.2, 0.8)])
+    drawn = draw_overlay(image, points, torch.tensor([0.9, 0.9]), torch.tensor([True, False]), points.flip(0),
+                         torch.tensor([False, False]), 320)
+    assert drawn.shape == (180, 320, 3)
+    changed = np.nonzero((drawn != 128).any((0, 2)))[0] / 320
+    assert changed.min() > 0.05 and changed.max() < 0.4
+    labelled = draw_overlay(image, points, torch.tensor([0.9, 0.9]), torch.tensor([False, False]), points,
+                            torch.tensor([False, True]), 320)
+    assert (labelled[120, 250:262] > 200).all(1).any() and (labelled[:, :200] == 128).all()
+    assert (image == 128).all(), "the image itself is left as it was"
+
+
+def test_a_sheet_keeps_the_shape_of_every_image():
+    """A portrait among landscapes gets borders, not another shape; captions may have any letter."""
+    images = [np.full((90, 160, 3), 200, np.uint8), np.full((160, 90, 3), 200, np.uint8)]
+    sheet = captioned_sheet(images, ["first", "zweites Stra\u00dfenbild \u9053"], 2)
+    assert sheet.shape == (90 + CAPTION_PX, 320, 3)
+    bright = (sheet[CAPTION_PX:] == 200).all(2)
+    assert bright[:, :160].all() and bright[:, 160:].sum() == 90 * round(90 * 90 / 160)
+    assert all((sheet[:CAPTION_PX, x:x + 160] > 200).all(2).any() for x in (0, 160)), "both have a caption"
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("file").write_text("not a folder")
     with pytest.raises(OSError, match="cannot be written in this format"):
         write_image(Path("a.nix"), picture())
-    with pytest.raises(OSError):
-        write_image(Path("absent/a.png"), picture())
-    assert list(Path().iterdir()) == []
+    with pytest.raises(OSError, match="file"):
+        write_image(Path("file/a.png"), picture())
+    assert [path.name for path in Path().iterdir()] == ["file"]
