@@ -1,17 +1,19 @@
-"""The renderer and the data sets it writes: repeatable, labelled where the paint is, never half done."""
+"""Rendered data sets: TuSimple's layout, the same bytes however they are made, never half done."""
 
 import json
-from dataclasses import replace
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from paths import ROOT
 
 import dataset
-import synthetic
 from config import Config
-from renderer import dataset_writer, scene
+from renderer import dataset_writer
 from renderer.scene import render_scene
 
 WIDTH, HEIGHT = 160, 90  # small, so that the data sets here take seconds
@@ -38,63 +40,11 @@ def labels(root, split):
     return [json.loads(line) for line in (root / f"label_data_{split}.json").read_text().splitlines()]
 
 
-def test_a_seed_gives_its_scene_and_no_other():
-    one, again, other = render_scene([3, 1]), render_scene([3, 1]), render_scene([3, 2])
-    assert one.image.shape == (360, 640, 3) and one.image.dtype == np.uint8
-    assert np.array_equal(one.image, again.image)
-    assert len(one.lanes) == len(again.lanes)
-    assert all(np.array_equal(a, b) for a, b in zip(one.lanes, again.lanes, strict=True))
-    assert not np.array_equal(one.image, other.image)
-
-
-def test_labels_lie_in_the_middle_of_paint(monkeypatch):
-    """With every line drawn solid and nothing else, each label point halves its row's run of paint."""
-    sample_road = scene.sample_road
-
-    def solid_road(*arguments, **keywords):
-        road = sample_road(*arguments, **keywords)
-        return replace(road, lines=tuple(replace(line, kind="solid") for line in road.lines))
-
-    monkeypatch.setattr(scene, "sample_road", solid_road)
-    checked = 0
-    for seed in range(40):
-        clean = render_scene([5, seed], clean=True)
-        grey = cv2.cvtColor(clean.image, cv2.COLOR_RGB2GRAY)
-        for points in clean.lanes:
-            for x, y in points[int(0.4 * len(points)) :: 7]:  # lines meet at the far end
-                bright = np.flatnonzero(grey[int(y)] > 110)  # asphalt is 70, verge 65, paint 180 and more
-                runs = np.split(bright, np.flatnonzero(np.diff(bright) > 1) + 1)
-                left, right = min(((run[0], run[-1]) for run in runs), key=lambda run: abs(sum(run) / 2 - x))
-                if left > 0 and right < 639:
-                    assert abs((left + right) / 2 - x) < 1.5 + 0.05 * (right - left), (seed, x, y)
-                    checked += 1
-    assert checked > 1000
-
-
-def test_labels_run_from_far_to_near_inside_the_image():
-    counts = []
-    for seed in range(60):
-        lanes = render_scene([9, seed], WIDTH, HEIGHT).lanes
-        counts.append(len(lanes))
-        for points in lanes:
-            assert points.dtype == np.float32 and points.shape[1] == 2
-            assert points[:, 0].min() >= 0 and points[:, 0].max() <= WIDTH - 1
-            assert points[:, 1].min() >= 0 and points[:, 1].max() <= HEIGHT - 1
-            assert points[0, 1] < points[-1, 1]
-    assert max(counts) <= 5
-    assert {2, 3, 4} <= set(counts)
-
-
-def test_some_scenes_have_no_lane():
-    empty = [not render_scene([2, seed], WIDTH, HEIGHT, 0.3).lanes for seed in range(60)]
-    assert 9 <= sum(empty) <= 29  # 18 are meant to be
-
-
 def test_a_seed_means_the_same_scenes_for_ever():
     """As long as the version of the renderer is the same: x of the lanes' near ends of the default's first scenes."""
     assert dataset_writer.RENDERER_VERSION == 8
     for i, ends in enumerate(([91.6, 563.6], [113.8, 568.8, 636.9], [3.1, 2.5, 41.3, 567.6, 638.1])):
-        lanes = dataset_writer._scene(0, "train", i, 640, 360).lanes
+        lanes = dataset_writer.render_split_scene(0, "train", i, 640, 360).lanes
         assert [float(points[-1, 0]) for points in lanes] == pytest.approx(ends, abs=0.2)
 
 
@@ -128,7 +78,7 @@ def test_rows_are_those_of_tusimple():
     assert dataset_writer.h_samples(720) == list(range(160, 720, 10))
     assert dataset_writer.h_samples(360) == list(range(80, 360, 5))
     slanted = np.array([[10.0, 100.0], [50.0, 140.0]], np.float32)  # x = y - 90
-    rows = dict(zip(dataset_writer.h_samples(360), dataset_writer.lane_rows(slanted, 360), strict=True))
+    rows = dict(zip(dataset_writer.h_samples(360), dataset_writer.lane_to_xs(slanted, 360), strict=True))
     assert rows[95] == -2 and rows[100] == 10 and rows[125] == 35 and rows[140] == 50 and rows[145] == -2
 
 
@@ -145,9 +95,11 @@ def test_the_layout_is_tusimples(whole):
     files = [label["raw_file"] for split in ("train", "val") for label in labels(whole, split)]
     assert len(set(files)) == 23
     assert len({(whole / file).read_bytes() for file in files}) == 23  # splits share no scene
-    assert not list(whole.rglob("*.tmp")) and not (whole / "unfinished").exists()
+    assert not list(whole.rglob("*.part*")) and not (whole / "unfinished").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_write_what_one_does(whole, tmp_path):
     dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=2)
     assert contents(tmp_path) == contents(whole)
@@ -203,43 +155,25 @@ def test_another_request_renders_anew(tmp_path):
     assert complete(tmp_path, 2, 1, 2) and not complete(tmp_path, 3, 1, 2)
 
 
-def test_the_script_writes_a_sheet_and_a_data_set(tmp_path, capsys):
-    sheet, root = tmp_path / "sheet.jpg", tmp_path / "set"
-    counts = ["--train", "2", "--val", "1", "--width", "96", "--height", "64", "--workers", "1"]
-    assert synthetic.main(["--root", str(root), "--sheet", str(sheet), *counts]) == 0
-    assert cv2.imread(str(sheet)).shape[2] == 3
-    assert dataset_writer.is_complete(root, 2, 1, 0, 96, 64)
-    assert "2 training" in capsys.readouterr().out
+def test_the_renderer_does_not_import_torch():
+    code = "import sys, renderer.dataset_writer; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_the_script_takes_the_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    settings = "synthetic:\n  train: 2\n  val: 1\n  width: 160\n  height: 96\n  seed: 5\n"
-    Path("config.yaml").write_text(settings)
-    Path("mine.yaml").write_text(settings.replace("seed: 5", "seed: 6"))
-    alone = ["--workers", "1"]
-    assert synthetic.main(["--root", "a", *alone]) == 0
-    assert dataset_writer.is_complete("a", 2, 1, 5, 160, 96)
-    assert synthetic.main(["synthetic.val=2", "--root", "b", "--config", "mine.yaml", "--train", "1", *alone]) == 0
-    assert dataset_writer.is_complete("b", 1, 2, 6, 160, 96)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "words"),
-    [
-        (["--train", "-1"], 2, "train is -1"),
-        (["--width", "10"], 2, "width is 10"),
-        (["--height", "100"], 2, "width is 640, height 100; expected at most 5 times"),
-        (["--root", "FILE"], 1, "FILE"),
-        (["--config", "absent.yaml"], 2, "absent.yaml: no such configuration file"),
-        (["synthetic.vall=3"], 2, "did you mean 'synthetic.val'"),
-    ],
-)
-def test_errors_are_one_line(tmp_path, capsys, arguments, status, words):
-    (tmp_path / "FILE").write_text("not a folder")
-    arguments = [str(tmp_path / a / "set") if a == "FILE" else a for a in arguments]
-    if "--root" not in arguments:
-        arguments += ["--root", str(tmp_path / "set")]
-    assert synthetic.main(arguments) == status
-    message = capsys.readouterr().err.strip()
-    assert words in message and "\n" not in message
+@pytest.mark.slow
+@pytest.mark.process
+def test_processes_that_render_do_not_import_the_script_that_started_them(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, pathlib\n"
+        "from renderer import dataset_writer\n"
+        "root = pathlib.Path(sys.argv[1])\n"
+        "(root / f'imported-{os.getpid()}').touch()\n"
+        "if __name__ == '__main__':\n"
+        "    dataset_writer.write_dataset(root, 20, 3, 7, 96, 64, workers=2)\n"
+        "    assert __file__ == sys.argv[0]\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, script, tmp_path], env=environment, check=True)
+    assert len(list(tmp_path.glob("imported-*"))) == 1
+    assert dataset_writer.is_complete(tmp_path, 20, 3, 7, 96, 64)

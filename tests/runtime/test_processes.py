@@ -31,7 +31,7 @@ def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
         second = start(*RENDER, "--root", tmp_path, "--train", 4, "--workers", 1)
         said = second.stderr.readline()
         assert "another process is rendering into this folder; waiting for it" in said and second.poll() is None
-        dataset_writer._write(tmp_path, dataset_writer._request(4, 3, 7, 96, 64), 1)
+        dataset_writer._render_missing(tmp_path, dataset_writer.manifest(4, 3, 7, 96, 64), 1)
         made = (tmp_path / "manifest.json").stat().st_mtime_ns
     assert finish(second) == (0, [])
     assert (tmp_path / "manifest.json").stat().st_mtime_ns == made, "nothing is rendered twice"
@@ -49,7 +49,7 @@ def test_a_killed_rendering_leaves_no_process_and_goes_on(tmp_path):
     finish(first)
     until(lambda: not any(map(is_alive, workers)), 10)
     kept = len(list(tmp_path.glob("unfinished/train-*.json")))
-    assert 0 < kept < 300 / dataset_writer.SHARD, "some of it, not all"
+    assert 0 < kept < 300 / dataset_writer.SHARD_SIZE, "some of it, not all"
     status, said = finish(start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 1))
     assert (status, said) == (0, []) and dataset_writer.is_complete(tmp_path, 300, 3, 7, 96, 64)
 
