@@ -1,0 +1,81 @@
+"""synthetic.py: its data set, its sheet, its settings, its errors."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import synthetic
+from renderer import dataset_writer
+from runtime import cli
+
+SMALL = ["--train", "2", "--val", "1", "--width", "96", "--height", "64", "--workers", "1"]
+
+
+def test_it_writes_a_sheet_and_a_data_set(tmp_path, capsys):
+    sheet, root = tmp_path / "sheet.jpg", tmp_path / "set"
+    assert synthetic.main(["--root", str(root), "--sheet", str(sheet), *SMALL]) == 0
+    rows = synthetic.SHEET_SCENES // synthetic.SHEET_COLUMNS
+    assert cv2.imread(str(sheet)).shape == (32 * rows, 48 * synthetic.SHEET_COLUMNS, 3)
+    assert dataset_writer.is_complete(root, 2, 1, 0, 96, 64)
+    assert capsys.readouterr().out == f"{root}: 2 training and 1 validation scenes\n"
+
+
+def test_the_sheet_shows_scenes_with_their_labels():
+    sheet = synthetic.scene_sheet(0, 640, 360)
+    scene = dataset_writer.render_split_scene(0, "train", 1, 640, 360)
+    tile, plain = sheet[:180, 320:640], cv2.resize(scene.image, (320, 180), interpolation=cv2.INTER_AREA)
+    changed = np.abs(tile.astype(int) - plain).max(-1) > 8
+    x, y = (np.concatenate(scene.lanes) / 2).astype(int).T
+    assert len(scene.lanes) == 3 and changed[y, x].mean() > 0.9 and changed.mean() < 0.1
+
+
+def test_settings_come_from_the_file_then_from_overrides_then_from_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = "synthetic:\n  train: 2\n  val: 1\n  width: 160\n  height: 96\n  seed: 5\n"
+    Path("config.yaml").write_text(settings)
+    Path("mine.yaml").write_text(settings.replace("seed: 5", "seed: 6"))
+    alone = ["--workers", "1"]
+    assert synthetic.main(["--root", "a", *alone]) == 0
+    assert dataset_writer.is_complete("a", 2, 1, 5, 160, 96)
+    assert synthetic.main(["synthetic.val=2", "--root", "b", "--config", "mine.yaml", "--train", "1", *alone]) == 0
+    assert dataset_writer.is_complete("b", 1, 2, 6, 160, 96)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train", "-1"], "train is -1, expected at least 0"),
+        (["--width", "10"], "width is 10, expected at least 64"),
+        (["--height", "100"], "width is 640, height 100; expected at most 5 times as wide as high"),
+        (["--root", "FILE"], "FILE"),
+        (["--config", "absent.yaml"], "absent.yaml: no such configuration file"),
+        (["synthetic.vall=3"], "did you mean 'synthetic.val'"),
+        (["elsewhere"], "'elsewhere' is not an override"),
+        (["--sheet", "sheet.xyz"], "sheet.xyz"),
+    ],
+)
+def test_errors_are_one_line_and_status_1(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text("not a folder")
+    arguments = [str(Path(a) / "set") if a == "FILE" else a for a in arguments]
+    if "--root" not in arguments:
+        arguments += ["--root", "set"]
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: synthetic.main(arguments))
+    error = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    assert not Path("set").exists()
+
+
+def test_an_interrupted_run_tells_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(synthetic, "write_dataset", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: synthetic.main(["--root", str(tmp_path / "set"), *SMALL]))
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "interrupted; run again to finish the data set\n"
