@@ -21,7 +21,7 @@ SHEET_SCENES, SHEET_COLUMNS = 24, 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0 when the data set is complete. Raises ValueError for impossible numbers, OSError for a full disk."""
+    """Exit status 0 when the data set is complete. Raises ValueError for impossible numbers, OSError as files do."""
     arguments = cli.parser(__doc__)
     arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
     arguments.add_argument("--root", type=Path, default=Path("data/synthetic"), help="folder of the data set")
