@@ -1,4 +1,4 @@
-"""Where results go besides the terminal: JSON lines, a TuSimple submission, pictures, annotated videos, a window.
+"""Where results go: text, JSON lines, a TuSimple submission, overlays, annotated videos, a contact sheet, a window.
 
 Files appear under their names when the block that writes them ends well.
 Shapes: L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
@@ -7,192 +7,212 @@ Shapes: L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import cv2
 import numpy as np
-from torch import Tensor
 from tqdm import tqdm
 
+from dataset import evenly_spaced
 from formats import submission
 from formats.base import Label, Sample
 from formats.registry import read_label
 from geometry.bezier import sample_curve
-from inference.inputs import Frame, Source
-from visualization.draw import write_image
+from inference.inputs import Frame
+from inference.predictor import Detections
+from inference.video import video_writer
+from inference.window import Window, open_window
+from runtime import distributed
+from runtime.files import atomic_write
+from visualization.draw import contact_sheet, draw_lanes, write_image
 
 CURVE_POINTS = 32  # sampled points of a lane in JSON
-SHEET_IMAGES = 8
-WINDOW = "lanes"
-WINDOW_PX = 1280  # the longest side of what a window shows
-QUIT_KEYS, NO_KEY = (ord("q"), 27), 0xFF  # 27: escape
-OPEN_A_WINDOW = f"import cv2; cv2.namedWindow('{WINDOW}'); cv2.destroyAllWindows()"
+SHEET_IMAGES, SHEET_COLUMNS = 8, 4
+STDOUT = "-"
 
 
 class FrameResult(NamedTuple):
-    """What the network says of one frame."""
+    """What is written of a frame."""
 
     number: int  # of the frame among all that were given, from 1
     frame: Frame
-    points: Tensor  # (L, P, 2)
-    confidence: Tensor  # (L)
-    keep: Tensor  # (L)
+    detections: Detections | None = None  # of this image; None where it cannot be read
+    lines: Sequence[str] = ()  # for each text file of the writers
+    drawn: np.ndarray | None = None  # (height, width, 3) with its lanes, for the sheet and the window
+
+
+LineFormatter = Callable[[FrameResult], str]
+
+
+class Writers:
+    """The outputs of a run: `render` in the process that has a frame, `write` in the main process.
+
+    line_formatters: open text files, and what each is to hold of a result. sheet_frames: numbers of the frames on the
+    contact sheet.
+    """
+
+    def __init__(self, line_formatters: Sequence[tuple[TextIO, LineFormatter]], overlays: "Overlays | None",
+                 sheet_frames: Sequence[int], window: Window | None):
+        self.line_formatters, self.overlays, self.window = line_formatters, overlays, window
+        self.sheet_frames, self.tiles = frozenset(sheet_frames), []
+
+    @property
+    def draw(self) -> bool:
+        """Whether images are drawn on, and to be kept for that."""
+        return bool(self.overlays or self.sheet_frames or self.window)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the user has closed the window."""
+        return bool(self.window and self.window.closed)
+
+    def render(self, result: FrameResult) -> FrameResult:
+        """The result with its lines and its drawn image, in place of its full-size one; writes the overlay."""
+        in_main_process = bool(self.window) or result.number in self.sheet_frames
+        drawn = None
+        if self.overlays or in_main_process:
+            drawn = draw_lanes(result.frame.image, *result.detections)
+        if self.overlays:
+            self.overlays.write(result, drawn)
+        lines = [format_lines(result) for _, format_lines in self.line_formatters]
+        return result._replace(frame=result.frame._replace(image=None), lines=lines,
+                               drawn=drawn if in_main_process else None)
+
+    def write(self, result: FrameResult) -> None:
+        """Write the lines of a rendered result; keep it for the sheet, show it in the window."""
+        if result.frame.error:
+            tqdm.write(f"error: {result.frame.error}", file=sys.stderr)
+            return
+        for (file, _), lines in zip(self.line_formatters, result.lines, strict=True):
+            tqdm.write(lines, file=file)
+        if result.number in self.sheet_frames:
+            self.tiles.append(result.drawn)
+        if self.window:
+            self.window.show(result.drawn, wait=result.frame.source.kind == "image")
+
+
+class Outputs(NamedTuple):
+    """Which outputs a run has; None for those that it has not."""
+
+    text: TextIO | None = None
+    json: str | Path | None = None
+    tusimple: Path | None = None
+    overlays: Path | None = None  # a folder
+    sheet: Path | None = None
+    show: bool = False  # a window
 
 
 @contextlib.contextmanager
-def atomic_text_file(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its name when the block ends well; what is no file (a pipe) is written as it is."""
-    if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8") as file:
-            yield file
+def open_writers(outputs: Outputs, total: int | None, labels: Mapping[str, Sample], end_tolerance: float
+                 ) -> Iterator[Writers]:
+    """Writers of the outputs; total is the number of frames, None where it is unknown.
+
+    labels and end_tolerance: see `tusimple_line`.
+    """
+    with contextlib.ExitStack() as stack:
+        line_formatters = [(outputs.text, text_lines)] if outputs.text else []
+        if outputs.json:
+            line_formatters.append((stack.enter_context(_text_file(outputs.json)), json_line))
+        if outputs.tusimple:
+            line_formatters.append((stack.enter_context(_text_file(outputs.tusimple)),
+                                    partial(tusimple_line, labels=labels, end_tolerance=end_tolerance)))
+        overlays = stack.enter_context(Overlays(outputs.overlays)) if outputs.overlays else None
+        writers = Writers(line_formatters, overlays, sheet_frames(total) if outputs.sheet else (),
+                          open_window() if outputs.show else None)
+        yield writers
+        if writers.tiles:
+            write_image(outputs.sheet, contact_sheet(writers.tiles, SHEET_COLUMNS))
+
+
+@contextlib.contextmanager
+def _text_file(path: str | Path) -> Iterator[TextIO]:
+    """A text file, which takes its name when the block ends well; stdout for "-"; only the main process has one."""
+    if path == STDOUT:
+        yield sys.stdout
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            yield file
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (atomic_write(Path(path if distributed.rank() == 0 else os.devnull)) as temporary,
+          temporary.open("w", encoding="utf-8") as file):
+        yield file
+
+
+def text_lines(result: FrameResult) -> str:
+    """The name of a frame, then a line per lane, numbered by slot from the left."""
+    lines = [result.frame.name]
+    for slot, confidence, points in result.detections.lanes():
+        controls = " ".join(f"P{i}=({x:.3f}, {y:.3f})" for i, (x, y) in enumerate(points.tolist()))
+        lines.append(f"Sample {result.number}: Lane {slot} ({confidence:.2f}): {controls}")
+    if len(lines) == 1:
+        lines.append(f"Sample {result.number}: no lane")
+    return "\n".join(lines)
 
 
 def json_line(result: FrameResult) -> str:
     """A result as one JSON object: control points in [0, 1], sampled points in pixels from the far end."""
-    one, size_px = result.frame.input, np.array(result.frame.size_px)
+    source, detections = result.frame.source, result.detections
+    size_px = np.array(result.frame.size_px)
     lanes = []
-    for slot in result.keep.nonzero()[:, 0].tolist():
-        points_px = sample_curve(result.points[slot], CURVE_POINTS).double().numpy() * size_px
-        lanes.append({"slot": slot + 1, "confidence": round(float(result.confidence[slot]), 4),
-                      "control_points": result.points[slot].double().numpy().round(5).tolist(),
+    for slot, confidence, points in detections.lanes():
+        points_px = sample_curve(detections.points[slot - 1], CURVE_POINTS).double().numpy() * size_px
+        lanes.append({"slot": slot, "confidence": round(confidence, 4),
+                      "control_points": points.astype(np.float64).round(5).tolist(),
                       "points_px": points_px.round(2).tolist()})
-    frame = {} if one.kind == "image" else {"frame": result.frame.index}
-    return json.dumps({"image": one.name} | frame | {"size": size_px.tolist(), "lanes": lanes})
+    frame = {} if source.kind == "image" else {"frame": result.frame.index}
+    return json.dumps({"image": source.name} | frame | {"size": size_px.tolist(), "lanes": lanes})
 
 
-def tusimple_line(result: FrameResult, labels: Mapping[str, Sample], tolerance: float) -> str:
+def tusimple_line(result: FrameResult, labels: Mapping[str, Sample], end_tolerance: float) -> str:
     """A result as a line of a TuSimple submission.
 
-    The rows are those of the image's label, where labels has one under the input's name, else TuSimple's usual ones.
+    The rows are those of the image's label, where labels has one under the source's name, else TuSimple's usual ones.
     """
-    one, size_px = result.frame.input, result.frame.size_px
-    rows = submission.rows_of(read_label(labels[one.name]) if one.name in labels else Label([]), size_px)
-    lanes = submission.tusimple_lanes(result.points[result.keep], rows, size_px, tolerance)
-    name = one.below if one.kind == "image" else f"{one.below}/{result.frame.index}"
+    source, size_px = result.frame.source, result.frame.size_px
+    rows = submission.rows_of(read_label(labels[source.name]) if source.name in labels else Label([]), size_px)
+    lanes = submission.tusimple_lanes(result.detections.points[result.detections.keep], rows, size_px, end_tolerance)
+    name = source.relative if source.kind == "image" else f"{source.relative}/{result.frame.index}"
     return submission.tusimple_line(name, rows, lanes)
 
 
-def sheet_frames(frames: int | None) -> set[int]:
-    """Which of so many frames a contact sheet shows: eight, evenly spread; the first eight where nobody knows."""
-    return {i + 1 if frames is None else frames * i // SHEET_IMAGES + 1 for i in range(SHEET_IMAGES)}
+def sheet_frames(total: int | None) -> list[int]:
+    """Numbers of the frames on a contact sheet: eight of all, evenly spaced; the first eight where total is unknown."""
+    return evenly_spaced(range(1, (SHEET_IMAGES if total is None else total) + 1), SHEET_IMAGES)
 
 
 class Overlays:
     """A folder of images with their lanes drawn, and of annotated videos."""
 
     def __init__(self, folder: Path):
-        self.folder, self.film, self.before = folder, None, time.perf_counter()
+        self.folder, self.started = folder, time.perf_counter()
+        self.video, self.video_source, self.append = contextlib.ExitStack(), None, None
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Overlays":
         return self
 
-    def add(self, result: FrameResult, drawn: np.ndarray) -> None:
-        frame = result.frame
-        if self.film and self.film.input != frame.input:
-            self._finish_film()
-        if frame.input.kind == "image":
-            write_image(self.folder / f"{output_name(result)}.jpg", drawn)
+    def __exit__(self, *error: object) -> None:
+        self.video.__exit__(*error)
+
+    def write(self, result: FrameResult, drawn: np.ndarray) -> None:
+        """Write a drawn image (height, width, 3) to a file of its own, or append it to the video of its source."""
+        frame, path = result.frame, self.folder / output_name(result)
+        if self.video_source not in (None, frame.source):
+            self.video.close()
+            self.video_source = None
+        if frame.source.kind == "image":
+            write_image(path.with_name(f"{path.name}.jpg"), drawn)
         else:
-            if self.film is None:
-                self.film = VideoWriter(self.folder / f"{output_name(result)}.mp4", frame, self.before)
-            self.film.write(drawn)
-        self.before = time.perf_counter()
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if self.film and kind:
-            self.film.discard()
-        elif self.film:
-            self._finish_film()
-
-    def _finish_film(self) -> None:
-        film, self.film = self.film, None
-        film.finish()
+            if self.video_source is None:
+                self.append = self.video.enter_context(video_writer(
+                    path.with_name(f"{path.name}.mp4"), frame.source.fps, frame.size_px, self.started))
+                self.video_source = frame.source
+            self.append(drawn)
+        self.started = time.perf_counter()
 
 
 def output_name(result: FrameResult) -> str:
     """A file name without its suffix; the number keeps files of the same name from each other."""
-    stem = Path(result.frame.input.below).stem.encode("utf-8", "replace").decode()  # OpenCV dies of other names
+    stem = Path(result.frame.source.relative).stem.encode("utf-8", "replace").decode()  # OpenCV dies of other names
     return f"{result.number:05}_{stem[:80]}"
-
-
-class VideoWriter:
-    """An annotated video; one that is given up leaves nothing. Raises OSError where it cannot be written."""
-
-    def __init__(self, path: Path, frame: Frame, since: float):
-        self.input: Source = frame.input
-        self.path, self.unfinished = path, path.with_name(f"{path.stem}.part{path.suffix}")
-        self.since, self.frames = since, 0
-        fourcc = cv2.VideoWriter_fourcc(*"mp4v")  # the one codec for MP4 that every build of OpenCV has
-        self.writer = cv2.VideoWriter(str(self.unfinished), fourcc, frame.input.fps, frame.size_px)
-        if not self.writer.isOpened():
-            raise OSError(f"{path}: OpenCV cannot write this video")
-
-    def write(self, image: np.ndarray) -> None:
-        self.writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        self.frames += 1
-
-    def finish(self) -> None:
-        """Give the file its name, and say on stderr what it is and how fast that went."""
-        self.writer.release()
-        check = cv2.VideoCapture(str(self.unfinished))
-        written = int(check.get(cv2.CAP_PROP_FRAME_COUNT))
-        check.release()
-        if written != self.frames:  # the writer itself says nothing of a full disk
-            self.unfinished.unlink(missing_ok=True)
-            raise OSError(f"{self.path}: only {max(0, written)} of {self.frames} frames could be written (disk full?)")
-        os.replace(self.unfinished, self.path)
-        seconds = time.perf_counter() - self.since
-        tqdm.write(f"{self.path}: {self.frames} frames in {seconds:.1f} s, {self.frames / seconds:.1f} frames/s",
-                   file=sys.stderr)  # above the progress bar
-
-    def discard(self) -> None:
-        self.writer.release()
-        self.unfinished.unlink(missing_ok=True)
-
-
-def can_show() -> bool:
-    """Whether a window can be opened: tried in a process of its own, since without a display Qt ends the process."""
-    try:
-        return not subprocess.run([sys.executable, "-c", OPEN_A_WINDOW], capture_output=True, timeout=30).returncode
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-
-
-class Window:
-    """Shows images; `closed` once the user has closed it or pressed q."""
-
-    def __init__(self):
-        self.opened = self.closed = False
-
-    def show(self, image: np.ndarray, wait: bool) -> None:
-        """Show an image (height, width, 3), with wait until a key is pressed."""
-        if not self.opened:
-            cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)  # one that can be resized
-        scale = min(1.0, WINDOW_PX / max(image.shape[:2]))
-        size = [max(1, round(length * scale)) for length in image.shape[1::-1]]
-        if not self.opened:
-            cv2.resizeWindow(WINDOW, *size)
-            self.opened = True
-        # A window that shrinks a picture itself makes its lines jagged.
-        cv2.imshow(WINDOW, cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR))
-        key = NO_KEY
-        while not self.closed:
-            key = cv2.waitKey(20 if wait else 1) & 0xFF
-            self.closed = key in QUIT_KEYS or cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1
-            if key != NO_KEY or not wait:
-                break

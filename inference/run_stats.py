@@ -1,0 +1,58 @@
+"""What a run keeps of its frames for its last line: how predictions differ between images, and follow a shifted one.
+
+Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from inference.inputs import Frame
+from inference.predictor import Detections, Predictor
+from inference.writers import FrameResult
+from metrics.collapse import REFERENCE_WIDTH_PX
+
+MAX_IMAGES = 100_000  # different images whose predictions are kept: a camera must not fill the memory
+SENSITIVITY_IMAGES = 8  # that are shifted to measure whether the lanes follow
+
+
+class RunStats:
+    """Counts and keeps results, in the main process."""
+
+    def __init__(self):
+        self.unreadable = 0
+        self.detections: dict[tuple[int, int], Detections] = {}  # by content: the same image twice shows nothing
+        self.pixels: list[np.ndarray] = []  # of a few frames, (H, W, 3)
+
+    def add(self, result: FrameResult) -> None:
+        """Take in the result of one frame."""
+        frame = result.frame
+        if frame.error:
+            self.unreadable += 1
+            return
+        if frame.pixels is not None and len(self.pixels) < SENSITIVITY_IMAGES:
+            self.pixels.append(frame.pixels)
+        if len(self.detections) < MAX_IMAGES:
+            self.detections[frame.checksum] = result.detections
+
+    @property
+    def images(self) -> int:
+        """N, the number of different images."""
+        return len(self.detections)
+
+    def spread_px(self) -> float:
+        """Standard deviation of lanes over the images, weighted by confidence, in px of the reference width."""
+        points, confidence, _ = map(torch.stack, zip(*self.detections.values(), strict=True))
+        weight = confidence.mean(0)  # (L)
+        spread = points[..., 0].std(0, correction=0).mean(-1)  # (L) of x
+        return float((spread * weight).sum() / weight.sum().clamp(min=1e-6) * REFERENCE_WIDTH_PX)
+
+    def sensitivity(self, predictor: Predictor) -> float:
+        """How far lanes follow when a few of the images are shifted; not a number where none was read."""
+        return predictor.sensitivity(self.pixels) if self.pixels else math.nan
+
+
+def without_spare_pixels(number: int, frame: Frame) -> Frame:
+    """The frame, with its pixels only where its number is one of those that RunStats picks from: 1, 2, 4, 8 ..."""
+    return frame if number & (number - 1) == 0 else frame._replace(pixels=None)
