@@ -26,9 +26,9 @@ import dataset
 import inference_fixed
 from config import Config, load_config
 from geometry.decode import lane_nms
-from inference import inputs
+from inference import inputs, writers
 from inference.inputs import Frame, Source
-from inference.predictor import Predictor
+from inference.predictor import Detections, Predictor
 from inference.writers import FrameResult
 from preprocessing.images import read_image, resize
 from renderer.scene import render_scene
@@ -151,7 +151,7 @@ def parts_ms(case: Case, paths: Sequence[Path]) -> list[float]:
         keep = lane_nms(points, confidence, 0.0)
         for number, path in enumerate(paths):
             frame = Frame(Source(str(path), path))
-            inference_fixed.lane_lines(FrameResult(number, frame, points[number], confidence[number], keep[number]))
+            writers.text_lines(FrameResult(number, frame, Detections(points[number], confidence[number], keep[number])))
     stamps.append(time.perf_counter())
     return [1e3 * (after - before) for before, after in itertools.pairwise(stamps)]
 
@@ -177,7 +177,7 @@ def throughput_table(predictors: dict[str, Predictor], paths: list[Path], batch:
         for _ in range(REPEATS):
             network = network_rate(predictor, batch)
             files = list(itertools.islice(itertools.cycle(paths), max(2 * batch, round(SECONDS * network))))
-            with inference_fixed.half_the_threads():
+            with inputs.half_the_threads():
                 halves = reading_rate(predictor, 4 * paths, max(1, CORES // 2)), network_rate(predictor, batch)
             rates.append((reading_rate(predictor, 4 * paths, CORES), network, *halves,
                           overlapped_rate(predictor, files, batch)))
@@ -213,12 +213,12 @@ def reading_rate(predictor: Predictor, paths: list[Path], threads: int) -> float
 def overlapped_rate(predictor: Predictor, paths: list[Path], batch: int) -> float:
     """Images a second from files to text, as inference_fixed.py makes it."""
     start, text = time.perf_counter(), io.StringIO()
-    with inference_fixed.half_the_threads():
+    with inputs.half_the_threads():
         number = itertools.count(1)
         for frames in inputs.batches(read_ahead(predictor, paths, batch), batch):
             detections = predictor.detect([frame.pixels for frame in frames])
             for frame, detected in zip(frames, detections.images(), strict=True):
-                text.write(inference_fixed.lane_lines(FrameResult(next(number), frame, *detected)))
+                text.write(writers.text_lines(FrameResult(next(number), frame, detected)))
     return len(paths) / (time.perf_counter() - start)
 
 

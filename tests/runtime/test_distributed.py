@@ -157,7 +157,7 @@ def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(mo
     def turns_of(rank):
         here.rank = rank
         turns = inputs.shard_batches(found, lambda image: image, False, 2)
-        return [(first, [int(frame.input.name) for frame in batch]) for first, batch in turns]
+        return [(first, [int(frame.source.name) for frame in batch]) for first, batch in turns]
 
     monkeypatch.setattr(inputs, "read_image", lambda number: np.full((2, 2, 3), number, np.uint8))
     monkeypatch.setattr(distributed, "rank", lambda: here.rank)

@@ -1,5 +1,6 @@
-"""What inference looks at: files, folders, patterns and videos by any name, photos of every kind; the rest is named."""
+"""Sources and their frames: files, folders, patterns and videos by any name, photos of every kind; and errors."""
 
+import itertools
 import json
 import os
 import re
@@ -9,8 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from roads import json_lines, picture, pictures, video
+from roads import Camera, json_lines, picture, write_pictures, write_video
 
+from inference import inputs
+from inference.inputs import Source
 from preprocessing.images import read_image
 from visualization.draw import write_image
 
@@ -21,20 +24,20 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def test_inputs_of_all_kinds_come_in_the_order_given(run):
-    pictures("photos", "b.jpg", "a.png", "deep/c.PNG", ".hidden.jpg", "glob/1.jpg", "glob/2.jpg")
+    write_pictures("photos", "b.jpg", "a.png", "deep/c.PNG", ".hidden.jpg", "glob/1.jpg", "glob/2.jpg")
     (Path("photos") / "notes.txt").write_text("no image")
-    video("drive.avi", 3)
+    write_video("drive.avi", 3)
     status, out, err = run("drive.avi", Path("photos/b.jpg"), "photos", "photos/gl*/*.jpg", "photos/b.jpg")
     names = [line for line in out if not line.startswith(("Sample", "The"))]
-    inside = [str(Path("photos") / name) for name in ("a.png", "b.jpg", "deep/c.PNG", "glob/1.jpg", "glob/2.jpg")]
-    assert names == ["drive.avi frame 1", "drive.avi frame 2", "drive.avi frame 3", inside[1], *inside, *inside[3:],
-                     inside[1]]
+    photos = [str(Path("photos") / name) for name in ("a.png", "b.jpg", "deep/c.PNG", "glob/1.jpg", "glob/2.jpg")]
+    assert names == ["drive.avi frame 1", "drive.avi frame 2", "drive.avi frame 3", photos[1], *photos, *photos[3:],
+                     photos[1]]
     assert {int(line.split()[1].rstrip(":")) for line in out if line.startswith("Sample")} == set(range(1, 13))
     assert (status, err) == (0, [])
 
 
-def test_a_file_whose_name_looks_like_a_pattern_or_a_number_is_a_file(run):
-    pictures(".", "[1].png", "0.png")
+def test_a_file_named_like_a_pattern_or_a_number_is_a_file(run):
+    write_pictures(".", "[1].png", "0.png")
     Path("0.png").rename("0")
     status, out, err = run("[1].png", "0")
     assert [line for line in out if not line.startswith(("Sample", "The"))] == ["[1].png", "0"]
@@ -42,14 +45,14 @@ def test_a_file_whose_name_looks_like_a_pattern_or_a_number_is_a_file(run):
 
 
 def test_folders_named_like_images_are_folders(run):
-    pictures("road.jpg", "a.png", "b.png")
-    pictures("outer/inner.png", "c.png")
+    write_pictures("road.jpg", "a.png", "b.png")
+    write_pictures("outer/inner.png", "c.png")
     assert sum(line.endswith(".png") for line in run("road.jpg", "outer")[1]) == 3
 
 
 def test_names_with_spaces_and_letters_beyond_ascii(run):
-    pictures("Fahrt nach Köln", "Straße 1.jpg", "道路.png")
-    video("Fahrt nach Köln/трасса 2.avi", 2)
+    write_pictures("Fahrt nach Köln", "Straße 1.jpg", "道路.png")
+    write_video("Fahrt nach Köln/трасса 2.avi", 2)
     status, out, err = run("Fahrt nach Köln", "--save-images", "Bilder größer", "--json", "öä.json")
     assert status == 0 and len(err) == 1 and "трасса 2.mp4: 2 frames" in err[0]
     assert sum("Straße 1.jpg" in line or "道路.png" in line for line in out) == 2
@@ -61,41 +64,104 @@ def test_names_with_spaces_and_letters_beyond_ascii(run):
 @pytest.mark.skipif(sys.platform != "linux", reason="only there can a name be no text")
 def test_a_name_that_is_no_text_ends_nothing(run):
     name = os.fsdecode(b"caf\xe9")
-    video("drive.avi", 2).rename(f"{name}.avi")
+    write_video("drive.avi", 2).rename(f"{name}.avi")
     write_image(Path(f"{name}.png"), picture())
-    for stream in (sys.stdout, sys.stderr):  # as runtime.run and Python itself do
+    for stream in (sys.stdout, sys.stderr):  # as cli.run and Python itself do
         stream.reconfigure(errors="backslashreplace")
     status, _, err = run(".", "--save-images", "out")
     assert status == 1 and len(err) == 1 and "not a video that OpenCV can decode" in err[0]
     assert [path.name for path in Path("out").iterdir()] == ["00002_caf?.jpg"]
 
 
-@pytest.mark.parametrize(("word", "why"), [
+@pytest.mark.parametrize(("argument", "reason"), [
     ("text.jpg", "text.jpg: not an image"), ("empty.png", "empty.png: not an image"), ("half.jpg", "half.jpg: not an"),
     ("absent.jpg", "absent.jpg: no such image or folder"), ("nothing", "nothing: no image in this folder"),
     ("*.nix", "*.nix: no file fits this pattern"), ("text.mp4", "text.mp4: not a video that OpenCV can decode"),
     ("no.avi", "no.avi: not a video that OpenCV can decode, or empty"), ("cut.avi", "cut.avi: breaks off after frame"),
     ("63", "camera 63: no camera that answers"),
 ])
-def test_what_cannot_be_read_is_named_in_one_line_and_the_rest_goes_on(run, word, why):
-    pictures(".", "a.png", "b.png", "half.jpg")
+def test_what_cannot_be_read_is_named_in_one_line_and_the_rest_goes_on(run, argument, reason):
+    write_pictures(".", "a.png", "b.png", "half.jpg")
     Path("half.jpg").write_bytes(Path("half.jpg").read_bytes()[:-2000])
     Path("text.jpg").write_text("text")
     Path("text.mp4").write_text("text")
     Path("empty.png").touch()
     Path("nothing").mkdir()
-    video("no.avi", 0)
-    whole = video("cut.avi", 40).read_bytes()
+    write_video("no.avi", 0)
+    whole = write_video("cut.avi", 40).read_bytes()
     Path("cut.avi").write_bytes(whole[:len(whole) // 2])
-    status, out, err = run("a.png", word, "b.png")
+    status, out, err = run("a.png", argument, "b.png")
     assert status == 1
-    assert len(err) == 1 and err[0].startswith(f"error: {why}"), err
+    assert len(err) == 1 and err[0].startswith(f"error: {reason}"), err
     assert "a.png" in out and "b.png" in out
-    if word == "absent.jpg":
-        assert run(word)[:2] == (1, [])  # nothing was looked at, and nothing is said of it
-    if word == "cut.avi":
+    if argument == "absent.jpg":
+        assert run(argument)[:2] == (1, [])  # nothing was read, and nothing is reported of it
+    if argument == "cut.avi":
         count = int(re.search(r"after frame (\d+) of 40$", err[0])[1])
         assert 10 < count < 30 and f"cut.avi frame {count}" in out and f"cut.avi frame {count + 1}" not in out
+
+
+# Frames ------------------------------------------------------------------------------------------------------
+
+
+def test_frames_keep_their_order_and_are_read_only_so_far_ahead(monkeypatch):
+    write_pictures("a", *(f"{i:02}.png" for i in range(20)))
+    begun = []
+
+    def counted(path):
+        begun.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(inputs, "read_image", counted)
+    sources = inputs.list_sources(["a"])
+    frames = inputs.read_frames(sources, lambda image: image, False, 4)
+    for number, frame in enumerate(itertools.islice(frames, 10), start=1):
+        np.testing.assert_array_equal(frame.pixels, read_image(sources[number - 1].path))
+        assert frame.image is None and number <= len(begun) <= number + 4
+    frames.close()
+    assert len(begun) <= 14
+
+
+def test_a_camera_is_read_only_when_its_image_is_needed(monkeypatch, run):
+    camera = Camera()
+    monkeypatch.setattr(cv2, "VideoCapture", lambda: camera)
+    frames = inputs.read_frames(inputs.list_sources(["0"]), lambda image: image, True, 8)
+    for number, batch in enumerate(itertools.islice(inputs.batches(frames, 16), 3), start=1):
+        assert [frame.name for frame in batch] == [f"camera 0 frame {number}"] and camera.reads == number
+        np.testing.assert_array_equal(batch[0].image, picture(number))
+    frames.close()
+    camera.reads = 0
+    status, out, err = run("0")
+    assert status == 1 and err == ["error: camera 0: breaks off after frame 5"]
+    assert [line for line in out if line.startswith("camera")] == [f"camera 0 frame {i}" for i in range(1, 6)]
+
+
+def test_frames_of_files_come_in_batches():
+    write_pictures("a", *(f"{i}.png" for i in range(5)))
+    write_video("a/z.avi", 4)
+    frames = inputs.read_frames(inputs.list_sources(["a"]), lambda image: image, False, 2)
+    assert [[frame.index for frame in batch] for batch in inputs.batches(frames, 4)] == [[1] * 4, [1, 1, 2, 3], [4]]
+
+
+def test_batches_are_numbered_from_one():
+    write_pictures("a", *(f"{i}.png" for i in range(3)))
+    write_video("drive.avi", 3)
+    sources = inputs.list_sources(["a", "drive.avi", "absent", "a/0.png"])
+    batches = inputs.shard_batches(sources, lambda image: image, False, 2)
+    assert [(first, len(batch)) for first, batch in batches] == [(1, 2), (3, 1), (4, 2), (6, 2), (8, 1)]
+
+
+def test_frames_with_the_same_pixels_have_the_same_checksum():
+    write_pictures("a", "1.png", "2.png")
+    sources = inputs.list_sources(["a", "a/1.png"])
+    checksums = [frame.checksum for frame in inputs.read_frames(sources, lambda image: image, False, 2)]
+    assert checksums[0] == checksums[2] != checksums[1]
+
+
+def test_the_total_is_unknown_where_one_source_does_not_tell():
+    sources = [Source("a", Path("a")), Source("b", Path("b"), "video", frames=7)]
+    assert inputs.total_frames(sources) == 8
+    assert inputs.total_frames([*sources, Source("camera 0", 0, "camera", frames=None)]) is None
 
 
 # Images of unusual kinds -------------------------------------------------------------------------------------
@@ -116,9 +182,9 @@ def test_photos_are_shown_upright(tmp_path, run, orientation, turned):
     jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
     Path("turned.jpg").write_bytes(with_orientation(jpeg, orientation))
     expected = turned(image)
-    found = read_image("turned.jpg")
-    assert found.shape == expected.shape
-    assert np.abs(found.astype(int) - expected).mean() < 4
+    image = read_image("turned.jpg")
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 4
     run("turned.jpg", "--save-images", "out", "--json", "a.json", "--threshold", "1")
     assert np.abs(read_image("out/00001_turned.jpg").astype(int) - expected).mean() < 6
     assert json.loads(Path("a.json").read_text())["size"] == [expected.shape[1], expected.shape[0]]
@@ -127,12 +193,12 @@ def test_photos_are_shown_upright(tmp_path, run, orientation, turned):
 def test_images_of_every_depth_and_color_are_read_as_rgb(run):
     color = picture(2)
     cv2.imwrite("deep.png", color[..., ::-1].astype(np.uint16) * 257)
-    cv2.imwrite("grey.png", color[..., 0])
-    cv2.imwrite("deep grey.png", color[..., 0].astype(np.uint16) * 257)
+    cv2.imwrite("gray.png", color[..., 0])
+    cv2.imwrite("deep gray.png", color[..., 0].astype(np.uint16) * 257)
     cv2.imwrite("clear.png", np.dstack([color[..., ::-1], np.zeros(color.shape[:2], np.uint8)]))
     np.testing.assert_array_equal(read_image("deep.png"), color)
     np.testing.assert_array_equal(read_image("clear.png"), color)
-    for name in ("grey.png", "deep grey.png"):
+    for name in ("gray.png", "deep gray.png"):
         np.testing.assert_array_equal(read_image(name), np.repeat(color[..., :1], 3, axis=2))
     cv2.imwrite("portrait.jpg", np.rot90(picture(1, 400, 200)))
     cv2.imwrite("dot.png", np.full((1, 1, 3), 200, np.uint8))
