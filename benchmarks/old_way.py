@@ -1,4 +1,4 @@
-"""The old way in its three parts: a loss that learns its own weights, a head without places, lanes as they come.
+"""The old way in its three parts: a loss that learns its own weights, a pooled head, lanes in the order of the file.
 
 Shapes: B batch, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 
@@ -8,11 +8,13 @@ For benchmarks/collapse.py alone: nothing that trains a model for use imports th
 import torch
 from torch import Tensor, nn
 
+from geometry.bezier import CONTROL_POINTS
 from geometry.slots import LaneTarget, RowLogits
 from losses_fixed import LossTerms, existence_loss
 from model import LaneNet, LanePrediction
 
-WEIGHED = ("regression", "existence", "curvature")  # the order of log_vars
+TERMS = ("regression", "existence", "curvature")  # the order of log_vars
+OUTPUTS = 2 * CONTROL_POINTS + 1  # of a slot: its control points and its logit
 
 
 class UncertaintyLoss(nn.Module):
@@ -25,10 +27,10 @@ class UncertaintyLoss(nn.Module):
     def __init__(self, learned: bool = True, curvature: bool = True):
         super().__init__()
         self.counted = torch.tensor([1.0, 1.0, float(curvature)])
-        self.log_vars = nn.Parameter(torch.zeros(len(WEIGHED)), requires_grad=learned)
+        self.log_vars = nn.Parameter(torch.zeros(len(TERMS)), requires_grad=learned)
 
     def forward(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowLogits | None = None) -> LossTerms:
-        """Terms as LaneLoss gives them, for points (B, L, P, 2) and logits (B, L); rows are not looked at."""
+        """Terms as LaneLoss gives them, for points (B, L, P, 2) and logits (B, L); rows play no part."""
         terms = torch.stack((control_point_loss(points, target), existence_loss(logits, target),
                              bend_loss(points, target)))
         total = 0.5 * (self.counted * (torch.exp(-self.log_vars) * terms + self.log_vars)).sum()
@@ -51,9 +53,9 @@ def _mean_over_lanes(values: Tensor, exists: Tensor) -> Tensor:
 
 
 def blind_terms(points: Tensor, exists: Tensor, constant: Tensor) -> Tensor:
-    """The three terms, unweighted, that one answer for all images reaches on labels (N, L, P, 2) and (N, L).
+    """The three terms, unweighted, that one prediction for all images reaches on labels (N, L, P, 2) and (N, L).
 
-    constant (L, P, 2) are the lanes it gives; its confidence is each slot's frequency, the best that one can be.
+    constant (L, P, 2) are its lanes; its confidence is each slot's frequency, the best that a constant can be.
     """
     target = LaneTarget(points, exists)
     frequency = exists.float().mean(0)
@@ -63,25 +65,26 @@ def blind_terms(points: Tensor, exists: Tensor, constant: Tensor) -> Tensor:
 
 
 def best_total(terms: Tensor) -> Tensor:
-    """The total for terms (3) with the best s there is, log term: sum of 1/2 (1 + log term), -inf for a term of 0."""
+    """The total for terms (3) with the best possible s, log term: sum of 1/2 (1 + log term), -inf for a term of 0."""
     return 0.5 * (1 + terms.log()).sum()
 
 
 class PooledNet(LaneNet):
-    """The trunk of LaneNet, averaged over the whole image, and a perceptron that has to place lanes from that."""
+    """The trunk of LaneNet, averaged over the whole image, and a perceptron that has to regress lanes from that."""
 
     def __init__(self, slots: int = 6):
         super().__init__("compact", slots=slots)
         del self.neck, self.head
-        self.answer = nn.Sequential(nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, slots * 13))
+        self.pooled_head = nn.Sequential(nn.Linear(192, 256), nn.ReLU(), nn.Linear(256, slots * OUTPUTS))
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, None]:
         """A LanePrediction from images (B, 3, H, W); its control points are free, each a sigmoid."""
         x = self.normalize(images)
         for stage in self.trunk:
             x = stage(x)
-        answer = self.answer(x.mean((2, 3))).unflatten(1, (self.slots, 13))  # (B, L, 6 x 2 + 1)
-        prediction = LanePrediction(answer[..., :12].sigmoid().unflatten(2, (6, 2)), answer[..., 12])
+        outputs = self.pooled_head(x.mean((2, 3))).unflatten(1, (self.slots, OUTPUTS))  # (B, L, 2 P + 1)
+        points = outputs[..., :-1].sigmoid().unflatten(2, (CONTROL_POINTS, 2))
+        prediction = LanePrediction(points, outputs[..., -1])
         return (prediction, None) if with_rows else prediction
 
 
