@@ -12,11 +12,12 @@ from collapse_records import VARIANTS, Lanes, Run, SeedLog
 from collapse_report import mean, runs_by_variant
 
 from geometry.bezier import sample_curve
-from visualization.charts import SERIES_COLORS, Series, legend, line_chart
+from visualization.charts import Series, legend, line_chart
 from visualization.draw import draw_text
 from visualization.shapes import to_image
 
 CHART_PX = (720, 420)
+COLORS = "orange", "gray", "purple", "gold", "sky", "brown", "green", "blue"  # one a variant
 TEXT_PX = 15
 INK, PAPER, DARK = (30, 30, 30), (255, 255, 255), (32, 32, 32)
 LANE_COLORS = ((230, 60, 60), (70, 130, 240), (240, 200, 60), (80, 200, 120), (200, 90, 220), (90, 210, 220),
@@ -31,9 +32,12 @@ def picture(logs: Sequence[SeedLog], aspect: float) -> np.ndarray:
         "val_total": "total loss on the validation scenes",
         "diversity": "diversity: 0 the same lanes for every image, 1 as varied as the roads",
     }
-    rows = [np.hstack([to_image(line_chart(title, mean_series(groups, key), x_label="epoch", size=CHART_PX,
-                                           show_legend=False)) for key, title in charts.items()])]
-    rows.append(to_image(legend(mean_series(groups, "diversity"), rows[0].shape[1])))
+    images = []
+    for key, title in charts.items():
+        first, *others = series = mean_series(groups, key)
+        images.append(to_image(line_chart(title, [*others, first], x_label="epoch", size=CHART_PX, show_legend=False)))
+    rows = [np.hstack(images)]
+    rows.append(to_image(legend(series, rows[0].shape[1])))
     overlays = {"the labels": logs[0].labels} | {group[0].variant.name: group[0].lanes
                                                  for group in (groups[0], groups[-1])}
     if all(lanes is not None for lanes in overlays.values()):
@@ -44,17 +48,14 @@ def picture(logs: Sequence[SeedLog], aspect: float) -> np.ndarray:
 
 
 def mean_series(groups: Sequence[Sequence[Run]], key: str) -> list[Series]:
-    """A figure over the epochs, the mean over the seeds, of each variant; the first and the last are wide, and on top.
-
-    Groups are the runs of one variant each.
-    """
+    """A figure over the epochs, the mean over the seeds; groups are the runs of a variant each, the outer two wide."""
     series = []
     for number, group in enumerate(groups):
         epochs = list(zip(*(run.epochs for run in group), strict=True))
         values = [mean(records, key) for records in epochs]
         series.append(Series(group[0].variant.name, range(1, len(epochs) + 1), values,
-                             SERIES_COLORS[number % len(SERIES_COLORS)], 4 if number in (0, len(groups) - 1) else 2))
-    return [*series[1:], series[0]] if len(series) > 1 else series
+                             COLORS[number], 4 if number in (0, len(groups) - 1) else 2))
+    return series
 
 
 def overlay(lanes: Lanes, title: str, width: int, aspect: float) -> np.ndarray:

@@ -24,7 +24,7 @@ def tables(logs: Sequence[SeedLog], origin: str) -> str:
             f"Seed{'s' * (len(logs) > 1)} {seeds}: each has scenes, initial weights and an order of its own. "
             f"Training took {minutes:.0f} minutes in all, each run on its own.", setting(settings)]
     if len(logs) > 1:
-        head.append("**mean ± half of the range** over the seeds (half of the largest less the smallest).")
+        head.append("Figures with ± are the mean over the seeds ± half of the range (the largest less the smallest).")
     runs = runs_by_variant(logs)
     parts = {
         "Where each run ended": outcome(runs),
