@@ -4,7 +4,6 @@ With --score PATH it scores prediction files in place of a checkpoint.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,104 +14,103 @@ from dataset import validation_samples, validation_set
 from evaluation import collapse_detector, evaluator
 from evaluation.benchmark_scores import print_table, write_json
 from evaluation.collapse_detector import COLLAPSING
-from evaluation.evaluator import BenchmarkPredictions
+from evaluation.evaluator import Evaluation
 from evaluation.report import write_report
-from formats import submission
-from formats.base import Sample
-from formats.registry import read_label
+from formats.metric import Metric
+from formats.registry import METRICS, own_metric, read_label
+from formats.sample_index import SampleIndex
+from geometry.decode import DecodeSettings
 from inference.predictor import Predictor
 from losses_fixed import LaneLoss
 from preprocessing.images import read_image
 from runtime import checkpoint, cli, distributed
+from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device, pick_precision
 from runtime.memory import keep_freed_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a table of scores; exit status 1 when the model has collapsed."""
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
-    arguments.add_argument("--checkpoint", default="checkpoints_fixed/best_model.pth", metavar="FILE")
-    arguments.add_argument("--metric", default="auto", choices=("auto", "tusimple", "culane"),
-                           help="auto: that of the data set's own benchmark")
-    arguments.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
-    arguments.add_argument("--report", metavar="DIR", help="also write DIR/report.html: figures, diagrams and images")
-    files = arguments.add_mutually_exclusive_group()
-    files.add_argument("--predictions", metavar="PATH",
-                       help="also write the benchmark's submission: a file for TuSimple, a folder for CULane")
-    files.add_argument("--score", metavar="PATH", help="score such a file or folder instead of a checkpoint")
-    options, overrides = cli.parse(arguments, argv, inputs=False)
-    settings = cli.load_settings(options, overrides)
+    options, overrides = cli.parse(parser(), argv, inputs=False)
+    config = cli.load_settings(options, overrides)
     if options.score and options.report:
         raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")
     if options.score:
-        samples = validation_samples(settings)
-        answer = read_submission(Path(options.score), options.metric, samples)
-        scores, categories = evaluator.benchmark_scores(answer, samples)
-        print_table(scores, categories, answer.sizes_px, answer.metric)
-        write_json(options.json, scores | categories)
-        return 0
-
-    with distributed.process_group(pick_device(settings.train.device)) as device:
-        return evaluate(settings, options, device)
+        return score_files(config, options)
+    with distributed.process_group(pick_device(config.train.device)) as device:
+        return score_checkpoint(config, options, device)
 
 
-def evaluate(settings: Config, options: argparse.Namespace, device: torch.device) -> int:
-    """Score a checkpoint; exit status 1 when it has collapsed."""
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = cli.parser(__doc__)
+    result.add_argument("words", nargs="*", metavar="section.key=value", help="settings to override")
+    result.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="FILE")
+    result.add_argument("--metric", default="auto", choices=("auto", *METRICS),
+                        help="auto: that of the data set's own benchmark")
+    result.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
+    result.add_argument("--report", metavar="DIR", help="also write DIR/report.html: figures, diagrams and images")
+    files = result.add_mutually_exclusive_group()
+    files.add_argument("--predictions", metavar="PATH",
+                       help="also write the benchmark's submission: a file for TuSimple, a folder for CULane")
+    files.add_argument("--score", metavar="PATH", help="score such a file or folder instead of a checkpoint")
+    return result
+
+
+def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.device) -> int:
+    """Score a network; exit status 1 when it has collapsed."""
     keep_freed_memory()
     model, _, payload = checkpoint.load_model(options.checkpoint, device)
-    config = checkpoint.with_checkpoint(settings, payload)
+    config = checkpoint.with_checkpoint(config, payload)
     with distributed.main_process_first():
         dataset = validation_set(config)
-    truth = evaluator.ground_truth(dataset)
-    dtype = pick_precision(config.train.precision, device)
-    network = Predictor(model, checkpoint.input_grid(config), device, dtype)
-    prediction = evaluator.predict(network, dataset, truth.order, config.inference.batch_size, config.data.workers)
-    threshold = config.inference.threshold
-    seen = evaluator.collapse_stats(network, dataset, truth, prediction)
-    judged = collapse_detector.diagnose(seen, config.guard.min_diversity, config.guard.min_sensitivity,
-                           beginning=checkpoint.trained_steps(payload) < config.guard.first_steps)
+    gt = evaluator.ground_truth(dataset)
+    gt = gt._replace(metric=chosen_metric(options.metric, gt.samples))
+
+    predictor = Predictor(model, checkpoint.input_grid(config), device,
+                          pick_precision(config.train.precision, device))
+    prediction = evaluator.predict(predictor, dataset, gt.indices, config.inference.batch_size, config.data.workers)
+    stats = evaluator.collapse_stats(predictor, dataset, gt, prediction)
+    diagnosis = collapse_detector.diagnose(stats, config.guard.min_diversity, config.guard.min_sensitivity,
+                                           is_early=checkpoint.trained_steps(payload) < config.guard.first_steps)
     if distributed.rank() == 0:
-        answer = evaluator.to_benchmark(prediction, truth, options.metric, threshold, config.inference.end_tolerance)
-        if options.predictions:
-            write_submission(Path(options.predictions), answer, dataset.samples)
-        scores, categories = evaluator.benchmark_scores(answer, dataset.samples)
-        scores |= evaluator.validation_losses(prediction, truth, LaneLoss(**vars(config.loss)), threshold)
-        scores |= seen._asdict()
-        print_table(scores, categories, answer.sizes_px, answer.metric)
-        print(judged)
-        write_json(options.json, scores | categories | {"verdict": judged.state})
-        if options.report:
-            settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
-            page = write_report(Path(options.report), dataset.samples, truth.labels, truth.sizes_px, truth.target,
-                                prediction.points, prediction.logits, scores | categories, answer.metric, judged,
-                                settings)
-            print(f"the report is {page}")
-    return 1 if judged.state == COLLAPSING else 0
+        decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)
+        write_results(evaluator.score(prediction, gt, decode, stats, diagnosis), config, options)
+    return 1 if diagnosis.state == COLLAPSING else 0
 
 
-def read_submission(path: Path, metric: str, samples: Sequence[Sample]) -> BenchmarkPredictions:
-    """Predictions in the benchmark's files. Raises DataError."""
+def write_results(evaluation: Evaluation, config: Config, options: argparse.Namespace) -> None:
+    """Print the table and the diagnosis; write the files that were requested."""
+    gt, prediction, decode = evaluation[:3]
+    if options.predictions:
+        gt.metric.write_predictions(Path(options.predictions), gt.samples, gt.labels, gt.sizes_px, evaluation.lanes)
+    losses = evaluator.validation_losses(prediction, gt, LaneLoss(**vars(config.loss)), decode.threshold)
+    evaluation = evaluation._replace(scores=evaluation.scores | losses | evaluation.stats.record())
+    print_table(evaluation.scores, evaluation.categories, gt.sizes_px, gt.metric)
+    print(evaluation.diagnosis)
+    categories = {"categories": evaluation.categories} if evaluation.categories else {}
+    write_json(options.json, evaluation.scores | categories | {"verdict": evaluation.diagnosis.state})
+    if options.report:
+        settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
+        print(f"the report is {write_report(Path(options.report), evaluation, settings)}")
+
+
+def score_files(config: Config, options: argparse.Namespace) -> int:
+    """Score predictions in the benchmark's files; exit status 0. Raises DataError."""
+    samples = validation_samples(config)
+    metric = chosen_metric(options.metric, samples)
     labels = [read_label(sample) for sample in samples]
-    metric = evaluator.own_metric(labels) if metric == "auto" else metric
     sizes_px = evaluator.in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading image sizes")
-    if metric == "tusimple":
-        rows = [submission.rows_of(found, size_px) for found, size_px in zip(labels, sizes_px, strict=True)]
-        lanes, run_times = submission.read_tusimple(path, samples, rows)
-        return BenchmarkPredictions(metric, lanes, labels, sizes_px, run_times)
-    lanes, missing = submission.read_culane(path, samples)
-    if missing:
-        print(f"{missing} of {len(samples)} images have no file in {path}: counted as without lanes", file=sys.stderr)
-    return BenchmarkPredictions(metric, lanes, labels, sizes_px)
+    predictions, run_times_ms = metric.read_predictions(Path(options.score), samples, labels, sizes_px)
+    scores, categories = metric.score(predictions, samples, labels, sizes_px, run_times_ms)
+    print_table(scores, categories, sizes_px, metric)
+    write_json(options.json, scores | ({"categories": categories} if categories else {}))
+    return 0
 
 
-def write_submission(path: Path, answer: BenchmarkPredictions, samples: Sequence[Sample]) -> None:
-    """The files that the benchmark's official evaluator reads. Raises OSError where they cannot be written."""
-    if answer.metric == "tusimple":
-        rows = [submission.rows_of(found, size) for found, size in zip(answer.labels, answer.sizes_px, strict=True)]
-        submission.write_tusimple(path, samples, rows, answer.lanes)
-    else:
-        submission.write_culane(path, samples, answer.lanes)
+def chosen_metric(name: str, samples: SampleIndex) -> Metric:
+    """The metric of that name; for "auto" the one of the samples' own benchmark."""
+    return own_metric(samples) if name == "auto" else METRICS[name]
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-METRICS = {"tusimple": "TuSimple", "culane": "CULane"}
+from formats.metric import Metric
+from runtime.files import write_text
+
 FRACTIONS = ("accuracy", "accuracy_with_lanes", "fp", "fn", "f1", "mf1", "existence_accuracy")
 
 
@@ -17,21 +19,25 @@ def with_unit(name: str, value: float) -> str:
     return f"{value:8.2f} px" if name.endswith("_px") else f"{value:8.3f}"
 
 
-def print_table(scores: dict[str, float], categories: dict[str, Any], sizes_px: Sequence[tuple[int, int]], metric: str
-                ) -> None:
-    """The scores as a table on stdout, those of CULane's categories below."""
+def sizes_text(sizes_px: Sequence[tuple[int, int]]) -> str:
+    """The image sizes that there are, the first four of them."""
     sizes = sorted(set(sizes_px))
-    shown = ", ".join(f"{width}x{height}" for width, height in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
-    print(f"{len(sizes_px)} images of {shown}, {METRICS[metric]} metric")
+    return ", ".join(f"{width}x{height}" for width, height in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
+
+
+def print_table(scores: Mapping[str, float], categories: Mapping[str, Mapping[str, float]],
+                sizes_px: Sequence[tuple[int, int]], metric: Metric) -> None:
+    """The scores as a table on stdout, those of CULane's categories below."""
+    print(f"{len(sizes_px)} images of {sizes_text(sizes_px)}, {metric.title} metric")
     for name, value in scores.items():
         print(f"  {name:20} {with_unit(name, value)}")
-    for name, row in categories.get("categories", {}).items():
+    for name, row in categories.items():
         figures = "  ".join(f"{key} {100 * value:6.2f} %" for key, value in row.items() if key.endswith(("50", "mf1")))
         print(f"  {name:20} {row['images']:6} images  {figures or 'fp ' + str(row['fp'])}")
 
 
-def write_json(path: str | None, scores: dict[str, Any]) -> None:
-    """Write the scores to a file, when one is asked for; what is not a number becomes null."""
+def write_json(path: str | Path | None, scores: Mapping[str, Any]) -> None:
+    """Write the scores to a file, when one is requested; what is not finite becomes null."""
     if path:
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in scores.items()}
-        Path(path).write_text(json.dumps(finite, indent=1) + "\n", encoding="utf-8")
+        write_text(Path(path), json.dumps(finite, indent=1) + "\n")

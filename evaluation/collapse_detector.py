@@ -1,4 +1,4 @@
-"""Is the model looking at the image? One verdict, the same in training, evaluation and inference.
+"""Does the model use the image? One diagnosis, the same in training, evaluation and inference.
 
 Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 """
@@ -11,19 +11,25 @@ import numpy as np
 from metrics import collapse
 
 LEARNING, NOT_YET, COLLAPSING, UNKNOWN = "learning", "not better than a constant yet", "collapsing", "cannot tell"
-FREE = 1.02  # an error this little larger is no larger: what was changed made no difference
-CLEARLY = 0.75  # of a constant's error: whoever is below it has looked, however little lanes follow
+EQUAL_ERROR = 1.02  # an error that is larger by no more than this factor is no larger
+CLEAR_IMPROVEMENT = 0.75  # of a constant's error: a model below it uses the image, however little lanes follow a shift
 
 
 class CollapseStats(NamedTuple):
-    """What tells a model that looks from one that does not; not a number where images or labels cannot show it."""
+    """What tells a model that uses the image from one that does not; NaN where images or labels cannot show it."""
 
-    sensitivity: float = math.nan  # share of a sideways move of the image that the lanes follow: 0 blind, 1 all of it
-    diversity: float = math.nan  # spread of predictions over that of the labels: 0 one answer, 1 as varied
+    sensitivity: float = math.nan  # share of a sideways shift of the image that the lanes follow: 0 blind, 1 all of it
+    diversity: float = math.nan  # spread of predictions over that of the labels: 0 all the same, 1 as varied
     error_px: float = math.nan
-    constant_error_px: float = math.nan  # of the best prediction that does not look
+    constant_error_px: float = math.nan  # of the best prediction that is the same for all images
     shuffled_error_px: float = math.nan  # when each image gets the prediction of another
-    grey_error_px: float = math.nan  # when each image gets the prediction for an empty grey one
+    gray_error_px: float = math.nan  # when each image gets the prediction for an empty gray one
+
+    def record(self) -> dict[str, float]:
+        """The statistics by the keys of log.jsonl and of evaluate_fixed.py --json."""
+        return {"sensitivity": self.sensitivity, "diversity": self.diversity, "error_px": self.error_px,
+                "constant_error_px": self.constant_error_px, "shuffled_error_px": self.shuffled_error_px,
+                "grey_error_px": self.gray_error_px}
 
 
 class Diagnosis(NamedTuple):
@@ -31,14 +37,14 @@ class Diagnosis(NamedTuple):
 
     state: str
     reason: str = ""
-    looks: bool = True  # whether the model is worth keeping; False for one answer to all images, however early
+    savable: bool = True  # whether the model may be kept as the best; False for one answer to all images, however early
 
     def __str__(self) -> str:
         return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
 def prediction_stats(points: np.ndarray, label_points: np.ndarray, exists: np.ndarray) -> CollapseStats:
-    """The signs that a prediction shows beside labels: points and label_points (N, L, P, 2), exists (N, L)."""
+    """The statistics of predictions beside labels: points and label_points (N, L, P, 2), exists (N, L)."""
     others = np.roll(points, len(points) // 2, axis=0)  # neighbours in a list are often neighbours on the road
     return CollapseStats(
         diversity=collapse.diversity(points, label_points, exists),
@@ -47,55 +53,55 @@ def prediction_stats(points: np.ndarray, label_points: np.ndarray, exists: np.nd
     )
 
 
-def is_blind(seen: CollapseStats, min_diversity: float, min_sensitivity: float) -> bool:
-    """Whether a prediction does not depend on the image; unknown signs (not a number) speak for the model.
+def is_blind(stats: CollapseStats, min_diversity: float, min_sensitivity: float) -> bool:
+    """Whether predictions do not depend on the image; statistics that are NaN speak for the model.
 
-    Lanes that stay are no proof where the error is: a globally pooled head may know the scene and not the place.
+    Lanes that stay are no proof where the error is low: a globally pooled head may know the scene and not positions.
     """
-    stays = seen.sensitivity < min_sensitivity and not seen.error_px < CLEARLY * seen.constant_error_px
-    return seen.diversity < min_diversity or stays
+    clearly_better = stats.error_px < CLEAR_IMPROVEMENT * stats.constant_error_px
+    return stats.diversity < min_diversity or (stats.sensitivity < min_sensitivity and not clearly_better)
 
 
-def diagnose(seen: CollapseStats, min_diversity: float, min_sensitivity: float, trained: CollapseStats | None = None,
-            beginning: bool = False) -> Diagnosis:
-    """Judge the signs on validation images, with those on training images where they are known.
+def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
+             train_stats: CollapseStats | None = None, is_early: bool = False) -> Diagnosis:
+    """The diagnosis of validation statistics, with those on training images where there are any.
 
-    A network finds the mean lane first, so in the beginning one answer for all images is no collapse yet.
+    A network learns the mean lane first, so early in training one answer for all images is no collapse yet.
     """
-    if is_blind(seen, min_diversity, min_sensitivity):
-        if seen.diversity < min_diversity:
-            found = f"the same lanes for every image (diversity {seen.diversity:.3f}, below {min_diversity:g})"
+    if is_blind(stats, min_diversity, min_sensitivity):
+        if stats.diversity < min_diversity:
+            symptom = f"the same lanes for every image (diversity {stats.diversity:.3f}, below {min_diversity:g})"
         else:
-            found = (f"the lanes stay where they are when the image moves (sensitivity {seen.sensitivity:.3f}, below "
-                     f"{min_sensitivity:g})")
-        if beginning:
-            return Diagnosis(NOT_YET, f"so far {found}, as is normal in the first steps",
-                           looks=not seen.diversity < min_diversity)
-        return Diagnosis(COLLAPSING, f"{found}; {_cause_of_blindness(trained, min_diversity)}", looks=False)
-    if all(math.isnan(sign) for sign in seen):
+            symptom = (f"the lanes stay where they are when the image moves (sensitivity {stats.sensitivity:.3f}, below "
+                       f"{min_sensitivity:g})")
+        if is_early:
+            return Diagnosis(NOT_YET, f"so far {symptom}, as is normal in the first steps",
+                             savable=not stats.diversity < min_diversity)
+        return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, min_diversity)}", savable=False)
+    if all(math.isnan(value) for value in stats):
         return Diagnosis(UNKNOWN, "too few lanes were labelled or found in these images")
-    # One image, or the same lane in all: the best constant answer is the label itself, so grey has to do.
-    blind_error = seen.constant_error_px if seen.constant_error_px > 0 else seen.grey_error_px
-    if seen.error_px >= blind_error:
-        return Diagnosis(NOT_YET, _cause_of_error(seen, trained))
+    # One image, or the same lane in all: the best constant answer is the label itself, so the gray image has to do.
+    blind_error = stats.constant_error_px if stats.constant_error_px > 0 else stats.gray_error_px
+    if stats.error_px >= blind_error:
+        return Diagnosis(NOT_YET, _cause_of_error(stats, train_stats))
     return Diagnosis(LEARNING)
 
 
-def _cause_of_blindness(trained: CollapseStats | None, min_diversity: float) -> str:
-    if trained is None:
+def _cause_of_blindness(train_stats: CollapseStats | None, min_diversity: float) -> str:
+    if train_stats is None:
         return "train afresh, see QUICK_FIX.md"
-    if trained.diversity >= min_diversity:
-        return (f"on training images they differ (diversity {trained.diversity:.2f}), so the validation images are "
-                "of another kind: compare both with python dataset.py --check ROOT --sheet FILE")
+    if train_stats.diversity >= min_diversity:
+        return (f"on training images they differ (diversity {train_stats.diversity:.2f}), so the validation images are "
+                "of another kind: compare both with python check_dataset.py ROOT --sheet FILE")
     return ("on training images too: lower train.learning_rate, see that no loss weight drowns the others, and that "
-            "each image has its own label: python dataset.py --check ROOT --sheet FILE")
+            "each image has its own label: python check_dataset.py ROOT --sheet FILE")
 
 
-def _cause_of_error(seen: CollapseStats, trained: CollapseStats | None) -> str:
-    if trained is not None and trained.error_px < 0.5 * trained.constant_error_px:
-        return (f"but training images are known by heart (error {trained.error_px:.0f} px, constant "
-                f"{trained.constant_error_px:.0f}): more images, stronger augment, or fewer epochs")
-    if seen.shuffled_error_px <= FREE * seen.error_px:
-        return ("another image's lanes fit as well: if this stays, look whether labels belong to their images: "
-                "python dataset.py --check ROOT --sheet FILE")
+def _cause_of_error(stats: CollapseStats, train_stats: CollapseStats | None) -> str:
+    if train_stats is not None and train_stats.error_px < 0.5 * train_stats.constant_error_px:
+        return (f"but training images are known by heart (error {train_stats.error_px:.0f} px, constant "
+                f"{train_stats.constant_error_px:.0f}): more images, stronger augment, or fewer epochs")
+    if stats.shuffled_error_px <= EQUAL_ERROR * stats.error_px:
+        return ("another image's lanes fit as well: if this stays, check that labels belong to their images: "
+                "python check_dataset.py ROOT --sheet FILE")
     return ""

@@ -20,6 +20,7 @@ class Sample(NamedTuple):
     label: Path
     name: str  # as the data set calls the image, a path below its root
     lists: tuple[str, ...]  # the lists that name it, such as label_data_0531.json or test_split/test0_normal.txt
+    format: str = "folder"  # the name of its data set object
     offset: int = -1
     line: int = 0
 

@@ -3,28 +3,47 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from formats.base import DataError, Sample
-from formats.parsing import IMAGE_SUFFIXES, decoded, image_path, text_lines
+from formats.base import DataError, Label, Sample
+from formats.data_set import DataSet
+from formats.culane_metric import CULaneMetric
+from formats.parsing import IMAGE_SUFFIXES, decoded, image_path, lanes_of_text, text_lines
+from metrics.culane import CULANE_SIZE
 
 
-def read_culane(root: Path, images: bool) -> Iterator[Sample | DataError]:
-    """CULane: list/**/*.txt name the images, with or without the columns of segmentation masks."""
-    folder = root / "list"
-    for path in sorted(folder.rglob("*.txt"), key=lambda p: (len(p.parts), p)):
-        list_name, empty = path.relative_to(folder).as_posix(), True
-        for line, _, text in text_lines(path):
-            empty = False
-            where = f"{path}:{line}"
-            try:
-                words = decoded(text, where).strip()
-                first = (words.split() or [""])[0]
-                name = (first if first.lower().endswith(IMAGE_SUFFIXES) else words).lstrip("/")
-                image = image_path((root,), name, where, images)
-                label_path = image.with_suffix(".lines.txt")
-                if not label_path.is_file():
-                    raise DataError(f"{where}: the label {label_path} is missing")
-                yield Sample(image, label_path, name, (list_name,))
-            except DataError as error:
-                yield error
-        if empty:
-            yield DataError(f"{path}: the list is empty; expected one image a line")
+class CULane(DataSet):
+    """list/**/*.txt name the images, with or without the columns of segmentation masks."""
+
+    name = "culane"
+    layout = "list/*.txt naming images with X.lines.txt beside X.jpg (CULane)"
+    metric = CULaneMetric()
+    image_size_px = CULANE_SIZE
+
+    def detect(self, root: Path) -> bool:
+        return next((root / "list").rglob("*.txt"), None) is not None
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        folder = root / "list"
+        for path in sorted(folder.rglob("*.txt"), key=lambda p: (len(p.parts), p)):
+            list_name, empty = path.relative_to(folder).as_posix(), True
+            for line, _, text in text_lines(path):
+                empty = False
+                try:
+                    yield self._sample(root, list_name, f"{path}:{line}", text, require_images)
+                except DataError as error:
+                    yield error
+            if empty:
+                yield DataError(f"{path}: the list is empty; expected one image a line")
+
+    def _sample(self, root: Path, list_name: str, where: str, text: bytes, require_images: bool) -> Sample:
+        """The sample of one line of a list."""
+        words = decoded(text, where).strip()
+        first = (words.split() or [""])[0]
+        name = (first if first.lower().endswith(IMAGE_SUFFIXES) else words).lstrip("/")
+        image = image_path((root,), name, where, require_images)
+        label = image.with_suffix(".lines.txt")
+        if not label.is_file():
+            raise DataError(f"{where}: the label {label} is missing")
+        return Sample(image, label, name, (list_name,), self.name)
+
+    def read_label(self, sample: Sample) -> Label:
+        return Label(lanes_of_text(sample.label))

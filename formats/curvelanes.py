@@ -9,44 +9,61 @@ from pathlib import Path
 import numpy as np
 
 from formats.base import DataError, Label, Sample
+from formats.culane_metric import Canvas, CULaneMetric
+from formats.data_set import DataSet
 from formats.parsing import decoded, image_path, json_file, list_of, numbers, text_lines
 
+CANVAS = Canvas((224, 224), 5)
 
-def read_curvelanes(root: Path, images: bool) -> Iterator[Sample | DataError]:
-    """CurveLanes: train/train.txt and valid/valid.txt name images/X.jpg, whose label is labels/X.lines.json.
 
-    root may also be one of these parts. Without its list a part is all its labels.
+class CurveLanes(DataSet):
+    """train/train.txt and valid/valid.txt name images/X.jpg, whose label is labels/X.lines.json.
+
+    The root may also be one of these parts. Without its list a part is all its labels.
     """
-    parts = [p for p in (root / "train", root / "valid", root / "test") if (p / "labels").is_dir()]
-    for part in parts or [p for p in (root,) if (p / "labels").is_dir()]:
-        list_path, empty = part / f"{part.name}.txt", True
-        for where, text in _curvelanes_names(part, list_path):
-            empty = False
-            try:
-                image = image_path((part, root), decoded(text, where).strip().lstrip("/"), where, images)
-                label = part / "labels" / f"{image.stem}.lines.json"
-                if not label.is_file():
-                    raise DataError(f"{where}: the label {label} is missing")
-                yield Sample(image, label, image.relative_to(root).as_posix(), (list_path.name,))
-            except DataError as error:
-                yield error
-        if empty and list_path.is_file():
-            yield DataError(f"{list_path}: the list is empty; expected one image a line")
+
+    name = "curvelanes"
+    layout = "train/ and valid/ with images/X.jpg and labels/X.lines.json (CurveLanes)"
+    metric = CULaneMetric(lambda size_px: CANVAS)
+
+    def detect(self, root: Path) -> bool:
+        return any(next(root.glob(pattern), None) for pattern in ("*/labels/*.lines.json", "labels/*.lines.json"))
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        parts = [p for p in (root / "train", root / "valid", root / "test") if (p / "labels").is_dir()]
+        for part in parts or [p for p in (root,) if (p / "labels").is_dir()]:
+            list_path, empty = part / f"{part.name}.txt", True
+            for where, text in _image_names(part, list_path):
+                empty = False
+                try:
+                    yield self._sample(root, part, list_path.name, where, text, require_images)
+                except DataError as error:
+                    yield error
+            if empty and list_path.is_file():
+                yield DataError(f"{list_path}: the list is empty; expected one image a line")
+
+    def _sample(self, root: Path, part: Path, list_name: str, where: str, text: bytes, require_images: bool) -> Sample:
+        """The sample of one line of a list."""
+        image = image_path((part, root), decoded(text, where).strip().lstrip("/"), where, require_images)
+        label = part / "labels" / f"{image.stem}.lines.json"
+        if not label.is_file():
+            raise DataError(f"{where}: the label {label} is missing")
+        return Sample(image, label, image.relative_to(root).as_posix(), (list_name,), self.name)
+
+    def read_label(self, sample: Sample) -> Label:
+        """{"Lines": [[{"x": "..", "y": ".."}, ...], ...]}, numbers as text or not."""
+        path = sample.label
+        lines = list_of(json_file(path, '"Lines"').get("Lines"), f"{path}: 'Lines'")
+        return Label([_points(line, f"{path}: lane {i}") for i, line in enumerate(lines, start=1)])
 
 
-def _curvelanes_names(part: Path, list_path: Path) -> Iterator[tuple[str, bytes]]:
+def _image_names(part: Path, list_path: Path) -> Iterator[tuple[str, bytes]]:
     """Where an image is named, and its name below the part."""
     if list_path.is_file():
         yield from ((f"{list_path}:{line}", text) for line, _, text in text_lines(list_path))
         return
     for name in sorted(path.name for path in (part / "labels").glob("*.lines.json")):
         yield str(part / "labels" / name), f"images/{name.removesuffix('.lines.json')}.jpg".encode()
-
-
-def curvelanes_label(path: Path) -> Label:
-    """{"Lines": [[{"x": "..", "y": ".."}, ...], ...]}, numbers as text or not."""
-    lines = list_of(json_file(path, '"Lines"').get("Lines"), f"{path}: 'Lines'")
-    return Label([_points(line, f"{path}: lane {i}") for i, line in enumerate(lines, start=1)])
 
 
 def _points(points: object, where: str) -> np.ndarray:

@@ -4,20 +4,36 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from formats.base import DataError, Sample
-from formats.parsing import IMAGE_SUFFIXES
+from formats.base import DataError, Label, Sample
+from formats.data_set import DataSet
+from formats.culane_metric import CULaneMetric
+from formats.parsing import IMAGE_SUFFIXES, lanes_of_text
+from metrics.culane import CULANE_SIZE
 
 
-def read_folder(root: Path, images: bool) -> Iterator[Sample | DataError]:
-    """A folder of one's own, searched with its subfolders: X.lines.txt beside the image X."""
-    for path in _files_below(root, ".lines.txt"):
-        stem = path.name.removesuffix(".lines.txt")
-        beside = [path.with_name(stem + s) for suffix in IMAGE_SUFFIXES for s in (suffix, suffix.upper())]
-        image = next((p for p in beside if p.is_file()), None if images else beside[0])
-        if image is None:
-            yield DataError(f"{path}: no image {stem}.jpg, .png, .bmp or .webp beside it")
-        else:
-            yield Sample(image, path, image.relative_to(root).as_posix(), ("folder",))
+class Folder(DataSet):
+    """The folder is searched with its sub-folders; labels are those of CULane, a lane a line."""
+
+    name = "folder"
+    layout = "X.lines.txt beside X.jpg (a folder of your own)"
+    metric = CULaneMetric()
+    image_size_px = CULANE_SIZE
+
+    def detect(self, root: Path) -> bool:
+        return next(root.rglob("*.lines.txt"), None) is not None
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        for path in _files_below(root, ".lines.txt"):
+            stem = path.name.removesuffix(".lines.txt")
+            candidates = [path.with_name(stem + s) for suffix in IMAGE_SUFFIXES for s in (suffix, suffix.upper())]
+            image = next((p for p in candidates if p.is_file()), None if require_images else candidates[0])
+            if image is None:
+                yield DataError(f"{path}: no image {stem}.jpg, .png, .bmp or .webp beside it")
+            else:
+                yield Sample(image, path, image.relative_to(root).as_posix(), ("folder",), self.name)
+
+    def read_label(self, sample: Sample) -> Label:
+        return Label(lanes_of_text(sample.label))
 
 
 def _files_below(folder: Path, suffix: str) -> Iterator[Path]:

@@ -10,36 +10,55 @@ from pathlib import Path
 import numpy as np
 
 from formats.base import DataError, Label, Sample
+from formats.culane_metric import Canvas, CULaneMetric, scaled_canvas
+from formats.data_set import DataSet
 from formats.parsing import json_file, list_of
+from metrics.culane import CULANE_LANE_WIDTH
 
 LLAMAS_SIZE = (1276, 717)  # width, height of every image
 MAX_MARKERS = 1000  # in one lane
-LLAMAS_FIRST_ROW = 300  # its benchmark looks at nothing above
-MIN_LANE_HEIGHT = 20  # and at no lane lower than this
+FIRST_ROW = 300  # its benchmark scores nothing above
+MIN_LANE_HEIGHT = 20  # and no lane lower than this
 
 
-def read_llamas(root: Path, images: bool) -> Iterator[Sample | DataError]:
-    """LLAMAS: labels/train|valid/DRIVE/X.json, color_images/train|valid/DRIVE/X_color_rect.png (or grayscale)."""
-    for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):
-        name = path.relative_to(root / "labels")
-        try:
+def llamas_canvas(size_px: tuple[int, int]) -> Canvas:
+    """30 px in its own size; images of other sizes as CULane's."""
+    return Canvas(size_px, CULANE_LANE_WIDTH) if size_px == LLAMAS_SIZE else scaled_canvas(size_px)
+
+
+class Llamas(DataSet):
+    """labels/train|valid/DRIVE/X.json, color_images/train|valid/DRIVE/X_color_rect.png (or grayscale_images)."""
+
+    name = "llamas"
+    layout = "labels/train/*/X.json and color_images/train/*/X_color_rect.png (LLAMAS)"
+    metric = CULaneMetric(llamas_canvas)
+    image_size_px = LLAMAS_SIZE
+
+    def detect(self, root: Path) -> bool:
+        return next(root.glob("labels/*/*/*.json"), None) is not None
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):
+            name = path.relative_to(root / "labels")
             color = root / "color_images" / name.with_name(f"{path.stem}_color_rect.png")
-            grey = root / "grayscale_images" / name.with_name(f"{path.stem}_gray_rect.png")
-            image = grey if grey.is_file() and not color.is_file() else color
-            if images and not image.is_file():
-                raise DataError(f"{path}: its image {image} is missing")
-            yield Sample(image, path, name.as_posix(), (name.parts[0],))
-        except DataError as error:
-            yield error
+            gray = root / "grayscale_images" / name.with_name(f"{path.stem}_gray_rect.png")
+            image = gray if gray.is_file() and not color.is_file() else color
+            if require_images and not image.is_file():
+                yield DataError(f"{path}: its image {image} is missing")
+            else:
+                yield Sample(image, path, name.as_posix(), (name.parts[0],), self.name)
+
+    def read_label(self, sample: Sample) -> Label:
+        """The lines left and right of the camera's lane and those next to them, a point a pixel row, near end last.
+
+        A label holds the painted markers one by one. What its benchmark scores against is made from them as in
+        github.com/karstenBehrendt/unsupervised_llamas, label_scripts/spline_creator.py: the nearest marker is
+        prolonged to the image's edge, markers are averaged in each row, and the rows between are interpolated.
+        """
+        return _label(sample.label)
 
 
-def llamas_label(path: Path) -> Label:
-    """The lines left and right of the camera's lane and those next to them, a point a pixel row, near end last.
-
-    A label holds the painted markers one by one. What its benchmark scores against is made from them as in
-    github.com/karstenBehrendt/unsupervised_llamas, label_scripts/spline_creator.py: the nearest marker is
-    prolonged to the image's edge, markers are averaged in each row, and the rows between are interpolated.
-    """
+def _label(path: Path) -> Label:
     lanes = []
     for i, lane in enumerate(list_of(json_file(path, '"lanes"').get("lanes"), f"{path}: 'lanes'"), start=1):
         where = f"{path}: lane {i}"
@@ -51,7 +70,7 @@ def llamas_label(path: Path) -> Label:
             lanes.append((lane["lane_id"], table))
     sides = [sorted((name, i) for i, (name, _) in enumerate(lanes) if name.startswith(side))[:2] for side in "lr"]
     curves = [_marker_curve(lanes[i][1]) for side in sides for _, i in side]
-    return Label([c for c in (c[c[:, 1] >= LLAMAS_FIRST_ROW] for c in curves) if len(c) > 1])
+    return Label([c for c in (c[c[:, 1] >= FIRST_ROW] for c in curves) if len(c) > 1])
 
 
 def _marker(marker: object, where: str) -> list[float]:
@@ -70,19 +89,19 @@ def _marker(marker: object, where: str) -> list[float]:
 def _marker_curve(markers: np.ndarray) -> np.ndarray:
     """(N, 2) float32, one point a row from the highest to the lowest, of markers (M, 5) as `_marker` gives them."""
     rows: dict[int, list[float]] = {}
-    for x0, y0, x1, y1 in [*_prolonged(markers), *markers[:, :4].tolist()]:
+    for x0, y0, x1, y1 in [*_extended_marker(markers), *markers[:, :4].tolist()]:
         rows.setdefault(int(y0), []).append(x0)
         height = int(y0 - y1)
         if height > 2:
             for step in range(height + 1):
                 rows.setdefault(int(y0) - step, []).append(round(x0 + (x1 - x0) / height * step))
-    known = np.array(sorted((y, np.mean(xs)) for y, xs in rows.items()))
-    y = np.arange(known[0, 0], known[-1, 0] + 1)
-    x = np.interp(y, known[:, 0], known[:, 1])
+    given = np.array(sorted((y, np.mean(xs)) for y, xs in rows.items()))
+    y = np.arange(given[0, 0], given[-1, 0] + 1)
+    x = np.interp(y, given[:, 0], given[:, 1])
     return np.stack((x, y), axis=1)[x >= 0].astype(np.float32)
 
 
-def _prolonged(markers: np.ndarray) -> list[list[float]]:
+def _extended_marker(markers: np.ndarray) -> list[list[float]]:
     """The nearest marker drawn on to the bottom or the side of the image; none where no marker has a slope."""
     sloped = markers[(markers[:, 0] != markers[:, 2]) & (markers[:, 1] != markers[:, 3])]
     if not len(sloped):

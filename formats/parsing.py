@@ -36,6 +36,16 @@ def text_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def line_at(path: Path, offset: int) -> bytes:
+    """The line that begins at a byte offset. Raises DataError where unreadable."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.readline()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 def whole_file(path: Path) -> bytes:
     """The bytes of a file with one image's lanes. Raises DataError where it is unreadable or absurdly large."""
     try:

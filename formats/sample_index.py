@@ -1,7 +1,7 @@
-"""The samples of a whole data set, in tens of bytes each: a table of columns that makes an Sample when it is asked.
+"""The samples of a whole data set, in tens of bytes each: a table of columns that makes a Sample on request.
 
-Most of what an sample says is the same for thousands: the root, the suffixes, the label file, the lists. That is its
-kind, kept once. The rest is its key, the part of the name that image and label repeat, as driver_23/05151640/00000
+Most fields of a sample are the same for thousands: the root, the suffixes, the label file, the lists. They are its
+template, kept once. The rest is its key, the part of the name that image and label repeat, as driver_23/05151640/00000
 of root/driver_23/05151640/00000.jpg; whatever the names are, nothing is lost. N samples.
 """
 
@@ -17,113 +17,123 @@ import numpy as np
 
 from formats.base import Sample
 
-KEY = "\0"  # stands for the key in a kind; no path can hold it
-SORTED_AT_ONCE = 16_384  # names in memory while sorting
+KEY = "\0"  # stands for the key in a template; no path can hold it
+SORT_CHUNK = 16_384  # names in memory while sorting
 
 
-class Kind(NamedTuple):
-    """What is left of samples without their keys, the same for many."""
+class Template(NamedTuple):
+    """A sample without its key, the same for many."""
 
     image: str
     label: str
     name: str
     lists: tuple[str, ...]
+    format: str
 
 
 class SampleIndex(Sequence[Sample]):
     """A list of samples in columns. It only grows; a choice or another order of samples is a copy."""
 
     def __init__(self, samples: Iterable[Sample] = ()):
-        self.kinds: list[Kind] = []
-        self._numbers: dict[Kind, int] = {}  # of each kind in that list
+        self.templates: list[Template] = []
+        self._numbers: dict[Template, int] = {}  # the position of each in that list
         self._keys, self._ends = bytearray(), array("q")  # all keys end to end in UTF-8, and where each of them ends
-        self._kind, self._line, self._offset = array("i"), array("i"), array("q")
+        self._template, self._line, self._offset = array("i"), array("i"), array("q")
         for sample in samples:
             self.append(sample)
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, place):
-        """An sample, or SampleIndex for a slice."""
-        if isinstance(place, slice):
-            return self.take(range(len(self))[place])
-        i = range(len(self))[place]  # counts from the end where negative; raises IndexError
-        image, label, name, lists = self.kinds[self._kind[i]]
+    def __getitem__(self, index):
+        """A sample, or a SampleIndex for a slice."""
+        if isinstance(index, slice):
+            return self.take(range(len(self))[index])
+        i = range(len(self))[index]  # counts from the end where negative; raises IndexError
+        image, label, name, lists, format_name = self.templates[self._template[i]]
         key = self._key(i).decode("utf-8", "surrogatepass")
         return Sample(Path(image.replace(KEY, key)), Path(label.replace(KEY, key)), name.replace(KEY, key), lists,
-                     self._offset[i], self._line[i])
+                      format_name, self._offset[i], self._line[i])
 
     def append(self, sample: Sample) -> None:
-        """Add an sample at the end."""
+        """Add a sample at the end."""
         image, label, name = sample.image.as_posix(), sample.label.as_posix(), sample.name
         key = splitext(name)[0]
         if sample.offset < 0 and key not in label:  # CurveLanes: valid/images/x.jpg has valid/labels/x.lines.json
             key = key.rpartition("/")[2] or key
-        kind = Kind(*(KEY.join(text.rsplit(key, 1)) for text in (image, label, name)), sample.lists)
-        self._add(key.encode("utf-8", "surrogatepass"), kind, sample.offset, sample.line)
+        texts = (KEY.join(text.rsplit(key, 1)) for text in (image, label, name))
+        template = Template(*texts, sample.lists, sample.format)
+        self._add(key.encode("utf-8", "surrogatepass"), template, sample.offset, sample.line)
 
     def take(self, rows: Iterable[int]) -> "SampleIndex":
         """A copy of these rows, in their order."""
         copy = SampleIndex()
-        copy._extend(self, rows, self._kind)
+        copy._extend(self, rows, self._template)
         return copy
 
     def name(self, i: int) -> str:
         """The name of sample i."""
-        return self.kinds[self._kind[i]].name.replace(KEY, self._key(i).decode("utf-8", "surrogatepass"))
+        return self.templates[self._template[i]].name.replace(KEY, self._key(i).decode("utf-8", "surrogatepass"))
 
     def names(self) -> Iterator[str]:
         """The names of all, one at a time."""
         return map(self.name, range(len(self)))
 
-    def listed(self, holds: Callable[[tuple[str, ...]], bool]) -> np.ndarray:
-        """(N) bool: for which samples `holds` is true of their lists."""
-        return np.array([holds(kind.lists) for kind in self.kinds], bool)[np.asarray(self._kind)]
+    def formats(self) -> list[str]:
+        """The names of the data sets that the samples belong to."""
+        return list(dict.fromkeys(self.templates[number].format for number in dict.fromkeys(self._template)))
 
-    def by_name(self) -> np.ndarray:
+    def list_names(self) -> list[str]:
+        """The names of all lists, sorted."""
+        return sorted({name for template in self.templates for name in template.lists})
+
+    def where_lists(self, condition: Callable[[tuple[str, ...]], bool]) -> np.ndarray:
+        """(N) bool: for which samples the condition is true of their lists."""
+        return np.array([condition(template.lists) for template in self.templates], bool)[np.asarray(self._template)]
+
+    def order_by_name(self) -> np.ndarray:
         """(N) rows in the order of their names; those of the same name keep their own."""
-        starts = range(0, len(self), SORTED_AT_ONCE)
-        parts = [array("q", sorted(range(len(self))[a:a + SORTED_AT_ONCE], key=self.name)) for a in starts]
+        starts = range(0, len(self), SORT_CHUNK)
+        parts = [array("q", sorted(range(len(self))[a:a + SORT_CHUNK], key=self.name)) for a in starts]
         return np.fromiter(heapq.merge(*parts, key=self.name), np.int64, len(self))
 
     def once_each(self) -> "SampleIndex":
         """A copy in which a name comes once: the first sample of that name, in the lists of all of them."""
-        first, kind = np.zeros(len(self), bool), self._kind[:]
-        for _, rows in groupby(self.by_name(), self.name):
+        first, templates = np.zeros(len(self), bool), self._template[:]
+        for _, rows in groupby(self.order_by_name(), self.name):
             row, *others = rows
             first[row] = True
             if others:
-                lists = [name for i in (row, *others) for name in self.kinds[self._kind[i]].lists]
-                kind[row] = self._number(self.kinds[kind[row]]._replace(lists=tuple(lists)))
+                lists = [name for i in (row, *others) for name in self.templates[self._template[i]].lists]
+                templates[row] = self._number(self.templates[templates[row]]._replace(lists=tuple(lists)))
         copy = SampleIndex()
-        copy._extend(self, np.flatnonzero(first), kind)
+        copy._extend(self, np.flatnonzero(first), templates)
         return copy
 
     def _key(self, i: int) -> bytes:
         return bytes(self._keys[self._ends[i - 1] if i else 0:self._ends[i]])
 
-    def _number(self, kind: Kind) -> int:
-        number = self._numbers.setdefault(kind, len(self.kinds))
-        if number == len(self.kinds):
-            self.kinds.append(kind)
+    def _number(self, template: Template) -> int:
+        number = self._numbers.setdefault(template, len(self.templates))
+        if number == len(self.templates):
+            self.templates.append(template)
         return number
 
-    def _add(self, key: bytes, kind: Kind, offset: int, line: int) -> None:
+    def _add(self, key: bytes, template: Template, offset: int, line: int) -> None:
         self._keys += key
         self._ends.append(len(self._keys))
-        self._kind.append(self._number(kind))
+        self._template.append(self._number(template))
         self._offset.append(offset)
         self._line.append(line)
 
-    def _extend(self, other: "SampleIndex", rows: Iterable[int], kind: Sequence[int]) -> None:
+    def _extend(self, other: "SampleIndex", rows: Iterable[int], templates: Sequence[int]) -> None:
         for i in rows:
-            self._add(other._key(i), other.kinds[kind[i]], other._offset[i], other._line[i])
+            self._add(other._key(i), other.templates[templates[i]], other._offset[i], other._line[i])
 
 
 def concatenate(parts: Iterable[SampleIndex]) -> SampleIndex:
     """A copy of several, end to end."""
     whole = SampleIndex()
     for part in parts:
-        whole._extend(part, range(len(part)), part._kind)
+        whole._extend(part, range(len(part)), part._template)
     return whole

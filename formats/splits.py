@@ -12,8 +12,8 @@ VALIDATION_LISTS = ("label_data_val.json", "val.txt", "val_gt.txt", "valid.txt",
 TEST_LISTS = ("test_label.json", "test.txt", "test")
 
 
-def split(found: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
-    """SampleIndex for training and for validation.
+def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
+    """Samples for training and for validation.
 
     rule: `auto` (the data set's own validation list, or else the last tenth; where there are test lists alone and
     nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
@@ -23,44 +23,48 @@ def split(found: SampleIndex, rule: str, training: bool = True) -> tuple[SampleI
     """
     clip = re.fullmatch(r"clip\s*>=\s*(\d{1,18})", rule)
     if rule == "all":
-        return SampleIndex(), found
+        return SampleIndex(), samples
     if rule == "none":
-        return found, SampleIndex()
+        return samples, SampleIndex()
     if rule == "auto":
-        return _auto_split(found, training)
+        return _auto_split(samples, training)
     if clip:
-        return _partition(found, np.fromiter((_clip_number(name) >= int(clip[1]) for name in found.names()), bool))
+        return _partition(samples, np.fromiter((_clip_number(name) >= int(clip[1]) for name in samples.names()), bool))
     if re.fullmatch(r"0?\.\d*[1-9]\d*", rule):
-        return _last_part(found, float(rule))
-    lists = sorted({name for kind in found.kinds for name in kind.lists})
+        return _last_part(samples, float(rule))
+    lists = samples.list_names()
     named = {name for name in lists if rule in (name, PurePosixPath(name).name)}
     if named:
-        return _partition(found, found.listed(lambda lists: not named.isdisjoint(lists)))
+        return _partition(samples, samples.where_lists(lambda lists: not named.isdisjoint(lists)))
     raise DataError(f"data.split is {rule[:100]!r}; expected auto, all, none, a fraction such as 0.1, clip>=N, "
                     f"or one of the lists {', '.join(lists)}")
 
 
-def _auto_split(found: SampleIndex, training: bool) -> tuple[SampleIndex, SampleIndex]:
-    is_test = found.listed(lambda lists: all(name in TEST_LISTS or name.startswith("test_split/") for name in lists))
+def _auto_split(samples: SampleIndex, training: bool) -> tuple[SampleIndex, SampleIndex]:
+    is_test = samples.where_lists(lambda lists: all(map(_is_test_list, lists)))
     if not training and is_test.all():
-        return SampleIndex(), found
+        return SampleIndex(), samples
     if not is_test.all():  # tests are trained on only where there is nothing else
-        found = found.take(np.flatnonzero(~is_test))
+        samples = samples.take(np.flatnonzero(~is_test))
     for name in VALIDATION_LISTS:
-        validates = found.listed(lambda lists, name=name: name in lists)
-        if 0 < validates.sum() < len(found):
-            return _partition(found, validates)
-    return _last_part(found, 0.1)
+        validates = samples.where_lists(lambda lists, name=name: name in lists)
+        if 0 < validates.sum() < len(samples):
+            return _partition(samples, validates)
+    return _last_part(samples, 0.1)
 
 
-def _partition(found: SampleIndex, validates: np.ndarray) -> tuple[SampleIndex, SampleIndex]:
-    return found.take(np.flatnonzero(~validates)), found.take(np.flatnonzero(validates))
+def _is_test_list(name: str) -> bool:
+    return name in TEST_LISTS or name.startswith("test_split/")
 
 
-def _last_part(found: SampleIndex, fraction: float) -> tuple[SampleIndex, SampleIndex]:
-    cut = len(found) - max(1, round(len(found) * fraction))
-    rows = found.by_name()
-    return found.take(rows[:cut]), found.take(rows[cut:])
+def _partition(samples: SampleIndex, validates: np.ndarray) -> tuple[SampleIndex, SampleIndex]:
+    return samples.take(np.flatnonzero(~validates)), samples.take(np.flatnonzero(validates))
+
+
+def _last_part(samples: SampleIndex, fraction: float) -> tuple[SampleIndex, SampleIndex]:
+    cut = len(samples) - max(1, round(len(samples) * fraction))
+    rows = samples.order_by_name()
+    return samples.take(rows[:cut]), samples.take(rows[cut:])
 
 
 def _clip_number(name: str) -> int:

@@ -6,44 +6,65 @@ from pathlib import Path
 import numpy as np
 
 from formats.base import DataError, Label, Sample
-from formats.parsing import image_path, json_object, list_of, numbers, text_lines
+from formats.data_set import DataSet
+from formats.parsing import image_path, json_object, line_at, list_of, numbers, text_lines
+from formats.tusimple_metric import TuSimpleMetric
+from metrics.tusimple import TUSIMPLE_SIZE
 
-TUSIMPLE_KEYS = "raw_file, lanes and h_samples"
+KEYS = "raw_file, lanes and h_samples"
 
 
-def _tusimple_lists(root: Path) -> list[Path]:
+class TuSimple(DataSet):
+    """As unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them."""
+
+    name = "tusimple"
+    layout = "label_data_*.json or test_label.json beside clips/ (TuSimple)"
+    metric = TuSimpleMetric()
+    image_size_px = TUSIMPLE_SIZE
+
+    def detect(self, root: Path) -> bool:
+        return bool(_label_files(root))
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        for path in _label_files(root):
+            empty = True
+            for line, offset, text in text_lines(path):
+                empty = False
+                try:
+                    yield self._sample(root, path, line, offset, text, require_images)
+                except DataError as error:
+                    yield error
+            if empty:
+                yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
+
+    def _sample(self, root: Path, path: Path, line: int, offset: int, text: bytes, require_images: bool) -> Sample:
+        """The sample of one line of a label file."""
+        where = f"{path}:{line}"
+        record = json_object(text, where, KEYS)
+        name = record.get("raw_file")
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{where}: no 'raw_file' that names an image")
+        folders = (path.parent, root, root / "train_set", root / "test_set")
+        image = image_path(folders, name, where, require_images)
+        _label(record, where)  # so that a broken label is named before training starts
+        return Sample(image, path, name, (path.name,), self.name, offset, line)
+
+    def read_label(self, sample: Sample) -> Label:
+        where = f"{sample.label}:{sample.line}"
+        return _label(json_object(line_at(sample.label, sample.offset), where, KEYS), where)
+
+
+def _label_files(root: Path) -> list[Path]:
     """The label files; of two with the same name (copied out of train_set/, as guides tell) the first."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in (root, root / "train_set", root / "test_set"):
         for pattern in ("label_data_*.json", "test_label.json"):
             for path in sorted(folder.glob(pattern)):
-                found.setdefault(path.name, path)
-    return list(found.values())
+                files.setdefault(path.name, path)
+    return list(files.values())
 
 
-def read_tusimple(root: Path, images: bool) -> Iterator[Sample | DataError]:
-    """TuSimple as unpacked: label files in the root, train_set/ or test_set/, clips/ in any of them."""
-    for path in _tusimple_lists(root):
-        empty = True
-        for line, offset, text in text_lines(path):
-            empty = False
-            where = f"{path}:{line}"
-            try:
-                record = json_object(text, where, TUSIMPLE_KEYS)
-                name = record.get("raw_file")
-                if not isinstance(name, str) or not name:
-                    raise DataError(f"{where}: no 'raw_file' that names an image")
-                folders = (path.parent, root, root / "train_set", root / "test_set")
-                image = image_path(folders, name, where, images)
-                _tusimple_label(record, where)  # so that a broken label is named before training starts
-                yield Sample(image, path, name, (path.name,), offset, line)
-            except DataError as error:
-                yield error
-        if empty:
-            yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
-
-
-def _tusimple_label(record: dict, where: str) -> Label:
+def _label(record: dict, where: str) -> Label:
     rows = numbers(record.get("h_samples"), f"{where}: h_samples")
     lanes = list_of(record.get("lanes"), f"{where}: 'lanes'")
     if not len(rows):

@@ -155,7 +155,11 @@ def culane_counts(
     Lanes are paired once, by IoU alone; a pair is a tp where its IoU exceeds the threshold.
     Lanes and errors as in `culane_iou`.
     """
-    iou = culane_iou(pred, gt, size, lane_width)
+    return culane_counts_from_iou(culane_iou(pred, gt, size, lane_width), thresholds)
+
+
+def culane_counts_from_iou(iou: np.ndarray, thresholds=CULANE_THRESHOLDS) -> np.ndarray:
+    """(T, 3) int counts as `culane_counts`, of an IoU matrix (n_pred, n_gt) of `culane_iou`."""
     # The evaluator puts the labels first, and the order decides between near ties.
     paired = np.array([iou[p, g] for g, p in _assign(iou.T)] if iou.size else [], float)
     tp = (paired[None] > np.asarray(thresholds, float)[:, None]).sum(1)  # (T,)
@@ -166,22 +170,34 @@ def _counts_of_pair(pair, **options) -> np.ndarray:
     return culane_counts(*pair, **options)
 
 
+def _iou_of_pair(pair, **options) -> np.ndarray:
+    return culane_iou(*pair, **options)
+
+
+def culane_iou_many(pairs, workers: int | None = None, **options) -> list[np.ndarray]:
+    """The IoU matrices of an iterable of (pred, gt); `options` as in `culane_iou`, `workers` as below."""
+    return _map_images(partial(_iou_of_pair, **options), pairs, workers)
+
+
 def culane_counts_many(pairs, workers: int | None = None, **options) -> np.ndarray:
     """(N, T, 3) int counts for an iterable of (pred, gt); `options` and errors as in `culane_counts`.
 
     `workers` processes share the work; None takes one per core where there are images enough. They are
     spawned, so that a script which calls this keeps its own work under `if __name__ == "__main__"`.
     """
+    counts = _map_images(partial(_counts_of_pair, **options), pairs, workers)
+    return np.array(counts, int).reshape(len(counts), len(options.get("thresholds", CULANE_THRESHOLDS)), 3)
+
+
+def _map_images(function, pairs, workers: int | None) -> list[np.ndarray]:
+    """function(pair) of all pairs, in order, by as many processes."""
     pairs = list(pairs)
     if workers is None:
         workers = min(os.cpu_count() or 1, len(pairs) // _IMAGES_PER_WORKER)
-    count = partial(_counts_of_pair, **options)
-    if workers > 1:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            counts = pool.map(count, pairs, chunksize=16)
-    else:
-        counts = [count(pair) for pair in pairs]
-    return np.array(counts, int).reshape(len(pairs), len(options.get("thresholds", CULANE_THRESHOLDS)), 3)
+    if workers <= 1:
+        return [function(pair) for pair in pairs]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return pool.map(function, pairs, chunksize=16)
 
 
 def culane_score(pairs_or_counts, workers: int | None = None) -> dict:

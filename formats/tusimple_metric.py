@@ -1,0 +1,193 @@
+"""TuSimple's metric on whole data sets: lanes as x at rows, accuracy, FP and FN, and its submission file.
+
+Shapes: N images, L slots, K curves of one image, P = 6 control points, R rows, G labelled lanes, T thresholds.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from formats.base import DataError, Label, Sample
+from formats.metric import THRESHOLDS, Metric, Size, ThresholdCurve
+from formats.parsing import json_object, list_of, numbers, text_lines
+from geometry.decode import lane_nms, rows_from_curves
+from metrics import tusimple
+from runtime.files import write_text
+
+
+class TuSimpleMetric(Metric):
+    """A prediction is x (lanes, R) in pixels at the rows of the label, -2 where a lane has no point.
+
+    Images of other sizes are scaled to 1280x720, so that the tolerance of 20 px means the same on all.
+    """
+
+    name, title = "tusimple", "TuSimple"
+    main_score = "f1"
+    score_names: ClassVar = {"accuracy": "accuracy", "f1": "F1"}
+
+    def to_prediction(self, curves: Tensor, label: Label, size_px: Size, end_tolerance: float) -> np.ndarray:
+        """A lane with fewer than two points is left out: the metric would count it as a false one."""
+        x = x_px_at_rows(curves, label_rows(label, size_px), size_px, end_tolerance)
+        return x[(x >= 0).sum(1) >= 2]
+
+    def score(self, predictions: Iterable[np.ndarray], samples: Sequence[Sample], labels: Sequence[Label],
+              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None
+              ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """accuracy, accuracy_with_lanes, fp, fn, f1; TuSimple has no categories.
+
+        An image without a labelled lane has accuracy 0 in the official code, whatever is predicted; TuSimple has no
+        such image. `accuracy_with_lanes` is the mean over the others, NaN where there are no others.
+        """
+        scores = []
+        run_times_ms = [0.0] * len(labels) if run_times_ms is None else run_times_ms
+        for lanes, label, size_px, ms in zip(predictions, labels, sizes_px, run_times_ms, strict=True):
+            scale_x, scale_y = np.array(tusimple.TUSIMPLE_SIZE) / size_px
+            pred, gt = (np.where(x >= 0, x * scale_x, -2.0) for x in (lanes, label_x_at_rows(label, size_px)))
+            scores.append(tusimple.tusimple_image(pred, gt, label_rows(label, size_px) * scale_y, ms))
+        if not scores:
+            raise ValueError("no image to score")
+        accuracy, fp, fn = (float(mean) for mean in np.mean(scores, axis=0))
+        with_lanes = [score.accuracy for score, label in zip(scores, labels, strict=True) if len(label.lanes)]
+        return {"accuracy": accuracy, "accuracy_with_lanes": float(np.mean(with_lanes)) if with_lanes else math.nan,
+                "fp": fp, "fn": fn, "f1": tusimple.tusimple_f1(fp, fn)}, {}
+
+    def selection_scores(self, scores: Mapping[str, float]) -> tuple[float, float]:
+        """F1 or accuracy, whichever is lower, then the mean error.
+
+        The community's F1 gives 67 % to a model that reports nothing (no false positive); accuracy does not.
+        """
+        error_px = scores["error_px"]
+        return min(scores["f1"], scores["accuracy"]), -error_px if math.isfinite(error_px) else -math.inf
+
+    def threshold_scores(self, points: Tensor, confidence: Tensor, labels: Sequence[Label], sizes_px: Sequence[Size],
+                         end_tolerance: float, thresholds: np.ndarray = THRESHOLDS) -> ThresholdCurve:
+        """Every lane is compared with every label once; a threshold only chooses among the results.
+
+        F1 counts for no more than accuracy, as in `selection_scores`.
+        """
+        count = np.array([len(label_x_at_rows(*pair)) for pair in zip(labels, sizes_px, strict=True)])  # (N)
+        rows_right, has_points = _compare_all(points, labels, sizes_px, end_tolerance, max(1, count.max()))
+        scores = [_mean_scores(rows_right, count, lane_nms(points, confidence, float(t)).numpy() & has_points)
+                  for t in thresholds]
+        accuracy, f1 = np.array(scores).T
+        return ThresholdCurve(np.asarray(thresholds, float), {"F1": f1, "accuracy": accuracy}, np.minimum(f1, accuracy))
+
+    def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
+                          sizes_px: Sequence[Size], predictions: Iterable[np.ndarray]) -> None:
+        """One `submission_line` a sample."""
+        lines = (submission_line(sample.name, label_rows(label, size_px), lanes)
+                 for sample, label, size_px, lanes in zip(samples, labels, sizes_px, predictions, strict=True))
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+    def read_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
+                         sizes_px: Sequence[Size]) -> tuple[list[np.ndarray], list[float]]:
+        """From a file of JSON lines; samples that it does not name are an error, names that are no sample are not."""
+        index = {sample.name: i for i, sample in enumerate(samples)}
+        lanes: list = [None] * len(samples)
+        run_times_ms = [0.0] * len(samples)
+        for line, _, text in text_lines(path):
+            where = f"{path}:{line}"
+            record = json_object(text, where, "raw_file, lanes and run_time")
+            i = index.get(str(record.get("raw_file")))
+            if i is None:  # predictions of a whole test set may be scored on a part of it
+                continue
+            if lanes[i] is not None:
+                raise DataError(f"{where}: a second prediction for {samples[i].name}")
+            lanes[i] = _lanes_of_record(record, where, len(label_rows(labels[i], sizes_px[i])))
+            run_times_ms[i] = float(numbers([record.get("run_time", 0)], f"{where}: run_time")[0])
+        missing = [sample.name for sample, prediction in zip(samples, lanes, strict=True) if prediction is None]
+        if missing:
+            raise DataError(f"{path}: no prediction for {len(missing)} of {len(samples)} images, such as {missing[0]}; "
+                            "choose the images with data.root and data.split")
+        return lanes, run_times_ms
+
+
+def label_rows(label: Label | None, size_px: Size) -> np.ndarray:
+    """(R) rows at which an image is scored: its label's own, or TuSimple's scaled to its height."""
+    if label is not None and label.rows is not None:
+        return label.rows
+    return np.array(tusimple.TUSIMPLE_ROWS) * size_px[1] / tusimple.TUSIMPLE_SIZE[1]
+
+
+def label_x_at_rows(label: Label, size_px: Size) -> np.ndarray:
+    """x (lanes, R) in pixels of a label at its `label_rows`, -2 where a lane has no point."""
+    if label.x_at_rows is not None:
+        return label.x_at_rows
+    rows = label_rows(label, size_px)
+    gt = np.full((len(label.lanes), len(rows)), -2.0)
+    for i, lane in enumerate(label.lanes):
+        if len(lane) >= 2:
+            x, y = lane[lane[:, 1].argsort(kind="stable")].T
+            gt[i] = np.interp(rows, y, x, left=-2, right=-2)
+            gt[i][(gt[i] < 0) | (gt[i] >= size_px[0])] = -2
+    return gt
+
+
+def x_px_at_rows(curves: Tensor, rows: np.ndarray, size_px: Size, end_tolerance: float) -> np.ndarray:
+    """(K, R) x in pixels, -2 where there is no point, of curves (K, P, 2), none left out."""
+    x = rows_from_curves(curves, torch.from_numpy(rows / size_px[1]).float(), end_tolerance).double().numpy()
+    return np.where(x >= 0, (x * size_px[0]).round(2), -2.0)
+
+
+def submission_line(name: str, rows: np.ndarray, lanes: np.ndarray) -> str:
+    """One JSON object: raw_file, lanes, h_samples, run_time.
+
+    run_time is 0, that is not measured here: the evaluator only asks whether it is over 200 ms.
+    """
+    return json.dumps({"raw_file": name, "lanes": [_plain(lane) for lane in lanes], "h_samples": _plain(rows),
+                       "run_time": 0})
+
+
+def _plain(values: np.ndarray) -> list[int | float]:
+    return [int(v) if v == int(v) else v for v in values.tolist()]
+
+
+def _lanes_of_record(record: dict, where: str, num_rows: int) -> np.ndarray:
+    """(lanes, R) of a line of a submission."""
+    lanes = [numbers(lane, f"{where}: lane {n}")
+             for n, lane in enumerate(list_of(record.get("lanes"), f"{where}: 'lanes'"), start=1)]
+    for n, lane in enumerate(lanes, start=1):
+        if len(lane) != num_rows:
+            raise DataError(f"{where}: lane {n} has {len(lane)} points; the label has {num_rows} rows")
+    return np.array(lanes).reshape(-1, num_rows)
+
+
+def _compare_all(points: Tensor, labels: Sequence[Label], sizes_px: Sequence[Size], end_tolerance: float,
+                 max_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, G, L) share of rows in which each slot's lane is right about each label, and (N, L) which lanes have the two
+    points that a lane needs to be counted.
+    """
+    rows_right = np.zeros((len(labels), max_labels, points.shape[1]))
+    has_points = np.zeros(points.shape[:2], bool)
+    for i, (label, size_px) in enumerate(zip(labels, sizes_px, strict=True)):
+        rows, gt = label_rows(label, size_px), label_x_at_rows(label, size_px)
+        pred = x_px_at_rows(points[i], rows, size_px, end_tolerance)
+        scale_x, scale_y = np.array(tusimple.TUSIMPLE_SIZE) / size_px
+        pred_px, gt_px = (np.where(x >= 0, x * scale_x, -2.0) for x in (pred, gt))
+        rows_right[i, :len(gt)] = tusimple.tusimple_rows_right(pred_px, gt_px, rows * scale_y)
+        has_points[i] = (pred >= 0).sum(1) >= 2
+    return rows_right, has_points
+
+
+def _mean_scores(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) -> tuple[float, float]:
+    """Mean accuracy and F1 of N images from `_compare_all`, with count (N) labels and kept (N, L) lanes.
+
+    As metrics.tusimple.tusimple_image: of more than four labels the worst is left out and the rest divided by four.
+    """
+    exists = np.arange(rows_right.shape[1]) < count[:, None]  # (N, G)
+    best = (rows_right * kept[:, None]).max(2)  # (N, G)
+    matched, predicted = (best >= tusimple.TUSIMPLE_MATCH).sum(1), kept.sum(1)
+    total = best.sum(1) - np.where(count > 4, np.where(exists, best, 1).min(1), 0)
+    missed = np.maximum(count - matched - (count > 4), 0)
+    scored = np.clip(count, 1, 4)
+    fp = np.where(predicted > 0, (predicted - matched) / np.maximum(predicted, 1), 0)
+    crowded = predicted > count + 2
+    accuracy = np.where(crowded, 0, total / scored).mean()
+    f1 = tusimple.tusimple_f1(np.where(crowded, 0, fp).mean(), np.where(crowded, 1, missed / scored).mean())
+    return accuracy, f1
