@@ -5,10 +5,8 @@ Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,16 +24,17 @@ from preprocessing.cache import open_cache
 from preprocessing.targets import read_item
 from renderer import dataset_writer
 from runtime import checkpoint
+from runtime.signals import leave_process_group, signals_blocked
 
+DEFAULT_ROOT = DataConfig().root[0]
 PRELOAD_SHARE = 0.25  # of a GPU's free memory: for a moment they need twice as much
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LaneDataset(Dataset):
-    """SampleIndex as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
+    """Samples as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
 
-    `pixels`, when given, is a cache of items opened by cache.py; without one every image is decoded each time.
-    `held` are its images, points and exists on a device, once `hold` has put them there.
+    `pixels`, when given, is the cache of preprocessing/cache.py; without one every image is decoded each time.
+    `preloaded` are its images, points and exists on a device, once `preload` has put them there.
     """
 
     def __init__(self, samples: SampleIndex, grid: InputGrid, slots: int, pixels=None):
@@ -60,14 +59,14 @@ class LaneDataset(Dataset):
         target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 
-    def preload(self, device: torch.device, wanted: bool | str) -> None:
+    def preload(self, device: torch.device, on_device: bool | str) -> None:
         """Keep what the cache has on the device, so that no batch is copied there; without a cache nothing happens.
 
         "auto" does so on a GPU that has the room. Raises DataError for a damaged image.
         """
-        if self.pixels is None or not wanted:
+        if self.pixels is None or not on_device:
             return
-        if wanted == "auto" and (device.type != "cuda"
+        if on_device == "auto" and (device.type != "cuda"
                                  or self.pixels.images.nbytes > PRELOAD_SHARE * torch.cuda.mem_get_info(device)[0]):
             return
         chunks = [[torch.from_numpy(part).to(device) for part in self.pixels.batch(rows)]
@@ -87,8 +86,8 @@ def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
     return [order[len(order) * i // count:len(order) * (i + 1) // count] for i in range(count)]
 
 
-def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pin: bool) -> DataLoader:
-    """The images and lanes of each batch in the plan.
+def loader(dataset: LaneDataset, batch_indices: Sequence[Sequence[int]], workers: int, pin: bool) -> DataLoader:
+    """The images and lanes of each batch.
 
     workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none.
     """
@@ -96,9 +95,9 @@ def loader(dataset: LaneDataset, plan: Sequence[Sequence[int]], workers: int, pi
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
-    return _Loader(dataset, batch_sampler=plan, collate_fn=_as_is, num_workers=workers,
+    return _Loader(dataset, batch_sampler=batch_indices, collate_fn=_as_is, num_workers=workers,
                    pin_memory=pin and not dataset.preloaded, multiprocessing_context="spawn" if workers else None,
-                   worker_init_fn=_leave_group)
+                   worker_init_fn=leave_process_group)
 
 
 class _Loader(DataLoader):
@@ -108,35 +107,8 @@ class _Loader(DataLoader):
     """
 
     def __iter__(self) -> Iterator:
-        with _signals_blocked() if self.num_workers else contextlib.nullcontext():
+        with signals_blocked() if self.num_workers else contextlib.nullcontext():
             return super().__iter__()
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Signals to stop reach this thread after the block; a process started within begins with them held, too."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # started by the first process, it would let them through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _leave_group(_worker: int) -> None:
-    """Take a reading process out of the group of the script, and drop what the group was sent while it started."""
-    if not hasattr(signal, "pthread_sigmask"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return
-    os.setpgrp()
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
-        for number in signal.sigpending():
-            if signal.sigwaitinfo([number]).si_pid == os.getppid():  # the script itself has ended it
-                os._exit(0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
@@ -167,24 +139,21 @@ def _shuffled(count: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator, dtype=torch.int32)
 
 
-DEFAULT_ROOT = DataConfig().root[0]
-
-
 class DataSplit(NamedTuple):
-    """SampleIndex for training, those of each root, and those that validate: the last root's."""
+    """Samples for training, those of each root, and those for validation: the last root's."""
 
     train: list[SampleIndex]
     val: SampleIndex
 
     def all_train(self) -> SampleIndex:
-        """SampleIndex for training of all roots, end to end."""
+        """Samples for training of all roots, end to end."""
         return self.train[0] if len(self.train) == 1 else concatenate(self.train)
 
 
 def split_from_config(config: Config, training: bool = True) -> DataSplit:
-    """What data.root, data.format and data.split name; the default root is rendered first where it is missing.
+    """The samples of data.root, data.format and data.split; the default root is rendered first where it is missing.
 
-    Training renders it again when `synthetic` asks for other scenes than are there; looking at a model never does.
+    Training renders it again when `synthetic` requests other scenes than it holds; evaluating a model never does.
     With several roots the last one validates: own images go last, and best_model.pth is chosen on them.
     Raises ConfigError or DataError.
     """
@@ -193,7 +162,7 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
     if not settings.root:
         raise ConfigError("data.root is empty; name at least one folder")
     if len(rules) != len(settings.root):
-        raise ConfigError(f"data.split has {len(rules)} samples for {len(settings.root)} roots; give one, or one each")
+        raise ConfigError(f"data.split has {len(rules)} entries for {len(settings.root)} roots; give one, or one each")
     if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
         raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
                           "give one number of at least 0 for each, not all 0")

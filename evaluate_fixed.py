@@ -100,7 +100,7 @@ def score_files(config: Config, options: argparse.Namespace) -> int:
     samples = validation_samples(config)
     metric = chosen_metric(options.metric, samples)
     labels = [read_label(sample) for sample in samples]
-    sizes_px = evaluator.in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading image sizes")
+    sizes_px = evaluator.in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading sizes")
     predictions, run_times_ms = metric.read_predictions(Path(options.score), samples, labels, sizes_px)
     scores, categories = metric.score(predictions, samples, labels, sizes_px, run_times_ms)
     print_table(scores, categories, sizes_px, metric)

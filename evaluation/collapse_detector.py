@@ -72,8 +72,8 @@ def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
         if stats.diversity < min_diversity:
             symptom = f"the same lanes for every image (diversity {stats.diversity:.3f}, below {min_diversity:g})"
         else:
-            symptom = (f"the lanes stay where they are when the image moves (sensitivity {stats.sensitivity:.3f}, below "
-                       f"{min_sensitivity:g})")
+            symptom = ("the lanes stay where they are when the image moves "
+                       f"(sensitivity {stats.sensitivity:.3f}, below {min_sensitivity:g})")
         if is_early:
             return Diagnosis(NOT_YET, f"so far {symptom}, as is normal in the first steps",
                              savable=not stats.diversity < min_diversity)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from formats.base import DataError, Label, Sample
-from formats.data_set import DataSet
 from formats.culane_metric import CULaneMetric
+from formats.data_set import DataSet
 from formats.parsing import IMAGE_SUFFIXES, decoded, image_path, lanes_of_text, text_lines
 from metrics.culane import CULANE_SIZE
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from formats.base import DataError, Label, Sample
-from formats.data_set import DataSet
 from formats.culane_metric import CULaneMetric
+from formats.data_set import DataSet
 from formats.parsing import IMAGE_SUFFIXES, lanes_of_text
 from metrics.culane import CULANE_SIZE
 
