@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     """The options, with `root`, and the settings. Raises ValueError for options that do not go together."""
     parser = cli.parser(__doc__)
-    parser.add_argument("words", nargs="*", metavar="ROOT", help="the data set's folder, and section.key=value settings")
+    parser.add_argument("words", nargs="*", metavar="ROOT", help="the folder, and section.key=value settings")
     parser.add_argument("--check", metavar="ROOT", help="the same folder, as in: python dataset.py --check ROOT")
     parser.add_argument("--sheet", metavar="FILE.jpg", type=Path, help="also write a contact sheet of labelled images")
     parser.add_argument("--labels-only", action="store_true", help="there are no images: take their usual size")

@@ -1,7 +1,7 @@
 """The lane-regression network: an RGB image in, a curve and a logit for each lane slot out.
 
 Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8, K = 2 (w + 2)
-columns, S samples, 2 = (x, y) in [0, 1] of the image, whose rows are those of grid.py.
+columns, S samples, 2 = (x, y) in [0, 1] of the image, whose rows are those of geometry/input_grid.py.
 
 The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
 a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
@@ -20,10 +20,10 @@ from geometry.bezier import control_points_from_x, fit_matrix
 from geometry.input_grid import UNIFORM, RowWarp
 from geometry.slots import RowLogits
 
-FINER = 2  # columns a cell of that map
+COLUMNS_PER_CELL = 2  # of the feature map
 SAMPLES = 24  # rows along a curve from which its control points are fitted
-SHORTEST = 0.02  # of the image height: no lane is lower
-A_ROW = 0.02  # of the height: a lane that begins so little above what the network looks at loses nothing
+MIN_HEIGHT = 0.02  # of the image height: no lane is lower
+ROW_HEIGHT = 0.02  # of the image: a lane that begins so little above the input's first row loses nothing
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of ImageNet, in [0, 1]
 
 
@@ -37,23 +37,24 @@ class LanePrediction(NamedTuple):
 class LaneNet(nn.Module):
     """Lane curves from RGB images (B, 3, H, W), uint8 or float in [0, 255]; H a multiple of 8, W of 32.
 
-    `rows` says where in the image the H rows are; no lane begins above them.
+    `warp` maps the H rows to the image; no lane begins above them.
     """
 
-    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6, rows: RowWarp = UNIFORM):
+    def __init__(self, backbone: str = "compact", pretrained: bool | str = False, slots: int = 6,
+                 warp: RowWarp = UNIFORM):
         super().__init__()
         if slots < 2 or slots % 2:
             raise ValueError(f"model.slots is {slots}; expected an even number: half to the left, half to the right")
         self.slots = slots
         self.trunk, widths = _trunk(backbone, pretrained)
         self.neck = Neck(widths, channels=64)
-        self.head = LaneHead(64, widths[-1], slots, rows)
+        self.head = LaneHead(64, widths[-1], slots, warp)
         mean, std = (255 * torch.tensor(v) for v in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
 
     def forward(self, images: Tensor, with_rows: bool = False) -> LanePrediction | tuple[LanePrediction, RowLogits]:
-        """A LanePrediction; with_rows adds what training also teaches."""
+        """A LanePrediction; with_rows adds the row logits, which training supervises as well."""
         x = self.normalize(images)  # (B, 3, H, W)
         maps = []
         for stage in self.trunk:
@@ -74,25 +75,25 @@ class LaneNet(nn.Module):
 
 
 def starts_above_cut(points: Any, cut_top: float) -> Any:
-    """Which curves (..., P, 2), a tensor or an array, begin above what the network looks at."""
-    return points[..., 0, 1] < cut_top - A_ROW
+    """Which curves (..., P, 2), a tensor or an array, begin above the input's first row."""
+    return points[..., 0, 1] < cut_top - ROW_HEIGHT
 
 
 class LaneHead(nn.Module):
-    """Features (B, C, h, w) and context (B, C') to a LanePrediction and what it was read off from, row by row."""
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction and the logits of each row that it is derived from."""
 
-    def __init__(self, channels: int, context: int, slots: int, rows: RowWarp):
+    def __init__(self, channels: int, context: int, slots: int, warp: RowWarp):
         super().__init__()
-        self.rows = rows
+        self.warp = warp
         self.modulation = nn.Linear(context, 3 * channels)  # scale and offset of the map; added along lanes
         self.mix = ConvNormAct(channels, channels, kernel=3)
         # One cell more on each side, so that a lane at the very edge is still between two columns; a softmax does not
         # see a bias.
-        self.columns = nn.Conv2d(channels, slots * FINER, 3, padding=(1, 2), bias=False)
+        self.columns = nn.Conv2d(channels, slots * COLUMNS_PER_CELL, 3, padding=(1, 2), bias=False)
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.x_embedding = nn.Parameter(torch.randn(channels) * 0.1)
         self.along = nn.Conv2d(channels, channels, (9, 1), padding=(4, 0))  # the rows of a lane: 72 px of the input
-        # in each row: is it the lane's first, its last, does it speak for the lane, is there a lane
+        # in each row: is it the lane's first, its last, its weight as evidence, is there a lane
         self.ends = nn.Conv2d(channels, 4, (9, 1), padding=(4, 0))
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)
@@ -102,31 +103,31 @@ class LaneHead(nn.Module):
     def forward(self, features: Tensor, context: Tensor) -> tuple[LanePrediction, RowLogits]:
         scale, offset, added = self.modulation(context).to(features.dtype)[:, :, None, None].chunk(3, dim=1)
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
-        columns = self.columns(features).unflatten(1, (-1, FINER))  # (B, L, 2, h, w + 2)
+        columns = self.columns(features).unflatten(1, (-1, COLUMNS_PER_CELL))  # (B, L, 2, h, w + 2)
         columns = columns.permute(0, 1, 3, 4, 2).flatten(3).float()  # (B, L, h, K)
         centers = column_centers(columns.shape[-1], columns.device)  # (K)
-        where = columns.softmax(-1)
+        weights = columns.softmax(-1)
         # Coordinates are sums of products, not matrix products: autocast rounds those to bfloat16, 5 px of 1280.
-        x = (where * centers).sum(-1)  # (B, L, h)
+        x = (weights * centers).sum(-1)  # (B, L, h)
 
-        # What the network sees along each lane decides whether it is there and where it begins and ends.
-        cells = where.unflatten(-1, (-1, FINER)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
-        seen = cells.transpose(1, 2) @ features.permute(0, 2, 3, 1)  # (B, h, L, C)
-        seen = seen + (x.transpose(1, 2).unsqueeze(-1) * 2 - 1) * self.x_embedding + self.lane_embedding
-        along = F.silu(self.along(seen.permute(0, 3, 1, 2) + added))  # (B, C, h, L)
+        # The features along each lane decide whether it exists and where it begins and ends.
+        cells = weights.unflatten(-1, (-1, COLUMNS_PER_CELL)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
+        attended = cells.transpose(1, 2) @ features.permute(0, 2, 3, 1)  # (B, h, L, C)
+        attended = attended + (x.transpose(1, 2).unsqueeze(-1) * 2 - 1) * self.x_embedding + self.lane_embedding
+        along = F.silu(self.along(attended.permute(0, 3, 1, 2) + added))  # (B, C, h, L)
         ends = self.ends(along).float().transpose(2, 3)  # (B, 4, L, h)
-        far, near, matters = ends[:, :3].softmax(-1).unbind(1)  # (B, L, h)
-        evidence = (along * matters.transpose(1, 2).unsqueeze(1)).sum(2)  # (B, C, L)
+        far, near, weight = ends[:, :3].softmax(-1).unbind(1)  # (B, L, h)
+        evidence = (along * weight.transpose(1, 2).unsqueeze(1)).sum(2)  # (B, C, L)
         logits = self.exists(torch.cat((evidence.flatten(1), context), dim=1)).float()  # (B, L)
 
         count = x.shape[2]
-        y = self.rows.y(torch.linspace(0, 1, count, device=x.device, dtype=x.dtype))  # an end may be the image's edge
-        y_far = (far * y).sum(-1).clamp(max=1 - SHORTEST)  # (B, L)
-        y_near = torch.maximum((near * y).sum(-1), y_far + SHORTEST)
+        y = self.warp.y(torch.linspace(0, 1, count, device=x.device, dtype=x.dtype))  # an end may be the image's edge
+        y_far = (far * y).sum(-1).clamp(max=1 - MIN_HEIGHT)  # (B, L)
+        y_near = torch.maximum((near * y).sum(-1), y_far + MIN_HEIGHT)
 
         # x at SAMPLES equally spaced y of the lane, by linear interpolation between the middles of rows, and on
         # beyond the first and the last one, which are half a row away from the edges.
-        middles = self.rows.y((torch.arange(-2, count + 2, device=x.device, dtype=x.dtype) + 0.5) / count)  # (h + 4)
+        middles = self.warp.y((torch.arange(-2, count + 2, device=x.device, dtype=x.dtype) + 0.5) / count)  # (h + 4)
         gaps = middles[1:] - middles[:-1]  # (h + 3)
         before = x[..., :1] - (x[..., 1:2] - x[..., :1]) * (gaps[1] / gaps[2])
         after = x[..., -1:] + (x[..., -1:] - x[..., -2:-1]) * (gaps[-2] / gaps[-3])
@@ -143,8 +144,8 @@ class LaneHead(nn.Module):
 
 def column_centers(columns: int, device: torch.device) -> Tensor:
     """x (K) of the middle of each column; those of the first and the last cell lie outside the image."""
-    inside = columns - 2 * FINER
-    return (torch.arange(columns, device=device, dtype=torch.float32) + 0.5 - FINER) / inside
+    inside = columns - 2 * COLUMNS_PER_CELL
+    return (torch.arange(columns, device=device, dtype=torch.float32) + 0.5 - COLUMNS_PER_CELL) / inside
 
 
 class Neck(nn.Module):

@@ -5,7 +5,7 @@ import torch
 from batches import HEIGHT, WIDTH, pictures
 
 from geometry.input_grid import RowWarp
-from model import FINER, LaneNet, column_centers
+from model import COLUMNS_PER_CELL, LaneNet, column_centers
 
 
 def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
@@ -65,7 +65,7 @@ def test_a_straight_line_stays_straight_in_any_rows(rows):
     middles = rows.y((torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8))
     wanted = 0.2 + 0.5 * middles
     shares = (1 - (wanted[:, None] - centers).abs() / (centers[1] - centers[0])).clamp(min=0)  # (h, K)
-    cells = shares.clamp(min=1e-30).log().unflatten(1, (-1, FINER)).permute(2, 0, 1)  # (2, h, w + 2)
+    cells = shares.clamp(min=1e-30).log().unflatten(1, (-1, COLUMNS_PER_CELL)).permute(2, 0, 1)  # (2, h, w + 2)
     model.head.columns.forward = lambda features: cells.repeat(6, 1, 1).expand(len(features), -1, -1, -1)
     with torch.inference_mode():
         points = model(pictures(2)).points

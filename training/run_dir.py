@@ -1,64 +1,97 @@
-"""The folder of a training run: writable before any work, an earlier run's files put aside, the log of its epochs."""
+"""The folder of a training run: every file that a run reads or writes there."""
 
 import itertools
 import json
 import math
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from runtime import distributed
-from training import epoch_pictures, tensorboard
+from config import Config
+from evaluation.evaluator import Evaluation
+from runtime import checkpoint, distributed
+from runtime.files import write_text
+from training.epoch_pictures import PICTURES, write_epoch_pictures
+from training.state import TrainProgress, TrainState, load_last, to_payload
+from training.tensorboard import TENSORBOARD_DIR, require_tensorboard, write_scalars
 
 
 class TrainingError(ValueError):
-    """A run that must not go on; the message names what was seen and what to look at."""
+    """A run that must not go on; the message names what happened and what to look at."""
 
 
-def writable_dir(name: str) -> Path:
-    """The checkpoint folder, made if need be. Raises TrainingError before any work where it cannot be written."""
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # a name of its own: several processes may try at once
-            pass
-    except OSError as error:
-        raise TrainingError(f"{folder}: checkpoints cannot be written here ({error.strerror}); "
-                            "set train.checkpoint_dir to a folder that can") from None
-    return folder
+class RunDir:
+    """best_model.pth, last.pth, log.jsonl, pictures and TensorBoard's scalars in one folder; rank 0 alone writes."""
 
+    def __init__(self, config: Config):
+        """Make the folder if need be. Raises TrainingError, before any work, where it cannot be written."""
+        self.path, self.config = Path(config.train.checkpoint_dir), config
+        self.best, self.last, self.log = (self.path / name for name in ("best_model.pth", "last.pth", "log.jsonl"))
+        self.scalars = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):  # a name of its own: several processes may try at once
+                pass
+        except OSError as error:
+            raise TrainingError(f"{self.path}: checkpoints cannot be written here ({error.strerror}); "
+                                "set train.checkpoint_dir to a folder that can") from None
+        if config.train.tensorboard:
+            require_tensorboard()
 
-def archive_previous_run(folder: Path) -> None:
-    """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
-    names = ("best_model.pth", "last.pth", "log.jsonl", *epoch_pictures.PICTURES, tensorboard.TENSORBOARD_DIR)
-    files = [folder / name for name in names if (folder / name).exists()]
-    if not files or distributed.rank() > 0:
-        return
-    number = next(n for n in itertools.count(1) if not (folder / f"earlier-{n}").exists())
-    aside = folder / f"earlier-{number}"
-    aside.mkdir()
-    for file in files:
-        file.replace(aside / file.name)
-    print(f"the earlier run's files are now in {aside}")
+    def load_last(self) -> dict[str, Any]:
+        """The payload of last.pth. Raises CheckpointError where the settings are not those of the interrupted run."""
+        return load_last(self.last, self.config)
 
+    def archive_previous_run(self) -> None:
+        """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
+        names = (self.best.name, self.last.name, self.log.name, *PICTURES, TENSORBOARD_DIR)
+        files = [self.path / name for name in names if (self.path / name).exists()]
+        if not files or distributed.rank() > 0:
+            return
+        number = next(n for n in itertools.count(1) if not (self.path / f"earlier-{n}").exists())
+        archive = self.path / f"earlier-{number}"
+        archive.mkdir()
+        for file in files:
+            file.replace(archive / file.name)
+        print(f"the earlier run's files are now in {archive}")
 
-def write_log(path: Path, record: dict[str, Any]) -> None:
-    """Append a record as one JSON line, after those of the epochs before it; the first epoch begins a new file."""
-    if distributed.rank() > 0:
-        return
-    kept = []
-    try:
-        if record["epoch"] > 1 and path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: damaged ({error}); move it away and continue with --resume") from None
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text("\n".join([*kept, json.dumps(finite)]) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error.strerror}); the checkpoints are as they were. "
-                            "Make room in this folder and continue with --resume") from None
+    def open_scalars(self, epoch: int) -> None:
+        """Begin or continue TensorBoard's scalars, if they are requested, with those of this epoch."""
+        if self.config.train.tensorboard and distributed.rank() == 0:
+            self.scalars = require_tensorboard()(self.path / TENSORBOARD_DIR, purge_step=epoch)
+
+    def save_last(self, state: TrainState, progress: TrainProgress) -> None:
+        """Write last.pth: everything that --resume needs."""
+        checkpoint.save_checkpoint(self.last, self.config, **to_payload(state, progress))
+
+    def write_epoch(self, state: TrainState, progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation,
+                    is_best: bool) -> None:
+        """Write all files of a finished epoch: the best model first, the state to resume from after the log."""
+        if is_best:
+            checkpoint.save_checkpoint(self.best, self.config, scores=record,
+                                       model=state.ema.module.state_dict())
+        self.append_log(record)
+        self.save_last(state, progress)
+        if distributed.rank() == 0:
+            gt, (points, logits), decode = evaluation[:3]
+            write_epoch_pictures(self.path, gt, gt.target, points, logits, decode.threshold, is_best)
+        if self.scalars:
+            write_scalars(self.scalars, record)
+
+    def append_log(self, record: dict[str, Any]) -> None:
+        """Append a record as one JSON line after those of the epochs before it; the first epoch begins a new file."""
+        if distributed.rank() > 0:
+            return
+        earlier = []
+        try:
+            if record["epoch"] > 1 and self.log.is_file():
+                lines = self.log.read_text(encoding="utf-8").splitlines()
+                earlier = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{self.log}: damaged ({error}); move it away and continue with --resume") from None
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        try:
+            write_text(self.log, "\n".join([*earlier, json.dumps(finite)]) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{self.log}: cannot be written ({error.strerror}); the checkpoints are as they were. "
+                                "Make room in this folder and continue with --resume") from None

@@ -1,4 +1,4 @@
-"""What training changes, how it steps, and how it is saved and taken up again."""
+"""What training changes, how it is built, and how it is saved and restored."""
 
 import math
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from config import Config, shown, to_dict
+from config import Config, to_dict
+from config_checks import shown
 from model import LaneNet
-from runtime import checkpoint
+from runtime import checkpoint, distributed
 from runtime.checkpoint import CheckpointError
 from training.ema import ExponentialMovingAverage
 from training.optimizer import Muon
@@ -17,6 +18,7 @@ from training.optimizer import Muon
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
               "train.compile", "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
               "guard.patience")  # when a run is resumed
+FINAL_RATE = 0.01  # of the learning rate, where the cosine ends
 
 
 class TrainState(NamedTuple):
@@ -30,70 +32,90 @@ class TrainState(NamedTuple):
 
 
 class TrainProgress(NamedTuple):
-    """Where a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
+    """How far a run is: `step` steps of `epoch` are done, with the sums of their loss terms."""
 
     epoch: int = 1
     step: int = 0
     sums: Tensor | None = None  # (terms) of LossTerms, each times its images
-    best: tuple[float, float, float] = (-1.0, -math.inf, -1.0)  # rank of the best model so far
-    collapsed_epochs: int = 0
+    best: tuple[float, float, float] = (-1.0, -math.inf, -1.0)  # selection key of the best model so far
+    collapsed_epochs: int = 0  # in a row
     seconds: float = 0.0
     data: str = ""  # fingerprint of the training images
 
 
+def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
+    """The network to train, on its device; a resumed one gets its weights later. Raises CheckpointError."""
+    model = checkpoint.build_model(config, load_pretrained=not (resumed or config.train.init_from))
+    if config.train.init_from and not resumed:
+        start = checkpoint.load_checkpoint(config.train.init_from, "started from")
+        checkpoint.load_weights(model, start.get("model"), config.train.init_from)
+    return distributed.sync_batch_norm(model, device).to(device, memory_format=torch.channels_last)
+
+
 def build_state(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> TrainState:
-    """The optimizer (decay for matrices and kernels only), warm-up and cosine over all steps, averaging."""
-    settings = config.train
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    if settings.optimizer == "muon":
-        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colors, is AdamW's
-        known = set(kernels)
-        optimizer = Muon(kernels, [p for p in decayed if p not in known], others, settings.learning_rate,
-                         settings.weight_decay)
-    else:
-        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
-                                      fused=device.type in ("cuda", "cpu"))
-    warmup = max(1, round(settings.warmup * steps))
+    """The state before the first of `steps` steps: warm-up and cosine over all of them."""
+    optimizer = build_optimizer(model, config, device)
+    warmup = max(1, round(config.train.warmup * steps))
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))) / 2
+        share = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2
 
     return TrainState(
         model,
-        ExponentialMovingAverage(model, settings.ema),
+        ExponentialMovingAverage(model, config.train.ema),
         optimizer,
         torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
         torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
     )
 
 
-def save(path: Path, config: Config, state: TrainState, progress: TrainProgress) -> None:
-    """Write last.pth: everything that --resume needs."""
-    checkpoint.save_checkpoint(
-        path, config, model=state.model.state_dict(), ema=state.ema.state_dict(),
-        optimizer=state.optimizer.state_dict(), lr_scheduler=state.lr_scheduler.state_dict(),
-        scaler=state.scaler.state_dict(), progress=progress._asdict())
+def build_optimizer(model: LaneNet, config: Config, device: torch.device) -> torch.optim.Optimizer:
+    """Muon or AdamW; weight decay for matrices and kernels only."""
+    settings = config.train
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    if settings.optimizer == "muon":
+        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colors, is AdamW's
+        muon = set(kernels)
+        return Muon(kernels, [p for p in decayed if p not in muon], others, settings.learning_rate,
+                    settings.weight_decay)
+    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
+                             fused=device.type in ("cuda", "cpu"))
+
+
+def to_payload(state: TrainState, progress: TrainProgress) -> dict[str, Any]:
+    """The contents of last.pth, by their keys there."""
+    return {
+        "model": state.model.state_dict(),
+        "ema": state.ema.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "lr_scheduler": state.lr_scheduler.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "progress": {"epoch": progress.epoch, "step": progress.step, "sums": progress.sums, "best": progress.best,
+                     "collapsed_epochs": progress.collapsed_epochs, "seconds": progress.seconds,
+                     "data": progress.data},
+    }
 
 
 def load_last(path: Path, config: Config) -> dict[str, Any]:
     """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
     payload = checkpoint.load_checkpoint(path, "resumed")
     if payload["version"] != checkpoint.VERSION:
-        raise CheckpointError(f"{path}: the interrupted run is of an earlier version; finish it with that one, or start "
-                              f"from its weights with train.init_from={path}")
+        raise CheckpointError(f"{path}: the interrupted run is of an earlier version; finish it with that one, or "
+                              f"start from its weights with train.init_from={path}")
     if "progress" not in payload:
         raise CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
                               f"start from its weights with train.init_from={path}")
-    then, now = to_dict(payload["config"]), to_dict(config)
+    before, now = to_dict(payload["config"]), to_dict(config)
     for section, values in now.items():
         for key, value in values.items():
             name = f"{section}.{key}"
-            if name not in MAY_CHANGE and value != then[section][key]:
-                raise CheckpointError(f"{path}: the interrupted run had {name}={then[section][key]}, now it is "
+            if name not in MAY_CHANGE and value != before[section][key]:
+                raise CheckpointError(f"{path}: the interrupted run had {name}={before[section][key]}, now it is "
                                       f"{value}; give the same settings again, or start a new run")
     return payload
 
@@ -110,5 +132,5 @@ def restore(state: TrainState, payload: dict[str, Any], path: Path) -> TrainProg
             if not isinstance(getattr(progress, name), type(usual)):
                 raise TypeError(f"{name} is {shown(getattr(progress, name))}")
         return progress
-    except Exception as error:  # whatever PyTorch's parts make of states that are not theirs
+    except Exception as error:  # whatever PyTorch's parts raise for states that are not theirs
         raise CheckpointError(f"{path}: damaged ({' '.join(str(error).split())[:120]})") from None

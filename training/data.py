@@ -1,0 +1,57 @@
+"""The images that a run learns from and is validated on, with what is read of them once."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from config import Config, ConfigError
+from dataset import LaneDataset, evenly_spaced, open_dataset, split_from_config
+from evaluation.evaluator import GroundTruth, ground_truth
+from formats.base import Label
+from runtime import distributed
+
+STATS_EVERY = 40  # one training image in so many gives collapse statistics: under 1 % of an epoch
+MIN_STATS, MAX_STATS = 4, 2000  # and no fewer and no more than these, since their labels stay in memory
+
+
+class TrainingData(NamedTuple):
+    """Both data sets of a run."""
+
+    train_set: LaneDataset
+    val_set: LaneDataset
+    part_sizes: list[int]  # images of each root in the training set, end to end
+    train_gt: GroundTruth  # of a few training images, for their collapse statistics
+    val_gt: GroundTruth
+    fingerprint: str  # of the training images and the labels read here
+
+
+def load_data(config: Config, device: torch.device) -> TrainingData:
+    """The data sets that a configuration names, rendered, listed and cached where need be.
+
+    Raises ConfigError or DataError.
+    """
+    with distributed.main_process_first():
+        split = split_from_config(config)
+        if not split.val:
+            raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
+        train_set = open_dataset(split.all_train(), config)
+        val_set = open_dataset(split.val, config)
+    for part in (train_set, val_set):
+        part.preload(device, config.data.on_device)
+    val_gt = ground_truth(val_set)
+    count = min(max(MIN_STATS, len(train_set) // STATS_EVERY), MAX_STATS)
+    train_gt = ground_truth(train_set, evenly_spaced(range(len(train_set)), count))
+    return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
+                        fingerprint(train_set.samples.names(), [*val_gt.labels, *train_gt.labels]))
+
+
+def fingerprint(names: Iterable[str], labels: Iterable[Label]) -> str:
+    """A hash of the names of images, in their order, and of some labels."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name}\n".encode())
+    for label in labels:
+        digest.update(b"".join(lane.tobytes() for lane in label.lanes))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,41 @@
+"""What a training prints: the lines before its first epoch and the line after each."""
+
+from typing import Any
+
+import torch
+
+from config import Config
+from evaluation.collapse_detector import Diagnosis
+from formats.metric import Metric
+from model import LaneNet, starts_above_cut
+from training.data import TrainingData
+
+
+def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: torch.device, dtype: torch.dtype) -> str:
+    """What is about to be trained on which images, and which labels training will not see."""
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [f"{len(data.train_set)} images to train on, {len(data.val_set)} to validate on; "
+             f"{parameters / 1e6:.1f} M weights on {device} in {str(dtype).removeprefix('torch.')}"]
+    if data.train_set.pixels is None:
+        lines.append("without a cache, lanes that do not fit the slots are counted by: python check_dataset.py ROOT")
+    for pixels in filter(None, (data.train_set.pixels, data.val_set.pixels)):
+        images, lanes = f"{len(pixels.images)} images", int(pixels.exists.sum()) + pixels.num_unassigned
+        if pixels.num_unassigned + pixels.num_too_short:
+            lines.append(f"{pixels.num_unassigned} of {lanes} lanes in {images} do not fit the slots, "
+                         f"{pixels.num_too_short} more have fewer than two points")
+        if hidden := int((pixels.exists & starts_above_cut(pixels.points, config.model.cut_top)).sum()):
+            lines.append(f"{hidden} of {lanes} lanes in {images} begin in what model.cut_top={config.model.cut_top:g} "
+                         "hides: lower it")
+    return "\n".join(lines)
+
+
+def epoch_line(record: dict[str, Any], diagnosis: Diagnosis, metric: Metric, epochs: int) -> str:
+    """One epoch in one line for people."""
+    left = int(record["seconds"] / record["epoch"] * (epochs - record["epoch"]))
+    return (f"epoch {record['epoch']:3}/{epochs}  loss {record['train_loss']:.3f} "
+            f"(regression {record['regression']:.3f} existence {record['existence']:.3f} "
+            f"curvature {record['curvature']:.3f} columns {record['columns']:.3f}) | val loss {record['val_loss']:.3f} "
+            f"{metric.summary(record)} | "
+            f"error {record['error_px']:.1f} px (constant {record['constant_error_px']:.1f}) "
+            f"diversity {record['diversity']:.2f} sensitivity {record['sensitivity']:.2f} | {diagnosis} | "
+            f"{record['images_per_second']:.0f} img/s, {left // 60}:{left % 60:02} left")
