@@ -80,7 +80,7 @@ def starts_above_cut(points: Any, cut_top: float) -> Any:
 
 
 class LaneHead(nn.Module):
-    """Features (B, C, h, w) and context (B, C') to a LanePrediction and the logits of each row that it is derived from."""
+    """Features (B, C, h, w) and context (B, C') to a LanePrediction and the row logits behind it."""
 
     def __init__(self, channels: int, context: int, slots: int, warp: RowWarp):
         super().__init__()
@@ -93,7 +93,7 @@ class LaneHead(nn.Module):
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.x_embedding = nn.Parameter(torch.randn(channels) * 0.1)
         self.along = nn.Conv2d(channels, channels, (9, 1), padding=(4, 0))  # the rows of a lane: 72 px of the input
-        # in each row: is it the lane's first, its last, its weight as evidence, is there a lane
+        # in each row: is it the lane's first, its last, its weight, is there a lane
         self.ends = nn.Conv2d(channels, 4, (9, 1), padding=(4, 0))
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)

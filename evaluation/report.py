@@ -17,11 +17,13 @@ import numpy as np
 from torch import Tensor
 
 from evaluation import error_analysis
-from evaluation.benchmark_scores import METRICS, with_unit
+from evaluation.benchmark_scores import with_unit
 from evaluation.collapse_detector import COLLAPSING, LEARNING, Diagnosis
 from evaluation.error_analysis import BANDS, Calibration, Rates
-from evaluation.threshold import THRESHOLDS, ThresholdCurve, best_threshold, threshold_curve
-from formats.base import Label, Sample
+from evaluation.evaluator import Evaluation
+from evaluation.threshold import best_threshold
+from formats.base import Sample
+from formats.metric import THRESHOLDS, ThresholdCurve
 from geometry.decode import lane_nms
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from preprocessing.images import read_image
@@ -36,30 +38,29 @@ Scores = Mapping[str, Any]
 Settings = Mapping[str, Mapping[str, Any]]
 
 
-def write_report(folder: Path, samples: Sequence[Sample], labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]],
-                 target: LaneTarget, points: Tensor, logits: Tensor, scores: Scores, metric: str, judged: Diagnosis,
-                 settings: Settings) -> Path:
-    """Write report.html on predictions points (N, L, P, 2), logits (N, L) into the folder; returns its path.
+def write_report(folder: Path, evaluation: Evaluation, settings: Settings) -> Path:
+    """Write report.html on an evaluation into the folder; returns its path.
 
     settings: the configuration in sections, and a section "checkpoint" with its file. Raises OSError where the
     page cannot be written and DataError where an image can no longer be read.
     """
-    threshold, end_tolerance = (settings["inference"][key] for key in ("threshold", "end_tolerance"))
+    gt, (points, logits), decode = evaluation[:3]
     confidence = logits.sigmoid()
-    target = resolve_ambiguous_assignment(points, logits, target)
-    reported = lane_nms(points, confidence, threshold)
+    target = resolve_ambiguous_assignment(points, logits, gt.target)
+    reported = lane_nms(points, confidence, decode.threshold)
     counts = error_analysis.point_counts(points, reported, target)
     errors = error_analysis.errors_px(points, target)
-    curve = threshold_curve(points, confidence, labels, sizes_px, end_tolerance, np.union1d(THRESHOLDS, threshold))
+    curve = gt.metric.threshold_scores(points, confidence, gt.labels, gt.sizes_px, decode.end_tolerance,
+                                       np.union1d(THRESHOLDS, decode.threshold))
     page = _page(settings["checkpoint"]["file"], [
-        _opening(settings, sizes_px, metric, judged),
-        _tiles(scores),
+        _opening(settings, gt.sizes_px, gt.metric.title, evaluation.diagnosis),
+        _tiles(evaluation.scores),
         _by_distance(error_analysis.by_band(counts), error_analysis.mean_error_px(errors, "band")),
         _by_slot(error_analysis.by_slot(counts), error_analysis.mean_error_px(errors, "slot")),
-        _confidence(error_analysis.calibration(confidence.numpy(), target.exists.numpy()), curve, threshold),
-        _images(samples, points, confidence, reported, target, error_analysis.by_image(counts),
+        _confidence(error_analysis.calibration(confidence.numpy(), target.exists.numpy()), curve, decode.threshold),
+        _images(gt.samples, points, confidence, reported, target, error_analysis.by_image(counts),
                 error_analysis.mean_error_px(errors, "image")),
-        _tables(scores, settings),
+        _tables(evaluation.scores | ({"categories": evaluation.categories} if evaluation.categories else {}), settings),
     ])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "report.html"
@@ -83,7 +84,7 @@ def _opening(settings: Settings, sizes_px: Sequence[tuple[int, int]], metric: st
     shown = ", ".join(f"{width}x{height}" for width, height in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return (f"<h1>How well it finds lanes</h1>\n<p class=soft>{escape(settings['checkpoint']['file'])} on "
-            f"{len(sizes_px)} images of {escape(roots)} ({shown} px), {METRICS[metric]} metric, {now}</p>\n"
+            f"{len(sizes_px)} images of {escape(roots)} ({shown} px), {metric} metric, {now}</p>\n"
             f'<p class="verdict {state}"><b>Verdict</b> {escape(str(judged))}</p>\n')
 
 
@@ -124,10 +125,11 @@ def _rate_charts(by: str, names: Sequence[str], chosen: Iterable[int], rates: Ra
 
 
 def _confidence(reliability: Calibration, curve: ThresholdCurve, threshold: float) -> str:
-    best, best_f1 = best_threshold(curve)
-    now_f1 = float(curve.f1[curve.thresholds == threshold][0])
-    advice = (f"F1 is highest, {_percent(best_f1)}, at a threshold of {best:.2f}; at {threshold:g}, the one in use, "
-              f"it is {_percent(now_f1)}.")
+    name, f1 = next(iter(curve.scores.items()))
+    best = best_threshold(curve)
+    best_f1, now_f1 = (float(f1[curve.thresholds == t][0]) for t in (best, threshold))
+    advice = (f"{name} is highest, {_percent(best_f1)}, at a threshold of {best:.2f}; at {threshold:g}, the one in "
+              f"use, it is {_percent(now_f1)}.")
     advice += (f" To take it: <code>inference.threshold={best:.2f}</code>." if best_f1 - now_f1 >= WORTH_A_CHANGE
                else " There is nothing to gain by a change.")
     marks = [(best, best_f1, f"best {best:.2f}")]
@@ -137,13 +139,11 @@ def _confidence(reliability: Calibration, curve: ThresholdCurve, threshold: floa
               for low, count in zip(np.arange(10) / 10, reliability.count.tolist(), strict=True)]
     return ("<h2>Confidence</h2>\n<p>Of the lanes given a confidence of 0.8, eight in ten should be there: the dots "
             "should lie on the broken line. The expected calibration error, their mean distance from it weighted by "
-            f"count, is {_percent(reliability.error)}.</p>\n<p>{advice} This is TuSimple's F1 on the images of this "
-            "page; on few images the maximum is a matter of chance. It counts only where accuracy is as high, since "
-            "that F1 rewards silence.</p>\n<div class=charts>\n"
+            f"count, is {_percent(reliability.error)}.</p>\n<p>{advice} This is what the "
+            "threshold is chosen by, on the images of this page; on few images the maximum is a matter of chance.</p>\n<div class=charts>\n"
             + lines("Reliability", [("", reliability.confidence, reliability.share)], "confidence", "share of lanes",
                     diagonal=True, dots=True)
-            + lines("By threshold:", [("F1", curve.thresholds, curve.f1),
-                                      ("accuracy", curve.thresholds, curve.accuracy)], "threshold", "", marks)
+            + lines("By threshold:", [(key, curve.thresholds, values) for key, values in curve.scores.items()], "threshold", "", marks)
             + bars("How often each confidence was given", counts) + "</div>\n")
 
 

@@ -97,7 +97,7 @@ class SampleIndex(Sequence[Sample]):
         parts = [array("q", sorted(range(len(self))[a:a + SORT_CHUNK], key=self.name)) for a in starts]
         return np.fromiter(heapq.merge(*parts, key=self.name), np.int64, len(self))
 
-    def once_each(self) -> "SampleIndex":
+    def unique(self) -> "SampleIndex":
         """A copy in which a name comes once: the first sample of that name, in the lists of all of them."""
         first, templates = np.zeros(len(self), bool), self._template[:]
         for _, rows in groupby(self.order_by_name(), self.name):
