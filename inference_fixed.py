@@ -127,7 +127,7 @@ def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file:
         line += f", and follow {100 * sensitivity:.0f} % of the way when an image moves"
     diagnosis = collapse_detector.diagnose(
         CollapseStats(sensitivity=sensitivity), config.guard.min_diversity, config.guard.min_sensitivity,
-        beginning=predictor.steps < config.guard.first_steps)
+        is_early=predictor.steps < config.guard.first_steps)
     print(f"{line}; verdict: {diagnosis}", file=file)
     return int(diagnosis.state == COLLAPSING)
 

@@ -140,10 +140,12 @@ def _confidence(reliability: Calibration, curve: ThresholdCurve, threshold: floa
     return ("<h2>Confidence</h2>\n<p>Of the lanes given a confidence of 0.8, eight in ten should be there: the dots "
             "should lie on the broken line. The expected calibration error, their mean distance from it weighted by "
             f"count, is {_percent(reliability.error)}.</p>\n<p>{advice} This is what the "
-            "threshold is chosen by, on the images of this page; on few images the maximum is a matter of chance.</p>\n<div class=charts>\n"
+            "threshold is chosen by, on the images of this page; on few images the maximum is a matter "
+            "of chance.</p>\n<div class=charts>\n"
             + lines("Reliability", [("", reliability.confidence, reliability.share)], "confidence", "share of lanes",
                     diagonal=True, dots=True)
-            + lines("By threshold:", [(key, curve.thresholds, values) for key, values in curve.scores.items()], "threshold", "", marks)
+            + lines("By threshold:", [(key, curve.thresholds, values) for key, values in curve.scores.items()],
+                    "threshold", "", marks)
             + bars("How often each confidence was given", counts) + "</div>\n")
 
 

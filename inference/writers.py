@@ -18,9 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset import evenly_spaced
-from formats import submission
 from formats.base import Label, Sample
 from formats.registry import read_label
+from formats.tusimple_metric import TuSimpleMetric, label_rows, submission_line
 from geometry.bezier import sample_curve
 from inference.inputs import Frame
 from inference.predictor import Detections
@@ -170,10 +170,11 @@ def tusimple_line(result: FrameResult, labels: Mapping[str, Sample], end_toleran
     The rows are those of the image's label, where labels has one under the source's name, else TuSimple's usual ones.
     """
     source, size_px = result.frame.source, result.frame.size_px
-    rows = submission.rows_of(read_label(labels[source.name]) if source.name in labels else Label([]), size_px)
-    lanes = submission.tusimple_lanes(result.detections.points[result.detections.keep], rows, size_px, end_tolerance)
+    label = read_label(labels[source.name]) if source.name in labels else Label([])
+    curves = result.detections.points[result.detections.keep]
+    lanes = TuSimpleMetric().to_prediction(curves, label, size_px, end_tolerance)
     name = source.relative if source.kind == "image" else f"{source.relative}/{result.frame.index}"
-    return submission.tusimple_line(name, rows, lanes)
+    return submission_line(name, label_rows(label, size_px), lanes)
 
 
 def sheet_frames(total: int | None) -> list[int]:

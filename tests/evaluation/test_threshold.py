@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from formats.scores import tusimple_scores
+from formats.submission import rows_of, tusimple_lanes
 
 from evaluation.threshold import THRESHOLDS, ThresholdCurve, best_threshold, threshold_curve
 from formats.base import Label
-from formats.scores import tusimple_scores
-from formats.submission import rows_of, tusimple_lanes
 from geometry.bezier import control_points_from_x
 from geometry.decode import lane_nms
 from metrics.tusimple import TUSIMPLE_ROWS
