@@ -1,16 +1,22 @@
 """Reading images and resizing them to what the network takes. Images are RGB uint8."""
 
+import io
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from formats.base import DataError
 from geometry.input_grid import InputGrid
-from preprocessing.image_size import image_size
 
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
+HEADER_READERS = {b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -23,8 +29,8 @@ def read_image(path: str | Path) -> np.ndarray:
         size_px = image_size(data)
         if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
             raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
-        whole = size_px and not is_truncated(data)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if whole else None
+        complete = size_px and not is_truncated(data)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if complete else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except (OSError, cv2.error) as error:
@@ -34,25 +40,40 @@ def read_image(path: str | Path) -> np.ndarray:
     return image
 
 
+def image_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels by the header of a JPEG, PNG, BMP or WebP file; None for anything else.
+
+    Pillow's readers are called themselves: Image.open has a limit of its own, and its error does not name the size.
+    """
+    reader = next((reader for start, reader in HEADER_READERS.items() if data.startswith(start)), None)
+    if reader is None:
+        return None
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, which nobody asked for
+    try:
+        return reader(io.BytesIO(data)).size
+    except Exception:  # a damaged header can fail in any way
+        return None
+
+
 def is_truncated(data: bytes) -> bool:
-    """Whether a file is a JPEG without its end, which OpenCV before 5 fills up with grey and says nothing of."""
+    """Whether a file is a JPEG without its end marker; OpenCV before 5 fills its missing rows with gray, silently."""
     if data[:2] != b"\xff\xd8":
         return False
-    at = 2
-    while data[at:at + 1] == b"\xff" and data[at + 1:at + 2] != b"\xda":  # segments before the scan
-        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
-    return data.rfind(b"\xff\xd9", at) < 0  # from behind, where it is
+    position = 2
+    while data[position:position + 1] == b"\xff" and data[position + 1:position + 2] != b"\xda":  # before the scan
+        position += 2 + int.from_bytes(data[position + 2:position + 4], "big")
+    return data.rfind(b"\xff\xd9", position) < 0  # from behind, where it usually is
 
 
 def preprocess(image: np.ndarray, grid: InputGrid) -> np.ndarray:
-    """RGB uint8 (H, W, 3): what the network takes of an image. Training and inference both come through here."""
+    """The network's input uint8 (height, width, 3) from an RGB image of any size; the same in training and inference."""
     return grid.resample(resize(image, grid.width, grid.fine_rows))
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The whole image at another size; a smaller one has the mean of what lies in the place of each pixel.
+    """The whole image (height, width, 3) uint8 at another size; pixels of a smaller one are means of those they cover.
 
-    OpenCV takes means of two by two several times as fast as any others, so those come first.
+    OpenCV averages two by two pixels several times as fast as any other number, so those steps come first.
     """
     while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)

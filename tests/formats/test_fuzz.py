@@ -22,7 +22,7 @@ from formats import registry, splits
 from formats.base import DataError, Sample
 from formats.parsing import CONTROL
 from formats.sample_index import SampleIndex
-from preprocessing.image_size import image_size
+from preprocessing.images import image_size
 from preprocessing.targets import lanes_in_slots
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError

@@ -12,8 +12,7 @@ from formats import registry
 from formats.base import DataError
 from formats.parsing import MAX_BYTES
 from preprocessing import images
-from preprocessing.image_size import image_size
-from preprocessing.images import read_image
+from preprocessing.images import image_size, read_image
 
 
 @pytest.fixture
