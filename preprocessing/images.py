@@ -66,7 +66,7 @@ def is_truncated(data: bytes) -> bool:
 
 
 def preprocess(image: np.ndarray, grid: InputGrid) -> np.ndarray:
-    """The network's input uint8 (height, width, 3) from an RGB image of any size; the same in training and inference."""
+    """The network's input, uint8 (height, width, 3), from an RGB image of any size; alike in training and inference."""
     return grid.resample(resize(image, grid.width, grid.fine_rows))
 
 

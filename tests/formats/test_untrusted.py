@@ -1,4 +1,4 @@
-"""Files from strangers: absurd images, labels and settings are refused with a reason, before they cost anything."""
+"""Files from strangers: absurd labels and settings are refused with a reason, before they cost anything."""
 
 import json
 
@@ -11,8 +11,6 @@ from config import ConfigError, load_config
 from formats import registry
 from formats.base import DataError
 from formats.parsing import MAX_BYTES
-from preprocessing import images
-from preprocessing.images import image_size, read_image
 
 
 @pytest.fixture
@@ -31,49 +29,6 @@ def refusal(call, error, *words):
     assert "\n" not in message and len(message) < 1500
     assert all(word in message for word in words), message
     return message
-
-
-# Images ------------------------------------------------------------------------------------------------------
-
-SUFFIXES = {".jpg": [], ".jpeg": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], ".png": [], ".bmp": [], ".webp": [],
-            ".webp ": [cv2.IMWRITE_WEBP_QUALITY, 101]}
-
-
-def encoded(suffix, width=64, height=36):
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    return cv2.imencode(suffix.strip(), noise, SUFFIXES[suffix])[1].tobytes()
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("size", [(64, 36), (301, 7), (1, 700)])
-def test_the_size_in_a_header_is_that_of_the_image(suffix, size):
-    assert image_size(encoded(suffix, *size)) == size
-
-
-def test_a_jpeg_with_exif_and_padding_has_its_size():
-    data = encoded(".jpg")
-    exif = b"\xff\xff\xe1\x00\x12Exif\0\0\xff\xc0\0\x11\x08\xff\xff\xff"
-    assert image_size(data[:2] + exif + data[2:]) == (64, 36)
-    assert image_size(data[:40]) is None and image_size(b"\xff\xd8" + b"\xff" * 100) is None
-
-
-@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if not s.startswith(".webp")])
-def test_an_absurd_image_is_refused_before_its_pixels_are_allocated(tmp_path, suffix, monkeypatch):
-    data = bytearray(encoded(suffix))
-    small, huge = (64, 36) if suffix in (".png", ".bmp") else (36, 64), (30_000, 30_000)
-    count, order = {".png": (4, "big"), ".bmp": (4, "little")}.get(suffix, (2, "big"))
-    at = data.index(b"".join(v.to_bytes(count, order) for v in small))
-    data[at:at + 2 * count] = b"".join(v.to_bytes(count, order) for v in huge)
-    path = tmp_path / f"bomb{suffix}"
-    path.write_bytes(data)
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV was asked for 2.7 GB"))
-    refusal(lambda: read_image(path), DataError, str(path), "30000x30000 pixels is more than")
-
-
-def test_an_image_file_of_absurd_length_is_not_read(tmp_path):
-    with (tmp_path / "a.jpg").open("wb") as file:
-        file.truncate(images.MAX_IMAGE_BYTES + 1)  # sparse
-    refusal(lambda: read_image(tmp_path / "a.jpg"), DataError, "400 MB is more than")
 
 
 # Labels ------------------------------------------------------------------------------------------------------

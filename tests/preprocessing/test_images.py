@@ -1,0 +1,142 @@
+"""Reading images: RGB pixels, or one line that names the file; absurd sizes are refused before they cost anything."""
+
+import struct
+import warnings
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from formats.base import DataError
+from geometry.input_grid import InputGrid
+from preprocessing import images
+from preprocessing.images import image_size, preprocess, read_image
+
+# Reading -----------------------------------------------------------------------------------------------------
+
+
+def refusal(path):
+    """The message with which an image is refused: one short line that begins with the path."""
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < 500
+    return message
+
+
+def test_images_are_read_as_rgb(tmp_path):
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((4, 6, 3), (0, 0, 255), np.uint8))  # OpenCV writes BGR
+    image = read_image(tmp_path / "red.png")
+    assert image.shape == (4, 6, 3) and image.dtype == np.uint8
+    assert image[0, 0].tolist() == [255, 0, 0]
+
+
+def test_gray_images_and_names_beyond_ascii_are_read(tmp_path):
+    path = tmp_path / "Straße 1.png"
+    cv2.imwrite(str(path), np.full((4, 6), 90, np.uint8))
+    assert read_image(path)[0, 0].tolist() == [90, 90, 90]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"\xff\xd8\xff\xe0" + bytes(50)])
+def test_what_is_no_image_is_named_in_one_line(tmp_path, content):
+    path = tmp_path / "a.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    assert ("no such image" if content is None else "not an image that can be decoded") in refusal(path)
+
+
+@pytest.mark.parametrize("size", [(640, 360), (160, 96), (80, 40), (640, 40)])
+def test_preprocessing_keeps_positions(size):
+    """A bright spot stays where it is in [0, 1], whether the image shrinks, grows, or neither."""
+    width, height = size
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 4:height // 2, width // 2:3 * width // 4] = 200
+    small = preprocess(image, InputGrid(160, 96))[..., 0].astype(float)
+    assert small.shape == (96, 160)
+    rows, columns = np.indices(small.shape) + 0.5
+    assert abs((small * rows).sum() / small.sum() / 96 - 0.375) < 0.02
+    assert abs((small * columns).sum() / small.sum() / 160 - 0.625) < 0.02
+
+
+# Headers -----------------------------------------------------------------------------------------------------
+
+SUFFIXES = {".jpg": [], ".jpeg": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], ".png": [], ".bmp": [], ".webp": [],
+            ".webp ": [cv2.IMWRITE_WEBP_QUALITY, 101]}
+
+
+def encoded(suffix, width=64, height=36):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return cv2.imencode(suffix.strip(), noise, SUFFIXES[suffix])[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("size", [(64, 36), (301, 7), (1, 700)])
+def test_the_size_in_a_header_is_that_of_the_image(suffix, size):
+    assert image_size(encoded(suffix, *size)) == size
+
+
+def test_a_jpeg_with_exif_and_padding_has_its_size():
+    data = encoded(".jpg")
+    exif = b"\xff\xff\xe1\x00\x12Exif\0\0\xff\xc0\0\x11\x08\xff\xff\xff"
+    assert image_size(data[:2] + exif + data[2:]) == (64, 36)
+    assert image_size(data[:40]) is None and image_size(b"\xff\xd8" + b"\xff" * 100) is None
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if not s.startswith(".webp")])
+def test_an_absurd_image_is_refused_before_its_pixels_are_allocated(tmp_path, suffix, monkeypatch):
+    data = bytearray(encoded(suffix))
+    small, huge = (64, 36) if suffix in (".png", ".bmp") else (36, 64), (30_000, 30_000)
+    count, order = {".png": (4, "big"), ".bmp": (4, "little")}.get(suffix, (2, "big"))
+    at = data.index(b"".join(v.to_bytes(count, order) for v in small))
+    data[at:at + 2 * count] = b"".join(v.to_bytes(count, order) for v in huge)
+    if suffix == ".png":
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("OpenCV was asked for 2.7 GB"))
+    assert "30000x30000 pixels is more than" in refusal(path)
+
+
+@pytest.mark.parametrize("size", [(10_000, 9_500), (10_001, 10_000), (14_000, 14_000)])
+def test_large_images_bring_no_warning_of_pillow(tmp_path, size, monkeypatch):
+    """Image.open warns above 89 million pixels and refuses 179 million."""
+    data = bytearray(encoded(".bmp"))
+    data[18:26] = struct.pack("<ii", *size)
+    (tmp_path / "a.bmp").write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        message = refusal(tmp_path / "a.bmp")
+    assert ("pixels is more than" in message) == (size[0] * size[1] > images.MAX_IMAGE_PIXELS)
+
+
+def test_damaged_exif_data_brings_no_warning_of_pillow(tmp_path, capfd):
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x0e\0\x02\0\0\xff\xff\0\0\xff\xff"
+    data = encoded(".jpg")
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + data[2:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(tmp_path / "a.jpg").shape == (36, 64, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", [".tiff", ".pgm"])
+def test_other_formats_are_refused(tmp_path, suffix):
+    written, data = cv2.imencode(suffix, np.full((36, 64, 1), 90, np.uint8))
+    assert written
+    (tmp_path / "a.jpg").write_bytes(data.tobytes())
+    assert "not an image that can be decoded (JPEG, PNG, BMP or WebP" in refusal(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_jpeg_is_refused(tmp_path, share):
+    data = encoded(".jpg")
+    (tmp_path / "a.jpg").write_bytes(data[:int(share * len(data))])
+    assert "is it truncated?" in refusal(tmp_path / "a.jpg")
+
+
+def test_an_image_file_of_absurd_length_is_not_read(tmp_path):
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(images.MAX_IMAGE_BYTES + 1)  # sparse
+    assert "400 MB is more than" in refusal(tmp_path / "a.jpg")
