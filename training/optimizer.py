@@ -2,7 +2,7 @@
 
 A kernel (O, I, h, w) is stepped as a matrix (O, I h w), GROUP rows at a time, all of whose directions move by as much,
 not only the few that dominate a gradient. Here it reaches in three epochs what AdamW alone reaches in six
-(benchmarks/search.md).
+(docs/EXPERIMENTS.md).
 """
 
 from collections.abc import Iterable
