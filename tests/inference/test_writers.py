@@ -84,5 +84,5 @@ def test_a_sheet_shows_eight_frames_evenly_spaced(total, frames):
 
 def test_a_sheet_has_four_columns(run):
     write_pictures("a", *(f"{i}.png" for i in range(5)))
-    run("a", "--sheet", "sheet.png")
-    assert read_image("sheet.png").shape == (2 * 270, 4 * 480, 3)
+    run("a", "--sheet", "below/sheet.png")
+    assert read_image("below/sheet.png").shape == (2 * 270, 4 * 480, 3)
