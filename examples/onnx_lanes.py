@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import onnxruntime
 
-MIN_GAP = 0.015  # of the image width: two neighbouring slots that are closer answer for the same line
+CONTROL_POINTS = 6  # P
+MIN_GAP = 0.015  # of the image width: two neighbouring slots that are closer are the same lane
 COLORS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))  # RGB
 
 
@@ -26,11 +27,11 @@ def main(argv=None) -> int:
     arguments.add_argument("--save-images", metavar="DIR", type=Path, help="write each image with its lanes drawn")
     options = arguments.parse_args(argv)
     session = onnxruntime.InferenceSession(options.model, providers=["CPUExecutionProvider"])
-    told = session.get_modelmeta().custom_metadata_map
-    if told.get("format") != "lane-regression" or session.get_inputs()[0].shape[0] not in (1, "batch"):
+    metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get("format") != "lane-regression" or session.get_inputs()[0].shape[0] not in (1, "batch"):
         arguments.error(f"{options.model} is not a file of export_fixed.py --batch 1 or --batch dynamic")
-    size = int(told["width"]), int(told["height"])
-    threshold = float(told["threshold"]) if options.threshold is None else options.threshold
+    size = int(metadata["width"]), int(metadata["height"])
+    threshold = float(metadata["threshold"]) if options.threshold is None else options.threshold
     unreadable = 0
     for number, path in enumerate(options.images, start=1):
         image = read_image(path)
@@ -38,17 +39,17 @@ def main(argv=None) -> int:
             print(f"error: {path}: not an image that OpenCV can decode", file=sys.stderr)
             unreadable += 1
             continue
-        points, confidence = lanes(session, resized(image, size))
-        kept = lane_nms(points, confidence, threshold)
+        points, confidence = predict(session, resize(image, size))
+        slots = lane_nms(points, confidence, threshold)
         print(path)
-        for slot in kept:
+        for slot in slots:
             controls = " ".join(f"P{i}=({x:.3f}, {y:.3f})" for i, (x, y) in enumerate(points[slot]))
             print(f"Sample {number}: Lane {slot + 1} ({confidence[slot]:.2f}): {controls}")
-        if not kept:
+        if not slots:
             print(f"Sample {number}: no lane")
         if options.save_images:
             options.save_images.mkdir(parents=True, exist_ok=True)
-            for slot in kept:
+            for slot in slots:
                 draw(image, points[slot], COLORS[slot % len(COLORS)])
             encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
             encoded.tofile(options.save_images / f"{number:05}_{path.stem}.jpg")
@@ -61,7 +62,7 @@ def read_image(path: Path) -> np.ndarray | None:
     return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
 
 
-def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at the network's size (width, height), as in its training."""
     while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
@@ -69,10 +70,10 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
-def lanes(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predict(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points (L, P, 2) from far to near and confidence (L) of an RGB image at the network's size."""
-    taken = np.float32 if session.get_inputs()[0].type == "tensor(float)" else np.uint8
-    images = pixels.transpose(2, 0, 1)[None].astype(taken)  # (1, 3, H, W)
+    pixel_type = np.float32 if session.get_inputs()[0].type == "tensor(float)" else np.uint8
+    images = pixels.transpose(2, 0, 1)[None].astype(pixel_type)  # (1, 3, H, W)
     points, confidence = session.run(["points", "confidence"], {"images": images})
     return points[0], confidence[0]
 
@@ -80,8 +81,9 @@ def lanes(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np
 def bernstein(t: np.ndarray) -> np.ndarray:
     """Weights (..., P) of the control points at t (...)."""
     t = t[..., None]
-    k = np.arange(6)
-    return np.array([math.comb(5, i) for i in k]) * t**k * (1 - t) ** (5 - k)
+    degree = CONTROL_POINTS - 1
+    k = np.arange(CONTROL_POINTS)
+    return np.array([math.comb(degree, i) for i in k]) * t**k * (1 - t) ** (degree - k)
 
 
 def lane_nms(points: np.ndarray, confidence: np.ndarray, threshold: float) -> list[int]:

@@ -1,0 +1,185 @@
+"""The network as a file: ONNX or a torch.export program, and how far it is from the predictor.
+
+Shapes: B batch, N images, L lane slots, P = 6 control points, S samples, F x W the whole image as the file takes it,
+of which the network gets H rows, 2 = (x, y) in [0, 1].
+"""
+
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from config import Config
+from geometry.bezier import sample_curve
+from geometry.input_grid import InputGrid
+from inference.predictor import Predictor
+from metrics.collapse import REFERENCE_WIDTH_PX
+from model import LaneNet
+from runtime import checkpoint
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+PIXEL_TYPES = {"uint8": torch.uint8, "float": torch.float32}
+OPSET = 17  # of ONNX; read by every onnxruntime since 1.13 of 2022, and nothing here needs a later one
+MAX_BATCH = 1024  # of a dynamic torch.export program, which has to name one
+
+Run = Callable[[np.ndarray], list[np.ndarray]]  # a file: images (B, 3, F, W) to its outputs
+
+
+class ExportError(ValueError):
+    """An export that cannot be made, or whose file does not give the checkpoint's lanes."""
+
+
+class ExportOptions(NamedTuple):
+    """What the file is to be like."""
+
+    format: str  # onnx | torch
+    pixels: str  # uint8 | float
+    batch: int | None  # None: dynamic
+    curves: int  # samples S of the curves output; 0: no such output
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs, in order."""
+        return ["points", "confidence", "curves"] if self.curves else ["points", "confidence"]
+
+
+class ExportedNetwork(nn.Module):
+    """Images (B, 3, F, W) in [0, 255] to points (B, L, P, 2), confidence (B, L) and, by option, curves (B, L, S, 2)."""
+
+    def __init__(self, network: LaneNet, grid: InputGrid, curves: int):
+        super().__init__()
+        self.network, self.grid, self.curves = network, grid, curves
+        self.register_buffer("row_means", torch.from_numpy(grid.averaging_matrix()), persistent=False)  # (H, F)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        points, logits = self.network((self.row_means @ images.float() + 0.5).floor())
+        outputs = points, logits.sigmoid()
+        return (*outputs, sample_curve(points, self.curves)) if self.curves else outputs
+
+
+def require_onnx() -> None:
+    """Raises ExportError where the packages for ONNX are missing or broken."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ExportError(f"--format onnx needs onnx and onnxruntime ({error}); "
+                          "install them with: pip install -r requirements-export.txt") from None
+
+
+def file_metadata(config: Config, options: ExportOptions) -> dict[str, str]:
+    """What a program needs to know that is given the file alone; ONNX stores text only."""
+    grid = checkpoint.input_grid(config)
+    width, height = grid.width, grid.fine_rows
+    metadata = {
+        "format": checkpoint.FORMAT, "version": checkpoint.VERSION, "width": width, "height": height,
+        "slots": config.model.slots, "threshold": config.inference.threshold,
+        "images": f"(batch, 3, {height}, {width}) RGB, 0 to 255; the whole image, resized",
+        "points": "control points of a quintic Bezier curve a slot, far to near, x and y in [0, 1] of the image",
+        "confidence": "that there is a lane in the slot; a lane from threshold on",
+    }
+    if options.curves:
+        metadata["curves"] = f"{options.curves} points along each curve, far to near, x and y in [0, 1] of the image"
+    return {key: str(value) for key, value in metadata.items()}
+
+
+def example_input(network: ExportedNetwork, options: ExportOptions) -> Tensor:
+    """Black images to trace the network with, which has run on them once.
+
+    That run fills the caches of constant matrices in bezier.py; filled while an exporter is tracing, they would keep
+    its symbols instead of numbers. A dynamic batch is traced as 2, since 1 would be taken for fixed.
+    """
+    grid = network.grid
+    images = torch.zeros(options.batch or 2, 3, grid.fine_rows, grid.width, dtype=PIXEL_TYPES[options.pixels])
+    network(images)
+    return images
+
+
+def write_file(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str]) -> None:
+    """Write the network in the format of the options, with its metadata inside."""
+    (write_onnx if options.format == "onnx" else write_program)(path, network, options, metadata)
+
+
+def read_file(path: Path, options: ExportOptions) -> Run:
+    """The file as a function from images (B, 3, F, W) to its outputs."""
+    return read_onnx(path) if options.format == "onnx" else read_program(path)
+
+
+def write_onnx(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str]) -> None:
+    """Write the network as ONNX.
+
+    By the tracing exporter: the one built on torch.export gives the same graph and rate, but cannot translate
+    this network in torch 2.6 and needs one package more.
+    """
+    import onnx
+
+    axes = None if options.batch else {name: {0: "batch"} for name in ["images", *options.outputs]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is not the default exporter, and what it leaves unfolded
+        torch.onnx.export(network, (example_input(network, options),), str(path), dynamo=False, opset_version=OPSET,
+                          input_names=["images"], output_names=options.outputs, dynamic_axes=axes)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def read_onnx(path: Path) -> Run:
+    """An ONNX file, run by onnxruntime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})
+
+
+def write_program(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str]) -> None:
+    """Write the network as a torch.export program, with its metadata as metadata.json inside."""
+    shapes = None if options.batch else {"images": {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}}
+    # strict=False, since torch 2.6 cannot read back what the other way of tracing writes.
+    program = torch.export.export(network, (example_input(network, options),), dynamic_shapes=shapes, strict=False)
+    archive = io.BytesIO()  # in a file all names inside would begin with that file's
+    torch.export.save(program, archive, extra_files={"metadata.json": json.dumps(metadata)})
+    path.write_bytes(archive.getvalue())
+
+
+def read_program(path: Path) -> Run:
+    """A torch.export program."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.6 wonders about constants that it wrote itself
+        module = torch.export.load(path).module()
+
+    return lambda images: [output.numpy() for output in module(torch.from_numpy(images))]
+
+
+def max_errors(predictor: Predictor, run: Run, images: np.ndarray, options: ExportOptions) -> tuple[float, float]:
+    """The file's largest errors: of its lanes, in px of an image of the reference width, and of its confidence.
+
+    images (N, F, W, 3) go through the predictor one by one and through the file in batches: of its own size, or,
+    where that is dynamic, one image and then all the others.
+    """
+    expected = _predictions(predictor, images, options)
+    batches = [np.arange(1), np.arange(1, len(images))]
+    if options.batch:
+        batches = [np.arange(i, i + options.batch) % len(images) for i in range(0, len(images), options.batch)]
+    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    errors = dict.fromkeys(options.outputs, 0.0)
+    for rows in filter(len, batches):
+        outputs = run(images[rows].astype(np.float32 if options.pixels == "float" else np.uint8))
+        for name, output, target in zip(options.outputs, outputs, expected, strict=True):
+            errors[name] = np.maximum(errors[name], np.abs(output - target[rows]).max())  # keeps a nan
+    confidence = float(errors.pop("confidence"))
+    return float(np.max(list(errors.values()))) * REFERENCE_WIDTH_PX, confidence
+
+
+def _predictions(predictor: Predictor, images: np.ndarray, options: ExportOptions) -> list[np.ndarray]:
+    """The outputs that the file should have for images (N, F, W, 3)."""
+    detections = [predictor.detect([predictor.grid.resample(image)]) for image in images]
+    points, confidence, _ = map(torch.cat, zip(*detections, strict=True))
+    curves = [sample_curve(points, options.curves).numpy()] if options.curves else []
+    return [points.numpy(), confidence.numpy(), *curves]
