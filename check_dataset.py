@@ -19,12 +19,11 @@ import torch
 from tqdm import tqdm
 
 from config import Config, ConfigError
-from dataset import evenly_spaced
 from formats import splits
 from formats.base import DataError, Label, Sample
 from formats.parsing import IMAGE_SUFFIXES
 from formats.registry import DATA_SETS, detect, read_label, scan
-from formats.sample_index import SampleIndex
+from formats.sample_index import SampleIndex, evenly_spaced
 from model import starts_above_cut
 from preprocessing.images import read_image
 from preprocessing.targets import lanes_in_slots

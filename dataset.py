@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -72,12 +72,6 @@ class LaneDataset(Dataset):
         chunks = [[torch.from_numpy(part).to(device) for part in self.pixels.batch(rows)]
                   for rows in batches(range(len(self)), 1024)]
         self.preloaded = tuple(map(torch.cat, zip(*chunks, strict=True)))
-
-
-def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of a sequence, evenly spaced, the first among them."""
-    count = min(count, len(items))
-    return [items[len(items) * i // count] for i in range(count)]
 
 
 def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from config import Config
-from dataset import evenly_spaced, split_from_config
+from dataset import split_from_config
+from formats.sample_index import evenly_spaced
 from geometry.input_grid import InputGrid
 from inference import export
 from inference.export import PIXEL_TYPES, SUFFIXES, ExportedNetwork, ExportError, ExportOptions

@@ -15,10 +15,11 @@ from old_way import TERMS, PooledNet, UncertaintyLoss, as_listed, best_total, bl
 from torch import Tensor, nn
 
 from config import Config
-from dataset import LaneDataset, epoch_order, evenly_spaced
+from dataset import LaneDataset, epoch_order
 from evaluation.collapse_detector import CollapseStats, diagnose
 from evaluation.evaluator import PROBES, GroundTruth, benchmark_scores, ground_truth, to_benchmark
 from formats import registry, splits
+from formats.sample_index import evenly_spaced
 from geometry.decode import DecodeSettings, lane_nms
 from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment

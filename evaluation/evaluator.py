@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset import LaneDataset, batches, evenly_spaced, loader
+from dataset import LaneDataset, batches, loader
 from evaluation import collapse_detector
 from evaluation.collapse_detector import CollapseStats, Diagnosis
 from evaluation.threshold import best_threshold
 from formats.base import Label, Sample
 from formats.metric import Metric
 from formats.registry import own_metric, read_label
-from formats.sample_index import SampleIndex
+from formats.sample_index import SampleIndex, evenly_spaced
 from geometry.bezier import CONTROL_POINTS
 from geometry.decode import DecodeSettings, lane_nms
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from posixpath import splitext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,6 +129,12 @@ class SampleIndex(Sequence[Sample]):
     def _extend(self, other: "SampleIndex", rows: Iterable[int], templates: Sequence[int]) -> None:
         for i in rows:
             self._add(other._key(i), other.templates[templates[i]], other._offset[i], other._line[i])
+
+
+def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of a sequence, evenly spaced, the first among them."""
+    count = min(count, len(items))
+    return [items[len(items) * i // count] for i in range(count)]
 
 
 def concatenate(parts: Iterable[SampleIndex]) -> SampleIndex:

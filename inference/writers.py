@@ -17,9 +17,9 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from dataset import evenly_spaced
 from formats.base import Label, Sample
 from formats.registry import read_label
+from formats.sample_index import evenly_spaced
 from formats.tusimple_metric import TuSimpleMetric, label_rows, submission_line
 from geometry.bezier import sample_curve
 from inference.inputs import Frame

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 
 from config import Config, ConfigError
-from dataset import LaneDataset, evenly_spaced, open_dataset, split_from_config
+from dataset import LaneDataset, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
 from formats.base import Label
+from formats.sample_index import evenly_spaced
 from runtime import distributed
 
 STATS_EVERY = 40  # one training image in so many gives collapse statistics: under 1 % of an epoch
