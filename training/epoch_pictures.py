@@ -1,7 +1,4 @@
-"""Pictures of a training, written after each epoch: its curves, and its validation images with predictions and labels.
-
-Shapes: N validation images, L lane slots, P control points, 2 = (x, y) in [0, 1].
-"""
+"""Pictures of a training, written after each epoch: its curves, and validation images with lanes and labels."""
 
 import json
 import math
@@ -12,12 +9,11 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from torch import Tensor
 
-from dataset import LaneDataset
 from evaluation.error_analysis import best_median_worst, by_image, errors_px, mean_error_px, point_counts, worst_first
+from evaluation.evaluator import Evaluation
 from geometry.decode import lane_nms
-from geometry.slots import LaneTarget, resolve_ambiguous_assignment
+from geometry.slots import resolve_ambiguous_assignment
 from metrics.collapse import REFERENCE_WIDTH_PX
 from preprocessing.images import read_image
 from visualization.charts import Series, line_chart
@@ -48,18 +44,16 @@ PANELS = {
 }
 
 
-def write_epoch_pictures(folder: Path, dataset: LaneDataset, target: LaneTarget, points: Tensor, logits: Tensor,
-                         threshold: float, is_best: bool) -> None:
+def write_epoch_pictures(folder: Path, evaluation: Evaluation, is_best: bool) -> None:
     """Write training_curve.png from the folder's log.jsonl and, where the model is the best so far, validation.jpg.
 
-    target, points (N, L, P, 2) and logits (N, L) are of the data set's images. A picture that cannot be written costs
-    a line on stderr and not the training.
+    A picture that cannot be written costs a line on stderr and not the training.
     """
     try:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
         write_image(folder / PICTURES[0], training_curve([json.loads(line) for line in lines]))
         if is_best:
-            write_image(folder / PICTURES[1], validation_sheet(dataset, target, points, logits, threshold))
+            write_image(folder / PICTURES[1], validation_sheet(evaluation))
     except (OSError, ValueError, cv2.error) as error:
         print(f"warning: {folder}: no pictures of this epoch ({' '.join(str(error).split())}); training goes on",
               file=sys.stderr, flush=True)
@@ -90,19 +84,19 @@ def _series(records: Sequence[Mapping[str, Any]], curves: Sequence[Curve]) -> li
     return series
 
 
-def validation_sheet(dataset: LaneDataset, target: LaneTarget, points: Tensor, logits: Tensor, threshold: float
-                     ) -> np.ndarray:
-    """The best, the median and the worst images of a data set in three rows, with labels and predictions."""
+def validation_sheet(evaluation: Evaluation) -> np.ndarray:
+    """The best, the median and the worst images in three rows, with labels and predictions."""
+    gt, (points, logits), decode = evaluation.gt, evaluation.prediction, evaluation.decode
     confidence = logits.sigmoid()
-    reported = lane_nms(points, confidence, threshold)
-    target = resolve_ambiguous_assignment(points, logits, target)
+    reported = lane_nms(points, confidence, decode.threshold)
+    target = resolve_ambiguous_assignment(points, logits, gt.target)
     point_f1 = by_image(point_counts(points, reported, target))
     error_px = mean_error_px(errors_px(points, target), "image")
     groups = best_median_worst(worst_first(point_f1, error_px), *[IMAGES_PER_GROUP] * 3)
     images, captions = [], []
     for name in ("best", "median", "worst"):
         for i in groups[name]:
-            sample = dataset.samples[i]
+            sample = gt.samples[i]
             images.append(draw_overlay(read_image(sample.image), points[i], confidence[i], reported[i],
                                        target.points[i], target.exists[i], TILE_PX))
             error = f"{error_px[i]:.1f} px" if math.isfinite(error_px[i]) else "no label"

@@ -73,8 +73,7 @@ class RunDir:
         self.append_log(record)
         self.save_last(state, progress)
         if distributed.rank() == 0:
-            gt, (points, logits), decode = evaluation[:3]
-            write_epoch_pictures(self.path, gt, gt.target, points, logits, decode.threshold, is_best)
+            write_epoch_pictures(self.path, evaluation, is_best)
         if self.scalars:
             write_scalars(self.scalars, record)
 

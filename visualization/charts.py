@@ -18,7 +18,7 @@ from visualization.draw import text_width
 from visualization.shapes import COLORS, Chart, Dot, Lines, Point, Rect, Shape, Text
 
 SERIES_COLORS = tuple(COLORS)[4:]
-TITLE_PX = 15  # font size
+TITLE_PX, SMALL_PX = 15, 11  # font sizes of titles and beside bars
 ROW_PX = 21  # height of the title, of a row of the legend, of the labels of an axis
 PAD = 10
 DOTS_UP_TO = 40  # points: so few get a dot each
@@ -83,7 +83,7 @@ def line_chart(title: str, series: Sequence[Series], x_label: str = "", y_label:
         x_low, x_high = x_low - 0.5, x_high + 0.5
     y_low, y_high = y_range or (min([0.0, *ys]), max([0.0, *ys]))
     y_ticks = ticks(y_low, max(y_high, y_low + 0.001), 5)
-    x_ticks = [x for x in ticks(x_low, x_high, width // 80) if x_low <= x <= x_high]
+    x_ticks = [x for x in ticks(x_low, x_high, width // 70) if x_low <= x <= x_high]
     if all(x == int(x) for x in xs):
         x_ticks = [x for x in x_ticks if x == int(x)]
 
@@ -124,7 +124,8 @@ def bar_chart(title: str, groups: Sequence[BarGroup], series: Sequence[tuple[str
         shapes.append(Text(left - 8, y + thick * len(series) / 2 + 4, group.name, anchor=1.0))
         for (_, color), value, text in zip(series, group.values, group.texts, strict=True):
             length = max(0.0, value) * scale if math.isfinite(value) else 0.0
-            shapes += [Rect(left, y, length, thick - 2, color), Text(left + length + 6, y + 9, text, "soft")]
+            shapes += [Rect(left, y, length, thick - 2, color),
+                       Text(left + length + 6, y + 9, text, "soft", size=SMALL_PX)]
             y += thick
         y += 6
     shapes.append(Lines([[(left, top), (left, y)]], "soft"))

@@ -14,7 +14,7 @@ from torch import Tensor
 from geometry.bezier import sample_curve
 from runtime.files import write_bytes
 
-# Okabe and Ito's colors, told apart with every kind of color vision; neighbours differ in lightness too.
+# Okabe and Ito's colors, distinct for every kind of color vision; neighbours differ in lightness too.
 COLORS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 LABEL_COLOR = (255, 255, 255)
 DARK = (20, 20, 20)  # around curves and points, and of text

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from config import load_config
 from dataset import LaneDataset
-from evaluation.evaluator import ground_truth
+from evaluation import evaluator
+from evaluation.collapse_detector import CollapseStats, Diagnosis
 from formats.registry import list_samples
+from geometry.decode import DecodeSettings
 from geometry.input_grid import InputGrid
 from model import LanePrediction
 from training import epoch_pictures
-from training.run_dir import archive_previous_run
+from training.run_dir import RunDir
 from training.tensorboard import TENSORBOARD_DIR
 from visualization.draw import CAPTION_PX
 from visualization.shapes import COLORS
@@ -23,17 +26,16 @@ RECORD = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "error_px": 40.0, "con
 
 
 @pytest.fixture(scope="module")
-def validation(rendered):
-    """The eight validation scenes, their labels, and predictions that are the labels."""
-    dataset = LaneDataset(list_samples(rendered, "tusimple")[24:], InputGrid(160, 96), 6)
-    target = ground_truth(dataset).target
-    return dataset, target, LanePrediction(target.points, torch.where(target.exists, 4.0, -4.0))
+def evaluation(rendered):
+    """The eight validation scenes with predictions that are their labels."""
+    gt = evaluator.ground_truth(LaneDataset(list_samples(rendered, "tusimple")[24:], InputGrid(160, 96), 6))
+    prediction = LanePrediction(gt.target.points, torch.where(gt.target.exists, 4.0, -4.0))
+    return evaluator.score(prediction, gt, DecodeSettings(), CollapseStats(), Diagnosis("learning"))
 
 
-def write_pictures(folder, validation, is_best=True):
-    dataset, target, prediction = validation
+def write_pictures(folder, evaluation, is_best=True):
     (folder / "log.jsonl").write_text(json.dumps(RECORD) + "\n")
-    epoch_pictures.write_epoch_pictures(folder, dataset, target, *prediction, threshold=0.5, is_best=is_best)
+    epoch_pictures.write_epoch_pictures(folder, evaluation, is_best)
 
 
 def log_records(count, **values):
@@ -83,8 +85,8 @@ def test_no_record_is_an_error():
         epoch_pictures.training_curve([])
 
 
-def test_both_pictures_are_written_and_nothing_else(tmp_path, validation, capsys):
-    write_pictures(tmp_path, validation)
+def test_both_pictures_are_written_and_nothing_else(tmp_path, evaluation, capsys):
+    write_pictures(tmp_path, evaluation)
     assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", *epoch_pictures.PICTURES}
     assert cv2.imread(str(tmp_path / "training_curve.png")).shape == (840, 1520, 3)
     height, width, _ = cv2.imread(str(tmp_path / "validation.jpg")).shape
@@ -93,24 +95,25 @@ def test_both_pictures_are_written_and_nothing_else(tmp_path, validation, capsys
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_sheet_is_that_of_the_best_model(tmp_path, validation):
-    write_pictures(tmp_path, validation, is_best=False)
+def test_the_sheet_is_that_of_the_best_model(tmp_path, evaluation):
+    write_pictures(tmp_path, evaluation, is_best=False)
     assert (tmp_path / "training_curve.png").is_file() and not (tmp_path / "validation.jpg").exists()
 
 
-def test_a_picture_that_cannot_be_written_costs_one_line(tmp_path, validation, capsys):
+def test_a_picture_that_cannot_be_written_costs_one_line(tmp_path, evaluation, capsys):
     (tmp_path / "validation.jpg").mkdir()
-    write_pictures(tmp_path, validation)
+    write_pictures(tmp_path, evaluation)
     warning = capsys.readouterr().err
     assert warning.startswith("warning: ") and warning.count("\n") == 1 and "training goes on" in warning
     assert {file.name for file in tmp_path.iterdir()} == {"log.jsonl", *epoch_pictures.PICTURES}, "no temporary file"
 
 
-def test_a_missing_image_costs_one_line(tmp_path, validation, capsys):
-    dataset, *rest = validation
-    lost = [sample._replace(image=tmp_path / "lost.jpg") for sample in dataset.samples]
-    write_pictures(tmp_path, (LaneDataset(lost, InputGrid(160, 96), 6), *rest))
-    assert "lost.jpg: no such image" in capsys.readouterr().err
+def test_a_missing_image_costs_one_line(tmp_path, evaluation, capsys):
+    missing = [sample._replace(image=tmp_path / "missing.jpg") for sample in evaluation.gt.samples]
+    write_pictures(tmp_path, evaluation._replace(gt=evaluation.gt._replace(samples=missing)))
+    warning = capsys.readouterr().err
+    assert "missing.jpg: no such image" in warning and warning.count("\n") == 1
+    assert not (tmp_path / "validation.jpg").exists()
 
 
 def test_a_new_run_archives_the_pictures(tmp_path):
@@ -118,7 +121,7 @@ def test_a_new_run_archives_the_pictures(tmp_path):
         (tmp_path / name).write_text(name)
     (tmp_path / TENSORBOARD_DIR).mkdir()
     (tmp_path / TENSORBOARD_DIR / "events").write_text("events")
-    archive_previous_run(tmp_path)
+    RunDir(load_config(None, [f"train.checkpoint_dir={tmp_path}"])).archive_previous_run()
     archive = tmp_path / "earlier-1"
     assert [file.name for file in tmp_path.iterdir()] == ["earlier-1"]
     assert (archive / TENSORBOARD_DIR / "events").read_text() == "events"

@@ -10,6 +10,7 @@ import pytest
 
 import train_fixed
 from config import ConfigError
+from training import step
 from training.epoch_pictures import PICTURES
 from training.tensorboard import require_tensorboard, write_scalars
 
@@ -51,7 +52,7 @@ def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, m
     monkeypatch.chdir(tmp_path)
     words = [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path / 'pixels'}", "train.checkpoint_dir=run",
              "train.tensorboard=true"]
-    steps, original = [], train_fixed.resolve_ambiguous_assignment
+    steps, original = [], step.resolve_ambiguous_assignment
 
     def interrupt_in_the_second_epoch(*arguments):
         steps.append(0)
@@ -59,7 +60,7 @@ def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, m
             os.kill(os.getpid(), signal.SIGINT)
         return original(*arguments)
 
-    monkeypatch.setattr(train_fixed, "resolve_ambiguous_assignment", interrupt_in_the_second_epoch)
+    monkeypatch.setattr(step, "resolve_ambiguous_assignment", interrupt_in_the_second_epoch)
     assert train_fixed.main(words) == 130
     with require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
         write_scalars(stale, {"epoch": 2, "f1": -1.0})
