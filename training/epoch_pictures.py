@@ -39,7 +39,7 @@ PANELS = {
     f"Error, px of {REFERENCE_WIDTH_PX}": (Curve("model", "error_px", "blue"),
                                            Curve("constant prediction", "constant_error_px", "gray")),
     "Validation score, %": (Curve("F1", "f1", "blue", 100), Curve("accuracy", "accuracy", "orange", 100),
-                            Curve("F1@50", "f1@50", "blue", 100), Curve("mean F1", "mf1", "orange", 100)),
+                            Curve("F1@50", "f1@50", "blue", 100), Curve("mF1", "mf1", "orange", 100)),
     "Diversity (1: as varied as the labels)": (Curve("predictions", "diversity", "green"),),
 }
 

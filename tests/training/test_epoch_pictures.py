@@ -69,7 +69,7 @@ def names(records, panel):
 
 def test_the_scores_are_those_of_the_data_sets_metric():
     culane = [{"epoch": 1, "f1@50": 0.5, "mf1": 0.25}, {"epoch": 2, "f1@50": 0.625, "mf1": None}]
-    assert names(culane, "Validation score, %") == ["F1@50 62.5", "mean F1 25"]
+    assert names(culane, "Validation score, %") == ["F1@50 62.5", "mF1 25"]
     assert names([RECORD], "Validation score, %") == ["F1 80", "accuracy 90"]
     assert names([RECORD], "Loss") == ["training, all terms 2", "validation 1"]
 
