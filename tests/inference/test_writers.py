@@ -10,8 +10,8 @@ import pytest
 import torch
 from roads import json_lines, write_pictures, write_video
 
-from formats import submission
-from formats.registry import list_samples
+from formats.registry import list_samples, read_label
+from formats.tusimple_metric import TuSimpleMetric
 from geometry.bezier import sample_curve
 from inference.writers import SHEET_IMAGES, sheet_frames
 from preprocessing.images import read_image
@@ -46,12 +46,13 @@ def test_json_on_stdout_is_alone_there(run):
 
 def test_a_tusimple_submission_is_one_that_can_be_scored(rendered, run):
     run(f"data.root={rendered}", "--tusimple", "below/submission.json")
-    listed = [e for e in list_samples(rendered) if "label_data_val.json" in e.lists]
-    rows = [np.array(line["h_samples"]) for line in json_lines("below/submission.json")]
-    lanes, _ = submission.read_tusimple(Path("below/submission.json"), listed, rows)
+    samples = [sample for sample in list_samples(rendered) if "label_data_val.json" in sample.lists]
+    labels, sizes_px, metric = [read_label(sample) for sample in samples], [(320, 180)] * len(samples), TuSimpleMetric()
+    lanes, _ = metric.read_predictions(Path("below/submission.json"), samples, labels, sizes_px)
     assert len(lanes) == 8 and sum(map(len, lanes)) > 0
-    labels = json_lines(rendered / "label_data_val.json")
-    assert [list(r) for r in rows] == [label["h_samples"] for label in labels]
+    assert metric.score(lanes, samples, labels, sizes_px)[0].keys() >= {"accuracy", "f1"}
+    rows = [record["h_samples"] for record in json_lines("below/submission.json")]
+    assert rows == [label["h_samples"] for label in json_lines(rendered / "label_data_val.json")]
 
 
 def test_a_submission_for_a_folder_names_images_below_it(run):
