@@ -1,18 +1,45 @@
 """The vehicles of a scene: where they drive, and how one is drawn."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
-from renderer.paint import fill
+from renderer.camera import Camera
+from renderer.drawing import fill_polygons
+from renderer.outlines import upright_rectangle
+from renderer.road import Road
+from renderer.weather import Weather
 
-# width, height, length in metres; share of the traffic; share of the height that is body below the windows
+
+class VehicleKind(NamedTuple):
+    """Lengths in metres."""
+
+    width: float
+    height: float
+    length: float
+    traffic_share: float
+    body_share: float  # of the height, below the windows
+    cabin_width: float  # of the body's
+
+
+class Lamp(NamedTuple):
+    """A light in the image: center and radius in pixels, RGB."""
+
+    x: float
+    y: float
+    radius: float
+    color: tuple
+
+
 VEHICLES = {
-    "car": (1.8, 1.45, 4.4, 0.42, 0.6),
-    "suv": (1.9, 1.75, 4.7, 0.22, 0.58),
-    "van": (2.0, 2.1, 5.0, 0.1, 0.55),
-    "pickup": (1.95, 1.8, 5.4, 0.1, 0.55),
-    "lorry": (2.5, 3.5, 9.0, 0.12, 1.0),
-    "bus": (2.5, 3.0, 11.0, 0.04, 0.5),
+    "car": VehicleKind(1.8, 1.45, 4.4, 0.42, 0.6, 0.82),
+    "suv": VehicleKind(1.9, 1.75, 4.7, 0.22, 0.58, 0.82),
+    "van": VehicleKind(2.0, 2.1, 5.0, 0.1, 0.55, 0.97),
+    "pickup": VehicleKind(1.95, 1.8, 5.4, 0.1, 0.55, 0.82),
+    "lorry": VehicleKind(2.5, 3.5, 9.0, 0.12, 1.0, 0.97),
+    "bus": VehicleKind(2.5, 3.0, 11.0, 0.04, 0.5, 0.97),
 }
 PAINTS = [
     (20, 20, 24),
@@ -23,91 +50,132 @@ PAINTS = [
     (215, 215, 215),
     (240, 240, 240),
 ]
+DARK = np.float32([22, 23, 26])  # tyres, and the shadow below
+MAX_VEHICLES = 24
+NEAREST_M = 1.2  # nearer than this a vehicle's end is behind the camera's image
+MIN_DETAIL_PX = 12  # width from which on details are drawn
+
+Paint = Callable[[np.ndarray, np.ndarray], None]  # fills a polygon (N, 2) with a color
 
 
-def upright(view, left, right, z, low, high):
-    """Corners of an upright rectangle across the road."""
-    return view.project([left, right, right, left], z, [low, low, high, high])
-
-
-def traffic(rng, view, road):
+def sample_traffic(rng: np.random.Generator, camera: Camera, road: Road) -> list[tuple[float, float, bool]]:
     """(z, u, oncoming) of the vehicles on our carriageway, from an empty road to a jam."""
     spacing = float(np.exp(rng.uniform(np.log(14), np.log(200))))
     two_way = len(road.lane_centers) > 1 and rng.random() < 0.1
     vehicles = []
     for lane, center in enumerate(road.lane_centers):
-        own = road.borders[lane] < 0 <= road.borders[lane + 1]
-        z = rng.uniform(8, 12) + rng.exponential(spacing) if own else rng.exponential(spacing) - 3
-        while z < view.z[-1] and len(vehicles) < 24:
+        ego_lane = road.borders[lane] < 0 <= road.borders[lane + 1]
+        z = rng.uniform(8, 12) + rng.exponential(spacing) if ego_lane else rng.exponential(spacing) - 3
+        while z < camera.depths[-1] and len(vehicles) < MAX_VEHICLES:
             vehicles.append((max(z, 0.1), center + rng.normal(0, 0.25), two_way and lane == 0))
             z += 7 + rng.exponential(spacing)
     return vehicles
 
 
-def draw_vehicle(rng, image, view, road, weather, z, u, oncoming):
-    """A vehicle whose near end is at z; returns its lamps."""
-    kind = rng.choice(list(VEHICLES), p=[v[3] for v in VEHICLES.values()])
-    wide, tall, length, _, sill = VEHICLES[kind]
-    near = max(z, 1.2)
-    ends = np.array([near, max(z + length, near + 0.5)])
-    half = wide / 2
+def draw_vehicle(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    camera: Camera,
+    road: Road,
+    weather: Weather,
+    z: float,
+    u: float,
+    oncoming: bool,
+) -> list[Lamp]:
+    """Draw a vehicle whose near end is at z; returns its lamps."""
+    kind = VEHICLES[rng.choice(list(VEHICLES), p=[kind.traffic_share for kind in VEHICLES.values()])]
+    near = max(z, NEAREST_M)
+    ends = np.array([near, max(z + kind.length, near + 0.5)])
     common = rng.random() < 0.75
     color = np.float32(PAINTS[rng.integers(len(PAINTS))] if common else rng.integers(15, 220, 3))
-    color *= (0.35 + 0.65 * weather.backlit) * rng.uniform(0.7, 1.1)
-    paint = lambda polygon, shade: fill(image, [polygon], weather.fade(shade, near))  # noqa: E731
-    road_shade = np.float32([22, 23, 26])
+    color *= (0.35 + 0.65 * weather.illumination) * rng.uniform(0.7, 1.1)
+
+    def paint(polygon, shade):
+        fill_polygons(image, [polygon], weather.fade(shade, near))
+
+    half = kind.width / 2
     lean = rng.uniform(-0.8, 0.8) if weather.sun > 0.15 else 0
     shadow = [u - half + min(lean, 0), u + half + max(lean, 0)]
-    paint(view.project([*shadow, *shadow[::-1]], np.repeat(ends - (0.1, 0), 2)), road_shade)
-    cabin = 0.82 if kind in ("car", "suv", "pickup") else 0.97
-    body, top = (0.3, sill * tall, 1, 0, 0.62), (sill * tall, tall, cabin, 0.16, 0.3)
-    for low, high, narrow, inset, shade in (body, top):
-        if high - low > 0.1 and low < tall:  # the sides and top: the hull of both ends
-            whole = ends[1] - ends[0] > 2
-            z0, z1 = ends + inset * length * np.array([1, -1.8]) if whole else ends
-            corners = view.project(
-                [u + s * half * n for s in (-1, 1) for n in (1, narrow) for _ in (0, 1)],
+    paint(camera.project([*shadow, *shadow[::-1]], np.repeat(ends - (0.1, 0), 2)), DARK)
+    _draw_sides(paint, camera, kind, u, ends, color)
+    detailed = camera.pixels_per_metre(near) * kind.width >= MIN_DETAIL_PX
+    if detailed:
+        _draw_side_wheels(paint, camera, kind, u, ends)
+    if z < near:
+        return []
+    if not detailed:
+        paint(upright_rectangle(camera, u - half, u + half, near, 0.3, kind.body_share * kind.height), color)
+        return []
+    return _draw_near_end(rng, paint, camera, kind, u, near, color, weather, oncoming)
+
+
+def _draw_sides(
+    paint: Paint, camera: Camera, kind: VehicleKind, u: float, ends: np.ndarray, color: np.ndarray
+) -> None:
+    """The sides and top: the hull of both ends, of the body and of the cabin."""
+    half, body_top = kind.width / 2, kind.body_share * kind.height
+    body, cabin = (0.3, body_top, 1, 0, 0.62), (body_top, kind.height, kind.cabin_width, 0.16, 0.3)
+    for low, high, narrowing, inset, shade in (body, cabin):
+        if high - low > 0.1 and low < kind.height:
+            both_ends = ends[1] - ends[0] > 2
+            z0, z1 = ends + inset * kind.length * np.array([1, -1.8]) if both_ends else ends
+            corners = camera.project(
+                [u + side * half * n for side in (-1, 1) for n in (1, narrowing) for _ in (0, 1)],
                 [z0, z1] * 4,
                 [low, low, high, high] * 2,
             )
             paint(cv2.convexHull(corners)[:, 0], color * shade)
-    tiny = view.scale(near) * wide < 12  # pixels across: details would not show
-    for at in () if tiny else (ends[0] + 0.15 * length, ends[0] + 0.8 * length):  # wheels seen from the side
-        side = u - np.sign(u) * half
-        if at + 0.6 < ends[1]:
-            paint(view.project(side, [at, at + 0.65, at + 0.65, at], [0, 0, 0.65, 0.65]), road_shade)
-    if z < near:
-        return []
-    if tiny:
-        paint(upright(view, u - half, u + half, near, 0.3, sill * tall), color)
-        return []
-    x0, y0 = view.project(u, near)[0]
-    across, upward = half * view.scale(near), view.focal_y / near
 
-    def end(a, b, low, high, c=None, d=None):
-        """A rectangle of the near end, a..b in half widths; a trapezium when c..d is its upper side."""
+
+def _draw_side_wheels(paint: Paint, camera: Camera, kind: VehicleKind, u: float, ends: np.ndarray) -> None:
+    side = u - np.sign(u) * (kind.width / 2)
+    for wheel in (ends[0] + 0.15 * kind.length, ends[0] + 0.8 * kind.length):
+        if wheel + 0.6 < ends[1]:
+            paint(camera.project(side, [wheel, wheel + 0.65, wheel + 0.65, wheel], [0, 0, 0.65, 0.65]), DARK)
+
+
+def _draw_near_end(
+    rng: np.random.Generator,
+    paint: Paint,
+    camera: Camera,
+    kind: VehicleKind,
+    u: float,
+    near: float,
+    color: np.ndarray,
+    weather: Weather,
+    oncoming: bool,
+) -> list[Lamp]:
+    """The rear, or the front of oncoming vehicles: wheels, cabin, body, window or doors, bumper, plate and lamps."""
+    x0, y0 = camera.project(u, near)[0]
+    across, upward = kind.width / 2 * camera.pixels_per_metre(near), camera.focal_y / near
+    height, body_top, cabin = kind.height, kind.body_share * kind.height, kind.cabin_width
+
+    def trapezium(a, b, low, high, c=None, d=None):
+        """From a to b in half widths at the lower side, and from c to d, or as wide, at the upper one."""
         c, d = (a, b) if c is None else (c, d)
         x = x0 + across * np.array([a, b, d, c])
         return np.stack([x, y0 - upward * np.array([low, low, high, high])], -1)
 
-    paint(end(-0.95, -0.7, 0, 0.4), road_shade)
-    paint(end(0.7, 0.95, 0, 0.4), road_shade)
-    paint(end(-1, 1, sill * tall, tall, -cabin, cabin), color * 0.85)
-    paint(end(-1, 1, 0.3, sill * tall), color)
-    if sill < 1:
+    paint(trapezium(-0.95, -0.7, 0, 0.4), DARK)
+    paint(trapezium(0.7, 0.95, 0, 0.4), DARK)
+    paint(trapezium(-1, 1, body_top, height, -cabin, cabin), color * 0.85)
+    paint(trapezium(-1, 1, 0.3, body_top), color)
+    if kind.body_share < 1:
         glass = np.float32([28, 32, 38]) * rng.uniform(0.5, 2)
         edge = 0.93 * cabin
-        paint(end(-edge, edge, (sill + 0.02) * tall, 0.95 * tall, -0.9 * edge, 0.9 * edge), glass)
+        window = trapezium(-edge, edge, (kind.body_share + 0.02) * height, 0.95 * height, -0.9 * edge, 0.9 * edge)
+        paint(window, glass)
     else:
-        paint(end(-0.9, 0.9, 0.5, 0.9 * tall), color * rng.uniform(0.75, 1.1))
-    paint(end(-0.98, 0.98, 0.28, 0.5), color * 0.45)
-    paint(end(-0.25, 0.25, 0.6, 0.72), np.float32([190, 190, 180]) * weather.backlit)
+        paint(trapezium(-0.9, 0.9, 0.5, 0.9 * height), color * rng.uniform(0.75, 1.1))
+    paint(trapezium(-0.98, 0.98, 0.28, 0.5), color * 0.45)
+    paint(trapezium(-0.25, 0.25, 0.6, 0.72), np.float32([190, 190, 180]) * weather.illumination)
     lit = weather.night or rng.random() < 0.25  # brakes
-    lamp = (255, 245, 225) if oncoming else (230, 40, 30)
-    level = 0.62 * sill * tall if sill < 1 else 0.8
+    lamp_color = (255, 245, 225) if oncoming else (230, 40, 30)
+    level = 0.62 * kind.body_share * height if kind.body_share < 1 else 0.8
     for a, b in ((-0.97, -0.68), (0.68, 0.97)):
-        paint(end(a, b, level, level + 0.18), np.float32(lamp) * (1 if lit else 0.5))
+        paint(trapezium(a, b, level, level + 0.18), np.float32(lamp_color) * (1 if lit else 0.5))
     if not lit:
         return []
-    radius = max(0.5, 0.12 * view.scale(near))
-    return [(x0 + s * 0.82 * across, y0 - upward * (level + 0.1), radius, lamp) for s in (-1, 1)]
+    radius = max(0.5, 0.12 * camera.pixels_per_metre(near))
+    y = y0 - upward * (level + 0.1)
+    return [Lamp(x0 + side * 0.82 * across, y, radius, lamp_color) for side in (-1, 1)]

@@ -1,12 +1,9 @@
-"""Weather and time of day, and what they, the windscreen and the camera do to a drawn scene."""
+"""Weather and time of day of a scene."""
 
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-
-from renderer.paint import SUB, fill
 
 
 @dataclass(frozen=True)
@@ -16,16 +13,16 @@ class Weather:
     night: bool
     sun: float  # 0 under clouds, 1 under a clear sky
     sky_top: tuple
-    haze: tuple  # the sky at the horizon, and what far things fade into
-    sight: float  # metres after which a third of the contrast is left
-    ground_light: tuple  # factors of the ground's colors
+    haze: tuple  # the sky at the horizon, and what far objects fade into
+    visibility_m: float  # metres after which a third of the contrast is left
+    ground_tint: tuple  # factors of the ground's colors
     wet: bool
     rain: bool
-    backlit: float  # 0.1 silhouettes against the sky, 1 fully lit
+    illumination: float  # of objects: 0.1 silhouettes against the sky, 1 fully lit
 
-    def fade(self, color, z: float):
-        """The color of a thing at distance z, as a list."""
-        air = math.exp(-z / self.sight)
+    def fade(self, color, z: float) -> list[float]:
+        """The color of an object at distance z."""
+        air = math.exp(-z / self.visibility_m)
         return [float(c) * air + h * (1 - air) for c, h in zip(color, self.haze, strict=True)]
 
 
@@ -34,190 +31,22 @@ def sample_weather(rng: np.random.Generator) -> Weather:
     night = bool(rng.random() < 0.1)
     sun = 0.0 if night else float(np.clip(rng.normal(0.75, 0.4), 0, 1))
     rain = bool(rng.random() < 0.06)
-    bright = 255 * rng.uniform(0.45, 1) ** 0.5
+    brightness = 255 * rng.uniform(0.45, 1) ** 0.5
     blue = sun * rng.uniform(0.1, 0.5)  # clear skies are deep blue above, pale at the horizon
-    haze = bright * np.array([1 - 0.35 * blue, 1 - 0.12 * blue, 1 + 0.05 * blue]) + rng.normal(0, 6, 3)
-    top = bright * rng.uniform(0.65, 1.0) * np.array([1 - blue, 1 - 0.45 * blue, 1.0])
+    haze = brightness * np.array([1 - 0.35 * blue, 1 - 0.12 * blue, 1 + 0.05 * blue]) + rng.normal(0, 6, 3)
+    top = brightness * rng.uniform(0.65, 1.0) * np.array([1 - blue, 1 - 0.45 * blue, 1.0])
     if not night and rng.random() < 0.06:  # dusk
         haze, top = np.array([235, 165, 110]) * rng.uniform(0.6, 1), top * 0.6
-    sight = np.exp(rng.uniform(np.log(250), np.log(4000))) if rng.random() < 0.93 else rng.uniform(40, 150)
-    light = rng.uniform(0.75, 1.25) * (np.ones(3) + rng.normal(0, 0.03, 3))
+    visibility = np.exp(rng.uniform(np.log(250), np.log(4000))) if rng.random() < 0.93 else rng.uniform(40, 150)
+    tint = rng.uniform(0.75, 1.25) * (np.ones(3) + rng.normal(0, 0.03, 3))
     return Weather(
         night=night,
         sun=sun,
         sky_top=tuple(np.clip(top, 0, 255).tolist()),
         haze=tuple(np.clip(haze, 0, 255).tolist()),
-        sight=float(sight),
-        ground_light=tuple(np.clip(light, 0.4, 1.3)),
+        visibility_m=float(visibility),
+        ground_tint=tuple(np.clip(tint, 0.4, 1.3)),
         wet=rain or bool(rng.random() < 0.04),
         rain=rain,
-        backlit=float(0.12 + 0.88 * rng.random() ** 1.5),
+        illumination=float(0.12 + 0.88 * rng.random() ** 1.5),
     )
-
-
-def through_camera(rng, image, lanes, view, weather, lamps):
-    """(image, lanes) after night, rain, windscreen, lens and sensor; only the roll moves lanes."""
-    if weather.night:
-        image = _night(rng, image, view, lamps)
-    elif lamps and rng.random() < 0.4:
-        image = _add_lamps(rng, image, lamps, 0.5)
-    image, lanes = _roll(rng, image, lanes)
-    if weather.rain or rng.random() < 0.02:
-        image = _rain(rng, image)
-    if not weather.night and weather.sun > 0.4 and rng.random() < 0.15:
-        image = _glare(rng, image)
-    if rng.random() < 0.22:
-        _draw_hood(rng, image)
-    if rng.random() < 0.06:
-        image = _reflect_dashboard(rng, image)
-    return through_sensor(rng, image), lanes
-
-
-def _roll(rng, image, lanes):
-    """The image and lanes turned by up to about two degrees and magnified to fill the frame."""
-    if rng.random() < 0.4:
-        return image, lanes
-    height, width = image.shape[:2]
-    degrees = float(np.clip(rng.normal(0, 0.8), -2.5, 2.5))
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1 + abs(np.radians(degrees)) * 0.9)
-    image = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    turned = []
-    for points in lanes:
-        points = (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
-        inside = (points >= 0).all(1) & (points[:, 0] <= width - 1) & (points[:, 1] <= height - 1)
-        if inside.sum() > 0.05 * height:
-            turned.append(points[inside])
-    return image, turned
-
-
-def _night(rng, image, view, lamps):
-    """The scene by headlights and street lamps: a wedge of light ahead, dark elsewhere."""
-    height, width = image.shape[:2]
-    small = (width // 8, height // 8)
-    x = (np.arange(small[0], dtype=np.float32)[None] * 8 - view.center) / width
-    y = (np.arange(small[1], dtype=np.float32)[:, None] * 8 - view.horizon) / (height - view.horizon)
-    ambient = rng.choice([rng.uniform(0.02, 0.1), rng.uniform(0.1, 0.45)])
-    spread = rng.uniform(0.06, 0.2) + np.clip(y, 0, 1) * rng.uniform(0.15, 0.6)
-    reach = rng.uniform(0.15, 0.35)
-    falloff = np.where(y > 0, np.exp(-(((y - reach) / rng.uniform(0.25, 0.6)) ** 2)), np.exp(y * 25) * 0.35)
-    light = ambient + rng.uniform(0.4, 1.2) * np.exp(-((x / spread) ** 2)) * falloff
-    lamp_color = np.float32([1, rng.uniform(0.85, 1), rng.uniform(0.7, 1.1)])
-    street = np.float32([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.15, 1.0)])  # sodium orange to white
-    field = (light - ambient)[..., None] * lamp_color + ambient * street
-    field = cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    image = np.clip(image * field, 0, 255).astype(np.uint8)
-    strange = rng.integers(0, 255, 3).tolist()  # signs and shop fronts
-    for _ in range(rng.poisson(5)):
-        color = (255 * street).tolist() if rng.random() < 0.75 else strange
-        at = (rng.uniform(0, width), view.horizon - rng.exponential(0.12) * height)
-        lamps = [*lamps, (*at, rng.uniform(0.8, 4) * width / 640, color)]
-    return _add_lamps(rng, image, lamps, rng.uniform(0.5, 1.6))
-
-
-def _add_lamps(rng, image, lamps, bloom):
-    """The image with glowing discs (x, y, radius, color) and their halo."""
-    height, width = image.shape[:2]
-    glow = np.zeros((height // 2, width // 2, 3), np.uint8)
-    for x, y, radius, color in lamps:
-        if -50 < x < width + 50 and -50 < y < height + 50:
-            center = (round(x * 8), round(y * 8))
-            cv2.circle(glow, center, max(8, round(radius * 8)), color, -1, cv2.LINE_AA, 4)
-    halo = cv2.resize(glow, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
-    halo = cv2.GaussianBlur(halo, (0, 0), 2)
-    image = cv2.add(image, cv2.resize(glow, (width, height)))
-    return cv2.addWeighted(image, 1, cv2.resize(halo, (width, height)), float(bloom), 0)
-
-
-def _rain(rng, image):
-    """Falling streaks and blurred drops on the windscreen."""
-    height, width = image.shape[:2]
-    layer = np.zeros((height, width), np.uint8)
-    slant = rng.normal(0, 0.2)
-    for x, y, length in rng.random((rng.integers(20, 120), 3)) * (width, height, height * 0.1):
-        end = (int(x + slant * length), int(y + length))
-        cv2.line(layer, (int(x), int(y)), end, int(rng.integers(15, 60)), 1)
-    image = cv2.add(image, cv2.merge([layer] * 3))
-    soft = cv2.blur(image, (9, 9))
-    drops = np.zeros((height, width), np.uint8)
-    for x, y in rng.random((rng.integers(0, 40), 2)) * (width, height):
-        cv2.circle(drops, (int(x), int(y)), int(rng.uniform(2, 9) * width / 640), 255, -1)
-    return np.where(drops[..., None] > 0, soft, image)
-
-
-def _glare(rng, image):
-    """The sun in or near the frame lifts a wide disc of the image."""
-    height, width = image.shape[:2]
-    x = np.arange(0, width, 8, dtype=np.float32)[None] - rng.uniform(-0.1, 1.1) * width
-    y = np.arange(0, height, 8, dtype=np.float32)[:, None] - rng.uniform(-0.2, 0.4) * height
-    disc = rng.uniform(40, 200) * np.exp(-np.sqrt(x**2 + y**2) / (rng.uniform(0.1, 0.5) * width))
-    disc = cv2.resize(disc.astype(np.float32), (width, height)).astype(np.uint8)
-    return cv2.add(image, cv2.merge([disc] * 3))
-
-
-def _draw_hood(rng, image):
-    """The car's own bonnet or a dashboard along the bottom; labels run on below it, as CULane's do."""
-    height, width = image.shape[:2]
-    rise = rng.choice([rng.uniform(0.01, 0.04), rng.uniform(0.04, 0.2)])
-    x = np.linspace(0, width, 24)
-    middle = width * rng.normal(0.5, 0.1)
-    edge = height * (1 - rise * (1 - rng.uniform(0.2, 1.2) * ((x - middle) / width * 2) ** 2))
-    shade = (rng.uniform(5, 45) if rng.random() < 0.8 else rng.uniform(45, 200)) * rng.normal(1, 0.08, 3)
-    outline = np.concatenate([np.stack([x, edge], -1), [(width, height + 9), (0, height + 9)]])
-    fill(image, [outline], shade.tolist())
-    if rng.random() < 0.6:  # the sky shines along its edge
-        bright = np.clip(shade + rng.uniform(10, 90), 0, 255).tolist()
-        crest = (np.stack([x, edge + rng.uniform(1, 6)], -1) * (1 << SUB)).astype(np.int32)
-        cv2.polylines(image, [crest], False, bright, int(rng.integers(1, 4)), cv2.LINE_AA, SUB)
-
-
-def _reflect_dashboard(rng, image):
-    """A faint mirror image of something pale on the dashboard, in the lower half."""
-    height, width = image.shape[:2]
-    layer = np.zeros((height // 4, width // 4), np.uint8)
-    for _ in range(rng.integers(1, 4)):
-        corner = (rng.random(2) * (width // 4, height // 4)).astype(int)
-        size = (rng.random(2) * (width // 8, height // 8)).astype(int)
-        cv2.rectangle(layer, corner.tolist(), (corner + size).tolist(), int(rng.integers(10, 60)), -1)
-    layer = cv2.resize(cv2.blur(layer, (7, 7)), (width, height))
-    return cv2.add(image, cv2.merge([layer] * 3))
-
-
-def through_sensor(rng, image) -> np.ndarray:
-    """uint8 RGB: blur, exposure, color cast, vignette, noise."""
-    height, width = image.shape[:2]
-    kind = rng.choice(["sharp", "soft", "low resolution", "motion"], p=[0.4, 0.42, 0.1, 0.08])
-    if kind == "soft":
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 1.1) * width / 640)
-    elif kind == "low resolution":
-        factor = rng.uniform(0.45, 0.9)
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        image = cv2.resize(image, (width, height))
-    elif kind == "motion":
-        length = int(rng.integers(2, 6) * width / 640)
-        kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
-        turn = rng.uniform(0, np.pi)
-        step = np.round(np.array([np.cos(turn), np.sin(turn)]) * length / 2).astype(int)
-        cv2.line(kernel, (length - step).tolist(), (length + step).tolist(), 1)
-        image = cv2.filter2D(image, -1, kernel / kernel.sum())
-    levels = np.arange(256, dtype=np.float32)[:, None] / 255
-    gamma, gain = np.exp(rng.normal(0.0, 0.25)), np.exp(rng.normal(0.0, 0.2))
-    cast = gain * np.exp(rng.normal(0, 0.05, 3)) * (0.97, 1.02, 1.0)
-    table = np.clip(levels**gamma * cast + rng.normal(0, 0.015), 0, 1) * 255
-    image = cv2.LUT(image, table.astype(np.uint8)[None])
-    if rng.random() < 0.1:
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        image = cv2.addWeighted(image, 0.2, cv2.merge([grey] * 3), 0.8, 0)
-    if rng.random() < 0.3:
-        x = np.linspace(-1, 1, width // 8, dtype=np.float32)[None]
-        y = np.linspace(-1, 1, height // 8, dtype=np.float32)[:, None]
-        dark = 255 * np.clip(1 - rng.uniform(0.05, 0.3) * (x**2 + y**2), 0, 1)
-        dark = cv2.resize(dark.astype(np.uint8), (width, height))
-        image = cv2.multiply(image, cv2.merge([dark] * 3), scale=1 / 255)
-    grain = rng.choice([0.0, rng.uniform(0.5, 2.5), rng.uniform(2.5, 8)], p=[0.15, 0.7, 0.15])
-    if grain:
-        colored = rng.random() < 0.3
-        noise = np.frombuffer(rng.bytes(height * width * (3 if colored else 1)), np.uint8)
-        steps = (np.arange(256) - 128) * (grain / 74)  # bytes are uniform, with a deviation of 74
-        noise = cv2.LUT(noise.reshape(height, width, -1), np.round(steps).astype(np.int16))
-        image = cv2.add(image, noise if colored else cv2.merge([noise] * 3), dtype=cv2.CV_8U)
-    return image

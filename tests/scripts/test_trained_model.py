@@ -7,7 +7,7 @@ from paths import ROOT
 
 from inference.predictor import Predictor
 from preprocessing.images import read_image
-from renderer.surroundings import draw_no_road
+from renderer.no_road import draw_no_road
 from runtime.checkpoint import DEFAULT_CHECKPOINT
 
 MODEL = ROOT / DEFAULT_CHECKPOINT
