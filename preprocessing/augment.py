@@ -1,6 +1,6 @@
-"""Random views of a batch, made on the device that trains: the image is warped and its lanes move exactly with it.
+"""Augmentation of a batch on the device that trains: images are warped and recolored, and their lanes warped alike.
 
-Shapes: B batch, L lane slots, P = 6 control points, S samples, 2 = (x, y) in [0, 1].
+Shapes: B batch, L lane slots, P control points, S samples, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
 import math
@@ -20,45 +20,45 @@ HORIZON = 0.35  # of the height: about where the roads of TuSimple end
 
 
 class AugmentParams(NamedTuple):
-    """How B images are to be looked at."""
+    """The random parameters of B images."""
 
-    matrix: Tensor  # (B, 2, 3)
-    gain: Tensor  # (B, 3, 1, 1), and what is added after it
-    offset: Tensor  # (B, 3, 1, 1)
-    blank: Tensor  # (B) bool: nothing is seen, since the gain is 0
+    matrix: Tensor  # (B, 2, 3) moves points (x, y, 1) of an image to their new position
+    gain: Tensor  # (B, 3, 1, 1) multiplies RGB values
+    offset: Tensor  # (B, 3, 1, 1) is added afterwards
+    blank: Tensor  # (B) bool: the image is one gray (its gain is 0), and has no lanes
 
 
 def sample_params(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> AugmentParams:
-    """Views of `count` images, width / height = aspect.
+    """Random parameters for `count` images of width / height = aspect, on the CPU.
 
-    Random numbers come from a CPU generator whatever the device, so that a seed means the same everywhere.
+    The generator is the CPU's whatever the device, so that a seed means the same everywhere.
     """
     matrix = sample_affine(count, settings, aspect, generator)
     gain, offset = sample_color(count, settings, generator)
     blank = torch.rand(count, generator=generator) < settings.blank
-    grey = torch.randint(256, (count, 1, 1, 1), generator=generator).float()
+    gray = torch.randint(256, (count, 1, 1, 1), generator=generator).float()
     hidden = blank[:, None, None, None]
-    return AugmentParams(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, grey, offset), blank)
+    return AugmentParams(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, gray, offset), blank)
 
 
-def augment(images: Tensor, target: LaneTarget, views: AugmentParams, rows: RowWarp) -> tuple[Tensor, LaneTarget]:
-    """Float RGB images (B, 3, H, W) in [0, 255] and their lanes, from uint8 images in these rows and a target."""
-    matrix, gain, offset, blank = (v.to(images.device, non_blocking=images.device.type != "mps") for v in views)
+def augment(images: Tensor, target: LaneTarget, params: AugmentParams, rows: RowWarp) -> tuple[Tensor, LaneTarget]:
+    """Float RGB images (B, 3, H, W) in [0, 255] and their target, from uint8 images on the grid `rows` and theirs."""
+    matrix, gain, offset, blank = (p.to(images.device, non_blocking=images.device.type != "mps") for p in params)
     grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:], rows)
     if rows.cut_top:
         grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the top was not kept: the first row stands for it
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images = torch.addcmul(offset, images, gain).clamp_(0, 255)
     target = warp_lanes(target, matrix)
-    seen = ~blank[:, None]
-    return images, LaneTarget(target.points * seen[..., None, None], target.exists & seen)
+    visible = ~blank[:, None]
+    return images, LaneTarget(target.points * visible[..., None, None], target.exists & visible)
 
 
 def sample_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:
-    """Matrices (B, 2, 3) that move a point (x, y, 1) of the image to its place in the new view.
+    """Random matrices (B, 2, 3) that move a point (x, y, 1) of the image to its position in the new one.
 
-    The view is turned and scaled about the center of the image, in pixels (aspect = width / height), shifted,
-    mirrored, and sheared along the horizon: what a camera that stands further to one side sees of a flat road.
+    The image is rotated and scaled about its center, in pixels (aspect = width / height), shifted, mirrored, and
+    sheared along the horizon, as a flat road is for a camera further to one side.
     """
     def uniform(limit: float) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * limit
@@ -78,7 +78,7 @@ def sample_affine(count: int, settings: AugmentConfig, aspect: float, generator:
 
 
 def sample_color(count: int, settings: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Gain and offset (B, 3, 1, 1) for RGB values in [0, 255]: brightness, contrast about grey, and tint."""
+    """Random gain and offset (B, 3, 1, 1) for RGB values in [0, 255]: brightness, contrast about gray, and tint."""
     def uniform(limit: float, channels: int = 1) -> Tensor:
         return (torch.rand(count, channels, 1, 1, generator=generator) * 2 - 1) * limit
 
@@ -89,7 +89,7 @@ def sample_color(count: int, settings: AugmentConfig, generator: torch.Generator
 
 
 def warp_lanes(target: LaneTarget, matrix: Tensor) -> LaneTarget:
-    """Lanes under matrices (B, 2, 3): the part that stays inside the image, refitted, in its new slots."""
+    """The target under matrices (B, 2, 3): the part of each lane that stays in the image, refitted, in its new slot."""
     curves = sample_curve(target.points, SAMPLES)  # (B, L, S, 2)
     moved = curves @ matrix[:, None, :, :2].transpose(2, 3) + matrix[:, None, None, :, 2]
     inside = ((moved >= 0) & (moved <= 1)).all(-1)
@@ -98,7 +98,7 @@ def warp_lanes(target: LaneTarget, matrix: Tensor) -> LaneTarget:
 
 
 def _sampling_matrix(matrix: Tensor) -> Tensor:
-    """The inverse of matrix (B, 2, 3), in the [-1, 1] coordinates of grid_sample: from new view to old."""
+    """The inverse of matrix (B, 2, 3), in the [-1, 1] coordinates of grid_sample: from the new image to the old."""
     linear, offset = matrix[:, :, :2], matrix[:, :, 2]
     (a, b), (c, d) = linear[:, 0].unbind(1), linear[:, 1].unbind(1)
     inverse = torch.stack((d, -b, -c, a), dim=1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
@@ -108,9 +108,9 @@ def _sampling_matrix(matrix: Tensor) -> Tensor:
 
 
 def _sampling_grid(matrix: Tensor, height: int, width: int, rows: RowWarp) -> Tensor:
-    """(B, H, W, 2): where each pixel is taken from, as grid_sample wants it.
+    """(B, H, W, 2): the point in [-1, 1] that each pixel is sampled at, as grid_sample takes it.
 
-    Sums, since affine_grid's product of matrices takes 8 times as long.
+    It is a sum over rows and columns; affine_grid's product of matrices takes 8 times as long.
     """
     x = (2 * torch.arange(width, device=matrix.device) + 1) / width - 1
     y = 2 * rows.y((torch.arange(height, device=matrix.device) + 0.5) / height) - 1

@@ -1,9 +1,11 @@
 """A memory-mapped cache of preprocessed images and fitted lanes, so that no epoch decodes an image twice.
 
 The name of a cache is a hash of everything that its content depends on: the settings, and path, size and time of
-change of every image and label. Changed files or settings therefore never meet stale pixels. It is built under a
-temporary name and renamed when complete; deleting the folder is always safe. A CRC-32 of every image and of every
-other file tells damage: what shows on opening is built again, what shows later ends the run.
+change of every image and label. Changed files or settings therefore have a cache of their own. It is built under a
+temporary name and renamed when complete; deleting the folder is always safe. Every image and every other file has a
+CRC-32: a cache that is damaged when it is opened is built again, damage that is noticed later ends the run.
+
+Shapes: N images, H x W the network's input, L lane slots, P control points, 2 = (x, y).
 """
 
 import errno
@@ -16,13 +18,14 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from formats.base import DataError, Sample
+from geometry.bezier import CONTROL_POINTS
 from geometry.input_grid import InputGrid
 from preprocessing.targets import read_item
 from runtime.files import lock
@@ -30,26 +33,26 @@ from runtime.prefetch import prefetch
 
 VERSION = 4  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
-AWAY = "set data.cache_dir to a folder that can, or data.cache=false"
+ADVICE = "set data.cache_dir to a folder that can, or data.cache=false"
 
 
 class PixelCache(NamedTuple):
-    """Arrays over the images of a data set, and the counts that its labels gave."""
+    """Arrays over the images of a data set, and how many lanes of its labels are in no slot."""
 
     images: np.ndarray  # (N, H, W, 3) uint8, mapped
     points: np.ndarray  # (N, L, P, 2) float32
     exists: np.ndarray  # (N, L) bool
     sizes_px: np.ndarray  # (N, 2) int32 width, height of the original
     sums: np.ndarray  # (N) uint32, CRC-32 of each image
-    num_unassigned: int
-    num_too_short: int
+    num_unassigned: int  # lanes whose side has no free slot
+    num_too_short: int  # lanes with fewer than two points in the image
     folder: Path
-    checked: np.ndarray  # (N) bool: images that this process has found intact
+    checked: np.ndarray  # (N) bool: images whose sum this process has compared
 
     def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Images, points and exists at indices, in memory. Raises DataError for a damaged image.
 
-        An image is checked when it is first read: a GPU would notice the cost of checking it every epoch.
+        An image is checked when it is first read; doing so in every epoch would keep a GPU waiting.
         """
         images = self.images[indices]
         for index, image in zip(indices, images, strict=True):
@@ -88,15 +91,16 @@ def open_cache(samples: Sequence[Sample], grid: InputGrid, slots: int, folder: s
                 _build(samples, grid, slots, path)
                 pixels = _open(path, shape)
     except OSError as error:
-        raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); {AWAY}") from None
+        raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); {ADVICE}") from None
     if pixels is None:
-        raise DataError(f"{path}: the cache cannot be read back as it was written; check the disk, or {AWAY}")
+        raise DataError(f"{path}: the cache cannot be read back as it was written; check the disk, or {ADVICE}")
     return pixels
 
 
 def _key(samples: Sequence[Sample], grid: InputGrid, slots: int) -> str:
+    """The name of the cache: its size and number of images, and a hash of what its content depends on."""
     digest = hashlib.sha256(f"{VERSION} {tuple(grid)} {grid.fine_rows} {slots} {cv2.__version__}".encode())
-    label_stamp = lru_cache(_stamp)  # a label file of many images is looked at once
+    label_stamp = lru_cache(_stamp)  # one label file may have the lanes of many images
     for sample in samples:
         stamps = f"{_stamp(sample.image)} {label_stamp(sample.label)}"
         digest.update(f"{sample.image.resolve()} {stamps} {sample.offset}\n".encode())
@@ -104,6 +108,7 @@ def _key(samples: Sequence[Sample], grid: InputGrid, slots: int) -> str:
 
 
 def _stamp(path: Path) -> str:
+    """Size and time of change of a file. Raises DataError where it cannot be read."""
     try:
         status = path.stat()
     except OSError as error:
@@ -112,30 +117,18 @@ def _stamp(path: Path) -> str:
 
 
 def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -> None:
-    """Write the cache to path, all of it or nothing."""
-    count = len(samples)
-    shape = (count, grid.height, grid.width, 3)
-    needed, free = math.prod(shape), shutil.disk_usage(path.parent).free
+    """Write the cache to path, all of it or nothing. Raises DataError as read_item, OSError where there is no room."""
+    needed, free = len(samples) * grid.height * grid.width * 3, shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
-    points, exists = np.empty((count, slots, 6, 2), np.float32), np.empty((count, slots), bool)
-    sizes, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(2, np.int64)
     building = path.with_name(f"building-{path.name}")
     if building.exists():  # of a process that was killed
         shutil.rmtree(building)
     building.mkdir()
-    # Threads, not processes: decoding and resizing release the interpreter lock, and nothing has to be started.
     try:
         with (building / "images.npy").open("wb") as file:
-            # Written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
-            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            items = prefetch(partial(read_item, sample, grid, slots) for sample in samples)
-            for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
-                file.write(item.image)
-                points[i], exists[i], sizes[i], sums[i] = *item[1:4], zlib.crc32(item.image)
-                counts += item.num_unassigned, item.num_too_short
-        for name, array in zip(FILES[1:], (points, exists, sizes, sums, counts), strict=True):
+            arrays = _write_images(file, samples, grid, slots)
+        for name, array in zip(FILES[1:], arrays, strict=True):
             np.save(building / f"{name}.npy", array)
         (building / "meta.json").write_text(json.dumps({name: _file_sum(building, name) for name in FILES[1:]}))
         building.rename(path)
@@ -143,12 +136,31 @@ def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _write_images(file: BinaryIO, samples: Sequence[Sample], grid: InputGrid, slots: int) -> tuple[np.ndarray, ...]:
+    """The arrays of all other FILES, in order; the pixels of the samples are written to images.npy.
+
+    They are written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
+    """
+    count = len(samples)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, grid.height, grid.width, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+    points, exists = np.empty((count, slots, CONTROL_POINTS, 2), np.float32), np.empty((count, slots), bool)
+    sizes_px, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(2, np.int64)
+    items = prefetch(partial(read_item, sample, grid, slots) for sample in samples)
+    for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
+        file.write(item.image)
+        points[i], exists[i], sizes_px[i], sums[i] = item.points, item.exists, item.size_px, zlib.crc32(item.image)
+        counts += item.num_unassigned, item.num_too_short
+    return points, exists, sizes_px, sums, counts
+
+
 def _file_sum(folder: Path, name: str) -> int:
+    """The CRC-32 of one of FILES. Raises OSError or ValueError where it is missing or empty."""
     return zlib.crc32(np.memmap(folder / f"{name}.npy", np.uint8, "r"))
 
 
 def _open(path: Path, shape: tuple[int, int, int, int]) -> PixelCache | None:
-    """The cache at path if it is there and, but for the images' content, intact."""
+    """The cache at path, or None where it is missing or damaged; the pixels are checked when they are read."""
     try:
         meta = json.loads((path / "meta.json").read_text())
         if any(meta[name] != _file_sum(path, name) for name in FILES[1:]):

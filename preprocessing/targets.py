@@ -1,6 +1,6 @@
-"""From a label file to the slots of a network: lanes cut at the image border, fitted, and put into slots.
+"""From a label to the target of a network: lanes clipped at the image border, fitted, and assigned to slots.
 
-Shapes: L lane slots, N points, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
+Shapes: L lane slots, N points, P control points, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
 from typing import NamedTuple
@@ -10,25 +10,28 @@ import torch
 
 from formats.base import Label, Sample
 from formats.registry import read_label
-from geometry.bezier import fit_bezier
+from geometry.bezier import CONTROL_POINTS, fit_bezier
 from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget, assign_slots
 from preprocessing.images import preprocess, read_image
 
 
 class TrainingItem(NamedTuple):
-    """One preprocessed image (H, W, 3) uint8 RGB with its lanes in slots, its size and what did not fit."""
+    """One preprocessed image with its lanes in slots, its original size, and the lanes that are in no slot."""
 
-    image: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
     points: np.ndarray  # (L, P, 2) float32
     exists: np.ndarray  # (L) bool
     size_px: tuple[int, int]  # width, height of the file's image
-    num_unassigned: int  # lanes without a slot
+    num_unassigned: int  # lanes whose side has no free slot
     num_too_short: int  # lanes with fewer than two points inside the image
 
 
 def inside_image(points: np.ndarray) -> np.ndarray:
-    """The part of a polyline (N, 2) in [0, 1], cut where it crosses the border (Liang and Barsky 1984)."""
+    """The part of a polyline (N, 2) that lies in [0, 1], cut where it crosses the border: (M, 2) float32.
+
+    Liang and Barsky, A new concept and method for line clipping, 1984.
+    """
     start, step = points[:-1], np.diff(points, axis=0)  # of each segment
     with np.errstate(divide="ignore", invalid="ignore"):
         enters, leaves = np.sort(np.stack((-start / step, (1 - start) / step)), axis=0)  # (segments, 2) each
@@ -36,32 +39,36 @@ def inside_image(points: np.ndarray) -> np.ndarray:
     outside = (level & ((start < 0) | (start > 1))).any(1)
     enters = np.where(level, 0, enters).max(1, initial=0)
     leaves = np.where(level, 1, leaves).min(1, initial=1)
-    shown = (enters < leaves) & ~outside
-    ends = np.stack((start + enters[:, None] * step, start + leaves[:, None] * step), axis=1)[shown].reshape(-1, 2)
-    fresh = np.ones(len(ends), bool)
-    fresh[1:] = (np.abs(np.diff(ends, axis=0)) > 1e-6).any(1)  # a segment begins where the one before it ended
-    return ends[fresh].clip(0, 1).astype(np.float32)
+    visible = (enters < leaves) & ~outside
+    ends = np.stack((start + enters[:, None] * step, start + leaves[:, None] * step), axis=1)[visible].reshape(-1, 2)
+    distinct = np.ones(len(ends), bool)
+    distinct[1:] = (np.abs(np.diff(ends, axis=0)) > 1e-6).any(1)  # a segment begins where the one before it ended
+    return ends[distinct].clip(0, 1).astype(np.float32)
 
 
-def lanes_in_slots(found: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
-    """(L, P, 2) points and (L) exists of a label, how many lanes had no slot, and how many were too short."""
+def lanes_in_slots(label: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
+    """The target of one image, points (L, P, 2) and exists (L); the number of lanes without a slot; of too short ones.
+
+    `size_px` is the (width, height) of the image in whose pixels the label is.
+    """
     curves = []
-    for lane in found.lanes:
+    for lane in label.lanes:
         points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
         points = inside_image(points)
         if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
             curves.append(fit_bezier(torch.from_numpy(points)))
     if not curves:
-        return LaneTarget(torch.zeros(slots, 6, 2), torch.zeros(slots, dtype=torch.bool)), 0, len(found.lanes)
+        empty = LaneTarget(torch.zeros(slots, CONTROL_POINTS, 2), torch.zeros(slots, dtype=torch.bool))
+        return empty, 0, len(label.lanes)
     target = assign_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
     target = LaneTarget(target.points[0], target.exists[0])
-    return target, len(curves) - int(target.exists.sum()), len(found.lanes) - len(curves)
+    return target, len(curves) - int(target.exists.sum()), len(label.lanes) - len(curves)
 
 
 def read_item(sample: Sample, grid: InputGrid, slots: int) -> TrainingItem:
-    """Read, decode, resize and fit one sample. Raises DataError naming the file."""
+    """One sample, read from its files: decoded, resized and fitted. Raises DataError, which names the file."""
     image = read_image(sample.image)
     size_px = (image.shape[1], image.shape[0])
     target, num_unassigned, num_too_short = lanes_in_slots(read_label(sample), size_px, slots)
     return TrainingItem(preprocess(image, grid), target.points.numpy(), target.exists.numpy(), size_px,
-                num_unassigned, num_too_short)
+                        num_unassigned, num_too_short)
