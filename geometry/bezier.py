@@ -1,11 +1,11 @@
-"""Geometry of lane curves: quintic Béziers in one canonical form, as pure functions.
+"""Lane curves: quintic Béziers in one canonical form, as pure functions.
 
-Shapes: P = 6 control points, S samples, R rows, N polyline points, 2 = (x, y); `...` is any batch.
+Shapes: P control points (6), S samples, R rows, N polyline points, 2 = (x, y); `...` is any batch.
 x grows to the right, y downwards, both in [0, 1] of the image. P0 is the far (upper) end, P5 the near one.
 
-Canonical form: y is linear in t, that is, the six control points are equally spaced in y. A lane then has one
-set of control points and no other (with a free parametrisation the same lane has many, and a network that is
-asked for all of them answers with their average), and "x at row y" needs no root finding.
+Canonical form: y is linear in t, that is, the control points are equally spaced in y. A lane then has one set of
+control points and no other, and x at row y needs no root finding. With a free parametrisation the same lane has many
+sets, and regression learns their average.
 """
 
 import functools
@@ -28,7 +28,7 @@ def bernstein(t: Tensor, degree: int = DEGREE) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _binomials(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """C(degree, k) as (degree + 1); kept, since a GPU has to be waited for to take numbers from the CPU."""
+    """C(degree, k) as (degree + 1); cached, since a copy from the CPU makes a GPU wait."""
     with torch.inference_mode(False):  # as in sample_basis
         return torch.tensor([math.comb(degree, k) for k in range(degree + 1)], device=device, dtype=dtype)
 
@@ -53,10 +53,10 @@ def sample_curve(control: Tensor, samples: int) -> Tensor:
 
 
 def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """x of canonical curves control (..., P, 2) at rows (R) in [0, 1], and where the curve covers the row.
+    """x (..., R) and t (..., R) of canonical curves control (..., P, 2) at rows (R) in [0, 1].
 
-    Returns x (..., R) and t (..., R). A row lies on the curve where 0 <= t <= 1; beyond its ends it goes straight on
-    along the tangents there, since a quintic that is extrapolated goes anywhere.
+    A row lies on the curve where 0 <= t <= 1. Beyond its ends a curve continues along its end tangents, since an
+    extrapolated quintic can go anywhere.
     """
     y_far, y_near = control[..., 0, 1, None], control[..., -1, 1, None]
     t = (rows - y_far) / (y_near - y_far).clamp(min=1e-6)
@@ -68,7 +68,7 @@ def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def control_points_from_x(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
-    """Control points (..., P, 2) from control x (..., P) and the two ends y_far, y_near (...)."""
+    """Canonical control points (..., P, 2) from their x (..., P) and the y of both ends, y_far and y_near (...)."""
     fraction = torch.linspace(0, 1, CONTROL_POINTS, device=x.device, dtype=x.dtype)
     y = y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction
     return torch.stack((x, y), dim=-1)
@@ -77,8 +77,8 @@ def control_points_from_x(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
 def fit_bezier(points: Tensor) -> Tensor:
     """Canonical control points (P, 2) of the least-squares curve through a polyline (N, 2), N >= 2, on the CPU.
 
-    Few points leave a quintic free to swing between them, so the degree grows with their number and the
-    result is raised to a quintic. Raises ValueError for fewer than two points or a polyline without height.
+    The degree grows with the number of points, since a quintic oscillates between a few of them; the result is
+    elevated to a quintic. Raises ValueError for fewer than two points or a polyline without height.
     """
     points = points.double().numpy()  # NumPy takes two thirds of PyTorch's time for so few numbers
     points = points[points[:, 1].argsort(kind="stable")]
@@ -95,12 +95,11 @@ def fit_bezier(points: Tensor) -> Tensor:
 
 
 def refit_clipped(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Canonical curves through the inside part of sampled ones, batched and on any device.
+    """Canonical curves (..., P, 2) through the inside part of sampled ones, and valid (...); batched, on any device.
 
-    points (..., S, 2) run along each curve and inside (..., S) says which of them are in the image. Returns
-    control points (..., P, 2) and valid (...): False where fewer than two points are inside or the part that
-    is left has no height. y must be monotone along the curve, as it is for a lane that is turned by less
-    than its own slope; the far end may lie outside, the part inside must be one piece.
+    points (..., S, 2) run along each curve; inside (..., S) is True for those in the image. valid is False where fewer
+    than two points are inside or where they have no height. y must be monotone along the curve, as it is for a lane
+    rotated by less than its own slope, and the part inside must be one piece.
     """
     x, y = points.unbind(-1)
     inf = torch.inf

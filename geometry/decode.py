@@ -1,6 +1,6 @@
-"""From slots back to the lanes of an image: which to report, and where they are on given rows.
+"""From predicted slots to the lanes of an image: NMS between neighbouring slots, and x at given rows.
 
-Shapes: B batch, L slots, P = 6 control points, R rows, 2 = (x, y).
+Shapes: B batch, L slots, P control points, R rows, 2 = (x, y) in [0, 1].
 """
 
 from typing import NamedTuple
@@ -10,38 +10,41 @@ from torch import Tensor
 
 from geometry.bezier import sample_curve, x_at_rows
 
+NMS_SAMPLES = 16  # points of a curve at which it is compared with its neighbour
+
 
 class DecodeSettings(NamedTuple):
-    """How predicted curves become reported lanes: by confidence, and with what tolerance at their ends."""
+    """How predicted curves become reported lanes."""
 
-    threshold: float = 0.5  # of the confidence from which a lane is reported
+    threshold: float = 0.5  # confidence from which a lane is reported
     end_tolerance: float = 0.007  # of the image height: half of TuSimple's 10 px between rows
 
 
 def lane_nms(points: Tensor, confidence: Tensor, threshold: float, min_gap: float = 0.015) -> Tensor:
-    """Which predicted lanes (B, L) to report: confident ones, the better of two that lie on each other.
+    """Mask (B, L) of the lanes to report: those at or above the threshold, and of two duplicates the more confident.
 
-    Neighbouring slots whose curves, in the rows that both reach, are on average less than min_gap of the image
-    width apart (19 px of 1280) answer for the same line, as happens when the camera stands on it.
+    points (B, L, P, 2), confidence (B, L). Neighbouring slots are duplicates where their curves, in the rows that both
+    cover, are on average less than min_gap of the image width apart (19 px of 1280): both are the line under the
+    camera, which may be counted to either side.
     """
     keep = confidence >= threshold
-    curves = sample_curve(points, 16)
+    curves = sample_curve(points, NMS_SAMPLES)
     for slot in range(points.shape[1] - 1):
         x, t = x_at_rows(points[:, slot], curves[:, slot + 1, :, 1])
-        shared = (t >= 0) & (t <= 1)  # rows that both reach
-        gap = ((x - curves[:, slot + 1, :, 0]).abs() * shared).sum(-1) / shared.sum(-1)  # not a number: no such row
-        double = keep[:, slot] & keep[:, slot + 1] & (gap < min_gap)
+        overlap = (t >= 0) & (t <= 1)  # rows that both cover
+        gap = ((x - curves[:, slot + 1, :, 0]).abs() * overlap).sum(-1) / overlap.sum(-1)  # NaN where there are none
+        duplicate = keep[:, slot] & keep[:, slot + 1] & (gap < min_gap)
         right_wins = confidence[:, slot + 1] > confidence[:, slot]
-        keep[:, slot] &= ~(double & right_wins)
-        keep[:, slot + 1] &= ~(double & ~right_wins)
+        keep[:, slot] &= ~(duplicate & right_wins)
+        keep[:, slot + 1] &= ~(duplicate & ~right_wins)
     return keep
 
 
 def rows_from_curves(points: Tensor, rows: Tensor, tolerance: float = 5 / 720) -> Tensor:
     """x (..., R) in [0, 1] of curves points (..., P, 2) at rows (R) in [0, 1]; -1 where a lane has no point.
 
-    A lane reaches `tolerance` of the image height straight on beyond its ends: labels are drawn at rows 10 px of 720
-    apart, so an end is known to half of that. A point left or right of the image is no point.
+    A lane continues straight beyond its ends for `tolerance` of the image height: TuSimple's labels have a point every
+    10 of 720 px, so that the position of an end is exact to half of that. Points outside the image are left out.
     """
     x, t = x_at_rows(points, rows)
     height = (points[..., -1, 1, None] - points[..., 0, 1, None]).clamp(min=1e-6)

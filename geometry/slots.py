@@ -1,11 +1,11 @@
-"""Which lane is which: the fixed slots that a network answers in, and back from slots to lanes in an image.
+"""Slot assignment: which of the network's fixed slots a lane belongs to.
 
-Shapes: B batch, N lanes in any order, L slots, P = 6 control points, R rows, 2 = (x, y).
+Shapes: B batch, N lanes in any order, L slots, P control points, h rows and K columns of the head's map, 2 = (x, y).
 
-Slots are counted outward from the camera: with three a side they are [left 3, left 2, left 1 | right 1,
-right 2, right 3] from left to right. A lane's place is where it meets (or would meet) the bottom edge of the
-image. The order in a label file plays no part: with file order the best answer that does not look at the image
-is the average of all lanes, and a network is glad to give it.
+Slots are counted outward from the camera: with three a side they are [left 3, left 2, left 1 | right 1, right 2,
+right 3] from left to right. A lane's position is its x at the bottom edge of the image, extrapolated where the lane
+ends above it. The order of a label file is ignored: in that order slots would have nearly the same mean lane, which
+is the best constant prediction, and training would end there.
 """
 
 from typing import NamedTuple
@@ -15,23 +15,25 @@ from torch import Tensor
 
 from geometry.bezier import sample_curve
 
-CAMERA_X = 0.5  # the camera's own place at the bottom edge: the middle of the image
-LANE_CHANGE = 0.05  # nearer than this to CAMERA_X (64 px of 1280) a line is as much left as right
+CAMERA_X = 0.5  # x of the camera at the bottom edge
+LANE_CHANGE = 0.05  # a line nearer than this to CAMERA_X (64 px of 1280) may be counted to either side
+ERROR_WEIGHT = 64  # 20 px of 1280 weigh as much as one nat of existence, when two assignments are compared
 
 
 class LaneTarget(NamedTuple):
-    """Labels in slots: points (B, L, P, 2) in [0, 1], 0 where there is no lane; exists (B, L) bool."""
+    """Labels in slots: points (B, L, P, 2) in [0, 1], 0 in an empty slot; exists (B, L) bool."""
 
     points: Tensor
     exists: Tensor
 
     def to(self, device: torch.device) -> "LaneTarget":
-        unwaited = torch.device(device).type != "mps"  # there the copy may read what has been freed meanwhile
-        return LaneTarget(self.points.to(device, non_blocking=unwaited), self.exists.to(device, non_blocking=unwaited))
+        """The target on a device."""
+        non_blocking = torch.device(device).type != "mps"  # where the copy may read memory that has been freed
+        return LaneTarget(*(part.to(device, non_blocking=non_blocking) for part in self))
 
 
 class RowLogits(NamedTuple):
-    """What a network finds row by row, for training to teach: logits of which column, and of whether at all."""
+    """A network's row-wise output, for the auxiliary losses: logits over columns, and of a lane's presence."""
 
     columns: Tensor  # (B, L, h, K)
     present: Tensor  # (B, L, h)
@@ -54,7 +56,7 @@ def slot_indices(points: Tensor, exists: Tensor, slots: int) -> Tensor:
     same_side = (left.unsqueeze(-1) == left.unsqueeze(-2)) & exists.unsqueeze(-2)
     nearer = offset.unsqueeze(-2) < offset.unsqueeze(-1)  # [n, m]: lane m is nearer to the camera than lane n
     rank = (same_side & nearer).sum(-1)
-    # Two lanes that meet the bottom edge in the same point would share a slot: the later one gives way.
+    # Two lanes at the same position would share a slot: the later one moves outward.
     n = torch.arange(x.shape[-1], device=x.device)
     rank = rank + (same_side & (offset.unsqueeze(-2) == offset.unsqueeze(-1)) & (n < n.unsqueeze(-1))).sum(-1)
     half = slots // 2
@@ -63,15 +65,15 @@ def slot_indices(points: Tensor, exists: Tensor, slots: int) -> Tensor:
 
 
 def assign_slots(points: Tensor, exists: Tensor, slots: int) -> LaneTarget:
-    """Lanes points (B, N, P, 2), exists (B, N), moved to their slots; lanes that do not fit are left out."""
-    numbers = slot_indices(points, exists, slots)
-    chosen = numbers.unsqueeze(-1) == torch.arange(slots, device=points.device)  # (B, N, L)
-    moved = torch.einsum("bnl,bnpc->blpc", chosen.to(points.dtype), points)
-    return LaneTarget(moved, chosen.any(-2))
+    """The target of lanes points (B, N, P, 2), exists (B, N); lanes whose side is full are left out."""
+    indices = slot_indices(points, exists, slots)
+    one_hot = indices.unsqueeze(-1) == torch.arange(slots, device=points.device)  # (B, N, L)
+    in_slots = torch.einsum("bnl,bnpc->blpc", one_hot.to(points.dtype), points)
+    return LaneTarget(in_slots, one_hot.any(-2))
 
 
 def shift_slots(target: LaneTarget, shift: Tensor) -> LaneTarget:
-    """The same lanes counted from one line further: shift (B) of -1, 0 or +1 slots to the right."""
+    """The target with its lanes moved by shift (B) slots to the right, -1, 0 or +1; an outermost one may drop out."""
     slots = target.exists.shape[1]
     source = torch.arange(slots, device=shift.device) - shift.unsqueeze(-1)  # (B, L)
     inside = (source >= 0) & (source < slots)
@@ -82,25 +84,25 @@ def shift_slots(target: LaneTarget, shift: Tensor) -> LaneTarget:
 
 
 def resolve_ambiguous_assignment(points: Tensor, logits: Tensor, target: LaneTarget) -> LaneTarget:
-    """The target itself, or, where the camera stands on a line, the count that suits the prediction better.
+    """The target, or, where the camera is above a line, the one of both assignments that is nearer to the prediction.
 
-    In a lane change the line under the camera is as much `left 1` as `right 1`, and the whole count hangs on a
-    few pixels. Both counts are right, so training and scoring take whichever is nearer to the prediction
-    (points (B, L, P, 2), logits (B, L)); nothing is differentiated through the choice.
+    In a lane change the line under the camera is as much `left 1` as `right 1`, and a few pixels decide how all lanes
+    are counted. Both assignments are right, so training and scoring take the one nearer to the prediction (points
+    (B, L, P, 2), logits (B, L)). Nothing is differentiated through the choice.
     """
     slots = target.exists.shape[1]
     x = bottom_x(target.points)
-    close = target.exists & ((x - CAMERA_X).abs() < LANE_CHANGE)
+    ambiguous = target.exists & ((x - CAMERA_X).abs() < LANE_CHANGE)
     inner_left, inner_right = slots // 2 - 1, slots // 2
-    shift = close[:, inner_left].long() - (close[:, inner_right] & ~close[:, inner_left]).long()  # (B)
+    shift = ambiguous[:, inner_left].long() - (ambiguous[:, inner_right] & ~ambiguous[:, inner_left]).long()  # (B)
     other = shift_slots(target, shift)
 
     def distance(candidate: LaneTarget) -> Tensor:
         error = (points.detach() - candidate.points)[..., 0].abs().mean(2) * candidate.exists
-        wrong = torch.nn.functional.softplus(torch.where(candidate.exists, -logits, logits).detach())
-        return (64 * error + wrong).sum(1)  # 64: 20 px of 1280 count as much as one nat of existence
+        existence_loss = torch.nn.functional.softplus(torch.where(candidate.exists, -logits, logits).detach())
+        return (ERROR_WEIGHT * error + existence_loss).sum(1)
 
-    # A line that the outermost slot cannot take would make the shorter count cheaper for being shorter.
+    # An assignment that drops its outermost line would be nearer for having fewer lanes.
     complete = other.exists.sum(1) == target.exists.sum(1)
     take = (complete & (shift != 0) & (distance(other) < distance(target)))[:, None]
     return LaneTarget(torch.where(take[..., None, None], other.points, target.points),

@@ -1,8 +1,10 @@
-"""The official CULane metric in numpy and OpenCV, without the C++ to build.
+"""The official CULane metric in NumPy and OpenCV, with nothing to compile.
 
 Follows github.com/XingangPan/SCNN, tools/lane_evaluation: spline.cpp, lane_compare.cpp, counter.cpp and
-hungarianGraph.hpp. Their quirks are kept, because their number is the one that gets published.
-Lanes are (N, 2) points in pixels of the benchmark's image; T thresholds.
+hungarianGraph.hpp. Their quirks are kept, since their figures are the published ones. The matching is our own for the
+same reason: scipy's linear_sum_assignment decides near ties otherwise.
+
+Lanes are (N, 2) points in pixels of the benchmark's image. T IoU thresholds.
 """
 
 import math
@@ -14,21 +16,20 @@ import cv2
 import numpy as np
 
 CULANE_SIZE = (1640, 590)  # width, height
-CULANE_LANE_WIDTH = 30
+CULANE_LANE_WIDTH = 30  # px
 CULANE_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 _SPLINE_SAMPLES = 50  # points that the evaluator draws between two given points
-_MATCH_TOLERANCE = 1e-2  # slack at which its matching takes a pair for an optimal one
-_NOWHERE = -(2**31)  # where C++ lands when it rounds a NaN to an int on x86
-_IMAGES_PER_WORKER = 150  # starting a process costs more than scoring fewer
+_MATCH_TOLERANCE = 1e-2  # slack up to which its matching counts a pair as tight
+_INT_OF_NAN = -(2**31)  # what C++ makes of a NaN that is rounded to an int on x86
+_IMAGES_PER_WORKER = 150  # starting a process takes longer than scoring fewer
 
 
 def _spline_points(lane: np.ndarray) -> np.ndarray:
-    """(50 (N-1) + 1, 2) float32 points that are joined to draw a `lane` (N >= 3, 2) float32: a natural cubic
-    spline over chord length. In float64 over float32 differences, as spline.cpp.
+    """(50 (N-1) + 1, 2) float32 points of the polyline that is drawn for a `lane` (N >= 3, 2) float32.
 
-    A point given twice in a row makes 0/0 there, which the spline's equations carry to all points but the
-    last.
+    A natural cubic spline over chord length, in float64 over float32 differences, as spline.cpp. A point given twice
+    in a row makes 0/0 in its equations, and NaN of all points but the last.
     """
     step = np.diff(lane, axis=0).astype(float)  # (N-1, 2)
     h = np.sqrt((step**2).sum(1))[:, None]  # (N-1, 1)
@@ -46,29 +47,29 @@ def _spline_points(lane: np.ndarray) -> np.ndarray:
     return np.concatenate([points.reshape(-1, 2), lane[-1:]]).astype(np.float32)
 
 
-def _lane_mask(lane, size, lane_width: int, whose: str):
-    """(mask uint8 {0, 1}, left, top, area) of a drawn lane, cropped to where it lies; None below two points.
+def _lane_mask(lane, size, lane_width: int, name: str):
+    """(mask uint8 {0, 1}, left, top, area) of a drawn lane, cropped to its bounding box; None below two points.
 
-    The crop ends only where the lane or the image does, so that it holds the pixels of the whole image's
-    drawing.
+    The box ends no earlier than the lane or the image does, so that its pixels are those of a drawing on the whole
+    image. `name` is what error messages call the lane.
     """
     lane = np.asarray(lane, np.float32)
     if lane.size and (lane.ndim != 2 or lane.shape[1] != 2):
-        raise ValueError(f"{whose} lane has shape {lane.shape}, expected (N, 2) points in pixels")
+        raise ValueError(f"{name} lane has shape {lane.shape}, expected (N, 2) points in pixels")
     if not np.isfinite(lane).all():
-        raise ValueError(f"{whose} lane holds NaN or infinity, expected (N, 2) points in pixels")
+        raise ValueError(f"{name} lane has NaN or infinity, expected (N, 2) points in pixels")
     if len(lane) < 2:
         return None
     points = np.rint(lane if len(lane) == 2 else _spline_points(lane)).astype(float)
-    points = np.where(np.isfinite(points), points, _NOWHERE).clip(_NOWHERE, -_NOWHERE - 1).astype(np.int64)
-    moved = np.ones(len(points), bool)
-    moved[1:] = (points[1:] != points[:-1]).any(1)
-    points = points[moved]  # most of the 50 round to their neighbour; drawing it again changes nothing
+    points = np.where(np.isfinite(points), points, _INT_OF_NAN).clip(_INT_OF_NAN, -_INT_OF_NAN - 1).astype(np.int64)
+    distinct = np.ones(len(points), bool)
+    distinct[1:] = (points[1:] != points[:-1]).any(1)
+    points = points[distinct]  # most of the 50 round to their neighbour's pixel; drawing it again changes nothing
     start = (points.min(0) - lane_width - 2).clip(0, size)
     stop = (points.max(0) + lane_width + 3).clip(0, size)
     mask = np.zeros((stop - start)[::-1], np.uint8)
     if mask.size:
-        cv2.polylines(mask, [(points - start).clip(_NOWHERE).astype(np.int32)], False, 1, lane_width)
+        cv2.polylines(mask, [(points - start).clip(_INT_OF_NAN).astype(np.int32)], False, 1, lane_width)
     return mask, *start.tolist(), int(cv2.countNonZero(mask)) if mask.size else 0
 
 
@@ -80,22 +81,21 @@ def _mask_iou(a, b) -> float:
     left, top = max(left_a, left_b), max(top_a, top_b)
     width = min(left_a + mask_a.shape[1], left_b + mask_b.shape[1]) - left
     height = min(top_a + mask_a.shape[0], top_b + mask_b.shape[0]) - top
-    both = 0
+    intersection = 0
     if width > 0 and height > 0:
         part_a = mask_a[top - top_a : top - top_a + height, left - left_a : left - left_a + width]
         part_b = mask_b[top - top_b : top - top_b + height, left - left_b : left - left_b + width]
-        both = cv2.countNonZero(cv2.bitwise_and(part_a, part_b))
-    either = area_a + area_b - both
-    return both / either if either else math.nan
+        intersection = cv2.countNonZero(cv2.bitwise_and(part_a, part_b))
+    union = area_a + area_b - intersection
+    return intersection / union if union else math.nan
 
 
 def culane_iou(pred, gt, size=CULANE_SIZE, lane_width: int = CULANE_LANE_WIDTH) -> np.ndarray:
     """(n_pred, n_gt) float IoU of lanes drawn `lane_width` px wide, as lane_compare.cpp.
 
-    `pred`, `gt`: sequences of lanes (N, 2), points in order, in pixels of an image of `size` = (width,
-    height). Three points or more are joined by a spline, two by a line; fewer score 0. A pair of lanes that
-    both miss the image is NaN, as there. Raises ValueError for another shape, NaN or infinity, or a width
-    below 1.
+    `pred`, `gt`: sequences of lanes (N, 2), points in order, in pixels of an image of `size` = (width, height). Three
+    points or more are joined by a spline, two by a line; fewer have IoU 0. Two lanes that both lie outside the image
+    have NaN, as in the evaluator. Raises ValueError for another shape, NaN or infinity, or a width below 1.
     """
     if lane_width < 1:
         raise ValueError(f"lane_width is {lane_width}, expected at least 1 px")
@@ -106,45 +106,45 @@ def culane_iou(pred, gt, size=CULANE_SIZE, lane_width: int = CULANE_LANE_WIDTH) 
 
 
 def _assign(weight: np.ndarray) -> list[tuple[int, int]]:
-    """One-to-one (row, column) pairs of the largest total weight, as hungarianGraph.hpp finds them.
+    """One-to-one (row, column) pairs of the largest total weight (rows, columns), as hungarianGraph.hpp.
 
-    Kuhn-Munkres on potentials, where a pair within 0.01 of tight counts as tight: the first such pair in
-    order wins, so that the total may lie up to 0.01 a pair below the optimum. A NaN is never taken, and a
-    row of nothing but NaN ends the search.
+    Kuhn-Munkres on potentials, where a pair within 0.01 of tight counts as tight: the first such pair in order is
+    taken, so that the total may lie up to 0.01 a pair below the optimum. A NaN is never taken, and a row of NaN alone
+    ends the search.
     """
     rows, columns = weight.shape
     if rows > columns:
         return [(row, column) for column, row in _assign(weight.T)]
     w = weight.tolist()
-    row_price = [max((x for x in line if x == x), default=-1e5) for line in w]
-    column_price = [0.0] * columns
-    owner = [-1] * columns  # the row that holds each column
+    row_potential = [max((x for x in line if x == x), default=-1e5) for line in w]
+    column_potential = [0.0] * columns
+    matched_row = [-1] * columns  # of each column
 
-    def take(row):
-        rows_seen.add(row)
+    def augment(row):
+        rows_visited.add(row)
         for column in range(columns):
-            slack = row_price[row] + column_price[column] - w[row][column]
-            if column not in columns_seen and abs(slack) < _MATCH_TOLERANCE:
-                columns_seen.add(column)
-                if owner[column] < 0 or take(owner[column]):
-                    owner[column] = row
+            slack = row_potential[row] + column_potential[column] - w[row][column]
+            if column not in columns_visited and abs(slack) < _MATCH_TOLERANCE:
+                columns_visited.add(column)
+                if matched_row[column] < 0 or augment(matched_row[column]):
+                    matched_row[column] = row
                     return True
         return False
 
     for row in range(rows):
-        rows_seen, columns_seen = set(), set()
-        while not take(row):
-            free = [column for column in range(columns) if column not in columns_seen]
-            slacks = [row_price[r] + column_price[c] - w[r][c] for r in rows_seen for c in free]
-            drop = min((slack for slack in slacks if slack == slack), default=None)
-            if drop is None:
-                return [(r, c) for c, r in enumerate(owner) if r >= 0]
-            for r in rows_seen:
-                row_price[r] -= drop
-            for c in columns_seen:
-                column_price[c] += drop
-            rows_seen, columns_seen = set(), set()
-    return [(row, column) for column, row in enumerate(owner) if row >= 0]
+        rows_visited, columns_visited = set(), set()
+        while not augment(row):
+            unvisited = [column for column in range(columns) if column not in columns_visited]
+            slacks = [row_potential[r] + column_potential[c] - w[r][c] for r in rows_visited for c in unvisited]
+            delta = min((slack for slack in slacks if slack == slack), default=None)
+            if delta is None:
+                return [(r, c) for c, r in enumerate(matched_row) if r >= 0]
+            for r in rows_visited:
+                row_potential[r] -= delta
+            for c in columns_visited:
+                column_potential[c] += delta
+            rows_visited, columns_visited = set(), set()
+    return [(row, column) for column, row in enumerate(matched_row) if row >= 0]
 
 
 def culane_counts(
@@ -152,21 +152,22 @@ def culane_counts(
 ) -> np.ndarray:
     """(T, 3) int counts of tp, fp, fn for one image, a row per IoU threshold, as counter.cpp.
 
-    Lanes are paired once, by IoU alone; a pair is a tp where its IoU exceeds the threshold.
-    Lanes and errors as in `culane_iou`.
+    Lanes are matched once, by IoU alone; a matched pair is a tp where its IoU exceeds the threshold. Lanes and errors
+    are those of `culane_iou`.
     """
     return culane_counts_from_iou(culane_iou(pred, gt, size, lane_width), thresholds)
 
 
 def culane_counts_from_iou(iou: np.ndarray, thresholds=CULANE_THRESHOLDS) -> np.ndarray:
     """(T, 3) int counts as `culane_counts`, of an IoU matrix (n_pred, n_gt) of `culane_iou`."""
-    # The evaluator puts the labels first, and the order decides between near ties.
-    paired = np.array([iou[p, g] for g, p in _assign(iou.T)] if iou.size else [], float)
-    tp = (paired[None] > np.asarray(thresholds, float)[:, None]).sum(1)  # (T,)
+    # The evaluator has the labels as rows, and the order decides between near ties.
+    matched = np.array([iou[p, g] for g, p in _assign(iou.T)] if iou.size else [], float)
+    tp = (matched[None] > np.asarray(thresholds, float)[:, None]).sum(1)  # (T,)
     return np.stack([tp, len(iou) - tp, iou.shape[1] - tp], axis=1)
 
 
 def _counts_of_pair(pair, **options) -> np.ndarray:
+    """`culane_counts` of one argument, for Pool.map."""
     return culane_counts(*pair, **options)
 
 
@@ -180,10 +181,10 @@ def culane_iou_many(pairs, workers: int | None = None, **options) -> list[np.nda
 
 
 def culane_counts_many(pairs, workers: int | None = None, **options) -> np.ndarray:
-    """(N, T, 3) int counts for an iterable of (pred, gt); `options` and errors as in `culane_counts`.
+    """(N, T, 3) int counts for an iterable of (pred, gt); `options` and errors are those of `culane_counts`.
 
-    `workers` processes share the work; None takes one per core where there are images enough. They are
-    spawned, so that a script which calls this keeps its own work under `if __name__ == "__main__"`.
+    `workers` processes share the work; None starts up to one a core, for 150 images or more each. They are spawned: a
+    script that calls this must do its own work under `if __name__ == "__main__"`.
     """
     counts = _map_images(partial(_counts_of_pair, **options), pairs, workers)
     return np.array(counts, int).reshape(len(counts), len(options.get("thresholds", CULANE_THRESHOLDS)), 3)
@@ -204,9 +205,9 @@ def culane_score(pairs_or_counts, workers: int | None = None) -> dict:
     """CULane's figures as fractions: "precision", "recall" and "f1", each {threshold: value}, and "f1@50",
     "f1@75" and "mf1", the mean f1 over the ten thresholds from 0.50 to 0.95.
 
-    Takes an iterable of (pred, gt), or an array of counts (..., T, 3) at CULANE_THRESHOLDS, summed over
-    images. A ratio without a denominator is 0, where the evaluator prints -1 or nan. Raises ValueError for
-    counts of another shape, and as `culane_counts`.
+    Takes an iterable of (pred, gt), or counts (..., T, 3) at CULANE_THRESHOLDS, which are summed over images. A ratio
+    without a denominator is 0, where the evaluator prints -1 or nan. Raises ValueError for counts of another shape,
+    and as `culane_counts`.
     """
     counts = pairs_or_counts
     if not isinstance(counts, np.ndarray):

@@ -1,6 +1,6 @@
-"""The official TuSimple metric, in numpy alone.
+"""The official TuSimple metric in NumPy: github.com/TuSimple/tusimple-benchmark, evaluate/lane.py.
 
-Shapes: R rows. Lanes are in pixels of its images.
+Shapes: R rows. Lanes are x in pixels of the benchmark's images, one a row.
 """
 
 from typing import NamedTuple
@@ -9,8 +9,9 @@ import numpy as np
 
 TUSIMPLE_SIZE = (1280, 720)  # width, height
 TUSIMPLE_ROWS = tuple(range(160, 711, 10))
-TUSIMPLE_TOLERANCE_PX = 20  # a point is right within this distance, measured across the lane
-TUSIMPLE_MATCH = 0.85  # share of rows that makes a lane found
+TUSIMPLE_TOLERANCE_PX = 20  # distance across the lane within which a point is right
+TUSIMPLE_MATCH = 0.85  # share of right rows from which a label is matched
+TUSIMPLE_MAX_MS = 200  # run time over which an image scores nothing
 
 
 class TuSimpleScore(NamedTuple):
@@ -21,50 +22,46 @@ class TuSimpleScore(NamedTuple):
     fn: float
 
 
-def _lane_table(lanes, rows: int, whose: str) -> np.ndarray:
-    """(lanes, R) float x, -100 where a lane has no point; ValueError for a wrong length or a NaN."""
+def _lane_table(lanes, rows: int, name: str) -> np.ndarray:
+    """(lanes, R) float x, -100 where a lane has no point. Raises ValueError, with `name`, for wrong lengths or NaN."""
     for index, lane in enumerate(lanes):
         if len(lane) != rows:
             raise ValueError(
-                f"{whose} lane {index} has {len(lane)} x values, expected {rows}, one per row of h_samples"
+                f"{name} lane {index} has {len(lane)} x values, expected {rows}, one per row of h_samples"
             )
     table = np.array([np.asarray(lane, float) for lane in lanes], float).reshape(len(lanes), rows)
     if not np.isfinite(table).all():
-        raise ValueError(f"{whose} lanes hold NaN or infinity, expected pixels or -2 for no point")
+        raise ValueError(f"{name} lanes have NaN or infinity, expected pixels or -2 for no point")
     return np.where(table >= 0, table, -100.0)
 
 
 def tusimple_image(pred, gt, h_samples, run_time_ms: float = 0.0) -> TuSimpleScore:
     """TuSimple's accuracy, fp and fn for one image, each a fraction.
 
-    `pred`, `gt`: sequences of lanes, each an x in pixels per row of `h_samples` (R,), negative = no point.
-    A row is right when pred and label lie within 20 px / cos(angle of the label), or when both lack a
-    point; a label is found when its best prediction has 85 % of the rows right. One prediction may find two
-    labels, so that `fp` may be negative. Of more than four labels the worst is left out and the rest divided
-    by four, so that six may reach 1.25. More than two surplus predictions or over 200 ms score (0, 0, 1).
-    All this is github.com/TuSimple/tusimple-benchmark, evaluate/lane.py.
+    `pred`, `gt`: sequences of lanes, each an x in pixels per row of `h_samples` (R,), negative = no point. A row is
+    right when pred and label lie within 20 px / cos(angle of the label), or when both lack a point; a label is matched
+    when its best prediction has 85 % of the rows right. One prediction may match two labels, so that `fp` may be
+    negative. Of more than four labels the worst is left out and the sum divided by four, so that six may reach 1.25.
+    More than two surplus predictions or over 200 ms score (0, 0, 1).
 
     Raises ValueError for no rows, a lane whose length differs from `h_samples`, and NaN or infinity.
     """
     rows_right = tusimple_rows_right(pred, gt, h_samples)
     count_gt, count_pred = rows_right.shape
-    if run_time_ms > 200 or count_pred > count_gt + 2:
+    if run_time_ms > TUSIMPLE_MAX_MS or count_pred > count_gt + 2:
         return TuSimpleScore(0.0, 0.0, 1.0)
     best = rows_right.max(1, initial=0)  # (gt,)
-    found = int((best >= TUSIMPLE_MATCH).sum())
-    fn, total = count_gt - found, best.sum()
+    matched = int((best >= TUSIMPLE_MATCH).sum())
+    fn, total = count_gt - matched, best.sum()
     if count_gt > 4:
         fn, total = max(fn - 1, 0), total - best.min()
     scored = max(min(count_gt, 4), 1)
-    fp = (count_pred - found) / count_pred if count_pred else 0.0
+    fp = (count_pred - matched) / count_pred if count_pred else 0.0
     return TuSimpleScore(float(total / scored), fp, fn / scored)
 
 
 def tusimple_rows_right(pred, gt, h_samples) -> np.ndarray:
-    """(gt, pred) share of the rows in which a prediction is right about a label, as `tusimple_image` has it.
-
-    Raises ValueError as `tusimple_image`.
-    """
+    """(gt, pred) share of the rows in which a prediction is right about a label, for arguments of `tusimple_image`."""
     rows = np.asarray(h_samples, float)
     if rows.ndim != 1 or len(rows) == 0:
         raise ValueError(f"h_samples has shape {rows.shape}, expected (R,) with R >= 1")
@@ -85,7 +82,7 @@ def tusimple_rows_right(pred, gt, h_samples) -> np.ndarray:
 def tusimple_f1(fp: float, fn: float) -> float:
     """F1 from the mean fp and fn (fractions), as the literature derives it from TuSimple's rates.
 
-    P = 1 - fp, R = (1 - fp) / (1 - fp + fn), F1 = 2PR / (P + R); 0 when nothing was found (fp >= 1).
+    P = 1 - fp, R = (1 - fp) / (1 - fp + fn), F1 = 2PR / (P + R); 0 when nothing is matched (fp >= 1).
     """
     precision = 1.0 - fp
     if precision <= 0:

@@ -195,7 +195,7 @@ def test_processes_count_the_same():
     [
         ([[[1, 2, 3], [4, 5, 6]]], [], r"pred lane has shape \(2, 3\), expected \(N, 2\)"),
         ([], [[1, 2, 3]], r"gt lane has shape \(3,\)"),
-        ([[[1, 2], [math.nan, 3]]], [], "pred lane holds NaN"),
+        ([[[1, 2], [math.nan, 3]]], [], "pred lane has NaN"),
     ],
 )
 def test_bad_lanes_are_refused(pred, gt, message):

@@ -86,8 +86,8 @@ def test_tusimple_slow_prediction_is_refused():
     [
         ([[1, 2]], [], ROWS, "pred lane 0 has 2 x values, expected 56"),
         ([], [upright(1), [5] * 48], ROWS, "gt lane 1 has 48 x values, expected 56"),
-        ([upright(math.nan)], [], ROWS, "pred lanes hold NaN"),
-        ([], [upright(math.inf)], ROWS, "gt lanes hold NaN or infinity"),
+        ([upright(math.nan)], [], ROWS, "pred lanes have NaN"),
+        ([], [upright(math.inf)], ROWS, "gt lanes have NaN or infinity"),
         ([], [], [], "h_samples has shape"),
     ],
 )
@@ -211,7 +211,7 @@ def test_the_constant_prediction_has_the_least_mean_x_error():
 @pytest.mark.parametrize("measure", [collapse.diversity, collapse.mean_x_error])
 def test_measures_refuse_bad_input(measure):
     good, exists = slot([0.3, 0.4]), [[1], [1]]
-    with pytest.raises(ValueError, match="pred_points holds NaN"):
+    with pytest.raises(ValueError, match="pred_points has NaN"):
         measure(slot([0.3, np.nan]), good, exists)
     with pytest.raises(ValueError, match=r"expected \(..., L, P, 2\)"):
         measure(good, good, [1, 1])
