@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from config import Config
 from dataset import LaneDataset, epoch_order
 from evaluation.collapse_detector import CollapseStats, diagnose
-from evaluation.evaluator import PROBES, GroundTruth, benchmark_scores, ground_truth, to_benchmark
+from evaluation.evaluator import PROBES, GroundTruth, ground_truth, to_benchmark
 from formats import registry, splits
 from formats.sample_index import evenly_spaced
 from geometry.decode import DecodeSettings, lane_nms
@@ -201,7 +201,7 @@ def target_of(prediction: LanePrediction, gt: GroundTruth, variant: Variant) -> 
 
 def tusimple_scores(prediction: LanePrediction, gt: GroundTruth) -> dict[str, float]:
     """accuracy, fp, fn and f1 of TuSimple's metric, for which the order of lanes plays no part."""
-    return benchmark_scores(to_benchmark(prediction, gt, "tusimple", *DECODE), [])[0]
+    return gt.metric.score(to_benchmark(prediction, gt, DECODE), gt.samples, gt.labels, gt.sizes_px)[0]
 
 
 def blind_scores(slots: str, alike: bool, settings: Settings, seed: int, folder: Path) -> dict[str, Any]:

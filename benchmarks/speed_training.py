@@ -1,10 +1,11 @@
-"""Where the time of a training epoch goes: the real training code, with a stopwatch around its parts.
+"""Where the time of a training epoch goes: train_fixed.py as it is, with a stopwatch at hooks and around functions.
 
-And without one: how long a training of TuSimple's size would take, from two epochs of it on rendered images.
+And without a stopwatch: how long a training of TuSimple's size would take, from two epochs of it on rendered images.
 """
 
 import contextlib
 import io
+import json
 import tempfile
 import time
 from collections import defaultdict
@@ -15,18 +16,28 @@ from unittest import mock
 
 import torch
 from speed_forward import synchronize
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-import dataset
 import train_fixed
+from dataset import LaneDataset
 from evaluation import evaluator
-from losses_fixed import LaneLoss
-from model import LaneNet
 from renderer import dataset_writer
-from training import optimizer
+from training import step
 from training.ema import ExponentialMovingAverage
+from training.run_dir import RunDir
 
 TUSIMPLE = (3626, 358)  # all of its labelled images, and as many more as are usually kept back to validate on
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
+
+FORWARD, LOSS, BACKWARD, OPTIMIZER = "forward", "loss, forward and backward", "backward of the network", "optimizer"
+TIMED_FUNCTIONS = (  # what no hook of PyTorch reaches
+    (LaneDataset, "__getitems__", "reading"), (step, "augment", "augmentation"),
+    (ExponentialMovingAverage, "update_parameters", "averaging the weights"),
+    (train_fixed, "validate", "validation"), (evaluator, "collapse_stats", "collapse statistics"),
+    (RunDir, "write_epoch", "checkpoints, log and pictures"),
+)
+PARTS = (FORWARD, LOSS, BACKWARD, OPTIMIZER, *(part for *_, part in TIMED_FUNCTIONS))
 
 
 class Stopwatch:
@@ -34,77 +45,123 @@ class Stopwatch:
 
     def __init__(self, device: torch.device):
         self.device = device
-        self.running: list[str] = []
-        self.inside: list[float] = []  # seconds of inner parts, for each part that is running
+        self.running: list[tuple[str, float]] = []  # parts from the outermost to the innermost, and their starts
         self.restart()
 
     def restart(self) -> None:
         """Forget what was measured."""
         self.seconds: dict[str, float] = defaultdict(float)
-        self.whole: dict[str, float] = defaultdict(float)  # with the parts inside
         self.began = time.perf_counter()
+
+    def start(self, part: str) -> None:
+        """A part begins; the one that it is inside of pauses."""
+        synchronize(self.device)
+        self.running.append((part, time.perf_counter()))
+
+    def stop(self) -> None:
+        """The innermost part ends."""
+        synchronize(self.device)
+        part, began = self.running.pop()
+        seconds = time.perf_counter() - began
+        self.seconds[part] += seconds
+        if self.running:
+            self.seconds[self.running[-1][0]] -= seconds
 
     def timed(self, part: str, function: Callable) -> Callable:
         """The function, its time booked on a part."""
         def run(*arguments: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            self.inside.append(0.0)
-            self.running.append(part)
+            self.start(part)
             try:
                 return function(*arguments, **options)
             finally:
-                synchronize(self.device)
-                took = time.perf_counter() - began
-                self.seconds[part] += took - self.inside.pop()
-                self.running.pop()
-                if part not in self.running:
-                    self.whole[part] += took
-                if self.inside:
-                    self.inside[-1] += took
+                self.stop()
 
         return run
 
+    def hook(self, model: nn.Module) -> nn.Module:
+        """The model, as a step calls it, with hooks: its forward, then the loss, then its backward are timed.
+
+        A prediction's gradient is complete when the backward pass leaves the loss; the optimizer ends the backward.
+        """
+        def after_forward(_model: nn.Module, _inputs: tuple, output: tuple) -> None:
+            self.stop()
+            self.start(LOSS)
+            output[0].points.register_hook(after_loss)
+
+        def after_loss(_gradient: torch.Tensor) -> None:
+            self.stop()
+            self.start(BACKWARD)
+
+        model.register_forward_pre_hook(lambda *_: self.start(FORWARD))
+        model.register_forward_hook(after_forward)
+        return model
+
+    def before_optimizer(self, *_: Any) -> None:
+        """A hook: the backward pass, with unscaling and clipping, is over."""
+        self.stop()
+        self.start(OPTIMIZER)
+
+    def after_optimizer(self, *_: Any) -> None:
+        """A hook: the step is done."""
+        self.stop()
+
+
+class EpochLines(io.StringIO):
+    """A stdout that calls a function whenever train_fixed.py prints the line of a finished epoch."""
+
+    def __init__(self, on_epoch: Callable[[], None]):
+        super().__init__()
+        self.on_epoch = on_epoch
+
+    def write(self, text: str) -> int:
+        if text.startswith("epoch "):
+            self.on_epoch()
+        return super().write(text)
+
 
 def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
-    """A Markdown table of one epoch, the second; words are overrides such as model.backbone=resnet18."""
-    watch, found = Stopwatch(device), {}
+    """A Markdown table of one epoch, the second; words are overrides such as model.backbone=resnet18.
 
-    def note(_path: Any, record: dict[str, Any]) -> None:
-        if record["epoch"] == 1:
-            watch.restart()
-        else:
-            found.update(record, all=time.perf_counter() - watch.began, parts=dict(watch.seconds),
-                         guard=watch.whole["guard"])
-
-    places = [
-        (dataset.LaneDataset, "__getitems__", "reading"), (train_fixed, "augment", "augmenting"),
-        (LaneNet, "forward", "forward"), (LaneLoss, "__call__", "loss"), (torch.Tensor, "backward", "backward"),
-        (optimizer.Muon, "step", "optimizer"), (torch.optim.AdamW, "step", "optimizer"),
-        (ExponentialMovingAverage, "update_parameters", "averaging the weights"),
-        (train_fixed, "validate", "validation"), (evaluator, "collapse_stats", "guard"),
-        (train_fixed, "train_stats", "guard"),
-    ]
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        for owner, name, part in places:
-            timed = watch.timed(part, getattr(owner, name))
-            stack.enter_context(mock.patch.object(owner, name, function(timed)))
-        stack.enter_context(mock.patch.object(train_fixed, "write_log", note))
-        train_fixed.main([*words, "train.epochs=2", f"train.device={device.type}", f"train.checkpoint_dir={folder}"])
-    parts = found["parts"] | {"everything else": found["all"] - sum(found["parts"].values())}
+    Raises RuntimeError where a part of it was never reached, as after a change of train_fixed.py.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, whole = second_epoch(device, words, folder)
+        images_per_second = json.loads((Path(folder) / "log.jsonl").read_text().splitlines()[-1])["images_per_second"]
+    if missing := [part for part in PARTS if part not in seconds]:
+        raise RuntimeError(f"train_fixed.py has not called: {', '.join(missing)}; look at benchmarks/speed_training.py")
+    seconds = {part: seconds[part] for part in PARTS} | {"everything else": whole - sum(seconds.values())}
     lines = ["| part of an epoch | share |", "|---|---|"]
-    lines += [f"| {part} | {100 * seconds / found['all']:.1f} % |" for part, seconds in parts.items()]
+    lines += [f"| {part} | {100 * value / whole:.1f} % |" for part, value in seconds.items()]
     yield [f"Training{''.join(f' {word}' for word in words)}, second epoch, its validation included: "
-           f"{found['images_per_second']:.0f} images/s; the guard with its forward passes takes "
-           f"{100 * found['guard'] / found['all']:.1f} %", "", *lines]
+           f"{images_per_second:.0f} images/s", "", *lines]
+
+
+def second_epoch(device: torch.device, words: Sequence[str], folder: str) -> tuple[dict[str, float], float]:
+    """Seconds of each part of the second epoch of a training in a folder, and of all of it."""
+    watch, epochs = Stopwatch(device), []
+
+    def end_epoch() -> None:
+        epochs.append((dict(watch.seconds), time.perf_counter() - watch.began))
+        watch.restart()
+
+    build_stepped = train_fixed.stepped
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(EpochLines(end_epoch)))
+        for owner, name, part in TIMED_FUNCTIONS:
+            timed = watch.timed(part, getattr(owner, name))
+            stack.enter_context(mock.patch.object(owner, name, as_method(timed)))
+        stack.enter_context(mock.patch.object(train_fixed, "stepped", lambda *args: watch.hook(build_stepped(*args))))
+        stack.callback(register_optimizer_step_pre_hook(watch.before_optimizer).remove)
+        stack.callback(register_optimizer_step_post_hook(watch.after_optimizer).remove)
+        train_fixed.main([*words, "train.epochs=2", f"train.device={device.type}", f"train.checkpoint_dir={folder}"])
+    return epochs[1]
 
 
 def tusimple_tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
     """A Markdown table of training on as many images as TuSimple has, on rendered ones; words are overrides."""
     stamps = []
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
-            mock.patch.object(train_fixed, "write_log", lambda *_: stamps.append(time.perf_counter())):
+    with tempfile.TemporaryDirectory() as folder, \
+            contextlib.redirect_stdout(EpochLines(lambda: stamps.append(time.perf_counter()))):
         dataset_writer.write_dataset(Path(folder), *TUSIMPLE, seed=0)
         train_fixed.main([*USUAL, f"data.root={folder}", f"data.cache_dir={folder}/cache", *words, "train.epochs=3",
                           f"train.device={device.type}", f"train.checkpoint_dir={folder}/checkpoints"])
@@ -116,6 +173,6 @@ def tusimple_tables(device: torch.device, _rounds: int, words: Sequence[str]) ->
            f"| {seconds:.2f} | {images / seconds:.0f} | {50 * seconds / 60:.2f} |"]
 
 
-def function(call: Callable) -> Callable:
+def as_method(call: Callable) -> Callable:
     """A plain function, which becomes a method where it is put into a class."""
     return lambda *arguments, **options: call(*arguments, **options)

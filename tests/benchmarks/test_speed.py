@@ -108,11 +108,29 @@ def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
     assert float(minutes) == pytest.approx(50 * float(seconds) / 60, abs=0.02)
 
 
-def test_the_parts_of_an_epoch_are_all_of_it(rendered, capsys):
-    [[_, _, *rows]] = tables(capsys, "training", f"data.root={rendered}", *TINY)
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_the_parts_of_an_epoch_are_all_of_it(rendered, capsys, optimizer):
+    [[_, _, *rows]] = tables(capsys, "training", f"data.root={rendered}", f"train.optimizer={optimizer}", *TINY)
     shares = {part: float(share.split()[0]) for part, share in rows}
-    assert shares.keys() >= {"reading", "augmenting", "forward", "backward", "averaging the weights", "validation"}
+    assert list(shares) == [*speed_training.PARTS, "everything else"]
     assert sum(shares.values()) == pytest.approx(100, abs=1)
+    assert min(shares.values()) >= 0 and max(shares[part] for part in ("forward", "backward of the network")) > 1
+
+
+def test_a_part_of_an_epoch_that_is_never_reached_is_an_error(rendered, monkeypatch):
+    unused = (speed_training, "as_method", "a renamed function")
+    monkeypatch.setattr(speed_training, "TIMED_FUNCTIONS", (*speed_training.TIMED_FUNCTIONS, unused))
+    monkeypatch.setattr(speed_training, "PARTS", (*speed_training.PARTS, unused[2]))
+    with pytest.raises(RuntimeError, match="has not called: a renamed function"):
+        next(speed_training.tables(torch.device("cpu"), 1, [f"data.root={rendered}", *TINY]))
+
+
+def test_a_stopwatch_books_inner_parts_on_themselves_alone(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(speed_training.time, "perf_counter", lambda: next(clock))
+    watch = speed_training.Stopwatch(torch.device("cpu"))
+    watch.timed("outer", lambda: watch.timed("inner", lambda: None)())()
+    assert dict(watch.seconds) == {"outer": 2, "inner": 1}
 
 
 def test_a_gpu_alone_is_given_hours_of_work(capsys, monkeypatch):
