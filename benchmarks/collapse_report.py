@@ -151,7 +151,7 @@ def verdicts(records: Sequence[dict[str, Any]]) -> str:
 
 
 def seeds_note(runs: dict[Variant, list[Run]], text: str) -> str:
-    """How several seeds became one figure, where there are several."""
+    """How several seeds became one figure; empty for one seed."""
     return f"{text}\n\n" if len(next(iter(runs.values()))) > 1 else ""
 
 

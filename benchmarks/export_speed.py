@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
-    """The file on the CPU, with a number of threads that sleep when there is nothing to do."""
+    """The file on the CPU, with a number of threads that sleep when idle."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")

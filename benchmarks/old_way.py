@@ -38,12 +38,12 @@ class UncertaintyLoss(nn.Module):
 
 
 def control_point_loss(points: Tensor, target: LaneTarget) -> Tensor:
-    """Mean absolute difference of the coordinates of control points of real lanes; 0 if there are none."""
+    """Mean absolute difference of the coordinates of control points of real lanes; 0 without any."""
     return _mean_over_lanes((points - target.points).abs().mean((2, 3)), target.exists)
 
 
 def bend_loss(points: Tensor, target: LaneTarget) -> Tensor:
-    """Mean |second difference| of the predicted control points where there is a lane, whatever its label's bend."""
+    """Mean |second difference| of the predicted control points of real lanes, whatever its label's bend."""
     bend = points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]  # (B, L, P - 2, 2)
     return _mean_over_lanes(bend.abs().mean((2, 3)), target.exists)
 

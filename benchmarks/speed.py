@@ -4,7 +4,7 @@
 
 Each table is printed as soon as it is measured, with the machine and the date below it. Nothing else should run
 meanwhile. `inference` renders its images, and `training` renders and caches 6,300 scenes on its first run, unless
-data.root is given. `tusimple`, a training of that size, is left out where there is no GPU unless it is named.
+data.root is given. `tusimple`, a training of that size, is left out without a GPU unless it is named.
 """
 
 import argparse

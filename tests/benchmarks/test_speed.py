@@ -61,7 +61,7 @@ def test_the_forward_tables_measure_every_network_beside_the_baseline(capsys):
 
 
 def test_a_cuda_graph_keeps_the_weights_that_it_reads(monkeypatch):
-    """Without a GPU, so torch.cuda is a stand-in: a recording has addresses and does not keep alive what lies there."""
+    """Without a GPU, so torch.cuda is a stand-in: a recording has addresses, and keeps nothing alive."""
     for name in ("Stream", "current_stream", "stream", "CUDAGraph", "graph"):
         monkeypatch.setattr(torch.cuda, name, mock.MagicMock())
     network, images = torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8)
