@@ -1,13 +1,19 @@
-"""The data set: the batches of an epoch and their order."""
+"""Labelled images: the batches of an epoch, their order, and the images that a configuration names."""
 
 import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from layouts import tusimple, write_image
+from paths import ROOT
 
-from dataset import LaneDataset, batches, epoch_order, loader
+import check_dataset
+from config import ConfigError, load_config
+from dataset import LaneDataset, batches, epoch_order, evenly_spaced, loader, split_from_config
 from formats import registry
 from geometry.input_grid import InputGrid
 
@@ -21,22 +27,23 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_batches_come_as_planned(folder):
+def test_batches_come_in_the_order_of_their_indices(folder):
     dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6)
-    plan = [[6], [0, 3], [3, 1]]
-    found = list(loader(dataset, plan, 0, False))
-    assert [images.shape for images, _ in found] == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]
-    assert [int(v) for images, _ in found for v in images[:, 0, 0, 0]] == [10 * (i + 1) for part in plan for i in part]
-    assert all(images.dtype == torch.uint8 and target.exists.shape == (len(images), 6) for images, target in found)
+    batch_indices = [[6], [0, 3], [3, 1]]
+    loaded = list(loader(dataset, batch_indices, 0, False))
+    assert [images.shape for images, _ in loaded] == [(1, 3, 32, 32), (2, 3, 32, 32), (2, 3, 32, 32)]
+    assert [int(v) for images, _ in loaded for v in images[:, 0, 0, 0]] == [
+        10 * (i + 1) for part in batch_indices for i in part]
+    assert all(images.dtype == torch.uint8 and target.exists.shape == (len(images), 6) for images, target in loaded)
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (3000, 16), (138, 16), (5, 2), (7, 1)])
 def test_an_epoch_is_cut_into_as_few_batches_as_can_be_of_nearly_one_size(count, size):
     order = list(range(count, 0, -1))
-    plan = batches(order, size)
-    assert [i for batch in plan for i in batch] == order
-    assert len(plan) == -(-count // size)
-    lengths = [len(batch) for batch in plan]
+    batch_indices = batches(order, size)
+    assert [i for batch in batch_indices for i in batch] == order
+    assert len(batch_indices) == -(-count // size)
+    lengths = [len(batch) for batch in batch_indices]
     assert max(lengths) <= size
     assert max(lengths) - min(lengths) <= 1
 
@@ -58,7 +65,7 @@ def test_weights_share_an_epoch_between_data_sets():
     assert len(large) == len(set(large)) == 50
     other = epoch_order([90, 10], [0.5, 0.5], seed=0, epoch=2)
     assert {i for i in other if i < 90} != set(large), "a large one is drawn anew each epoch"
-    assert sorted(order) != list(order)
+    assert sorted(order) != order
 
 
 def test_a_data_set_of_no_weight_is_left_out():
@@ -78,3 +85,79 @@ def test_a_weight_on_a_data_set_without_training_images_does_not_hang():
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
     assert set(order) <= set(range(4)) and len(order)
+
+
+@pytest.mark.parametrize(("parts", "weights"), [([50], []), ([5, 30], []), ([90, 10], [0.5, 0.5]),
+                                                ([7, 0, 40], [0.2, 0.1, 0.7])])
+def test_the_order_of_an_epoch_is_that_of_plain_lists(parts, weights):
+    generator = torch.Generator().manual_seed(3 * 1_000_003 + 2)
+
+    def shuffled(count):
+        return torch.randperm(count, generator=generator).tolist()
+
+    total, order, start = sum(parts), [], 0
+    if weights:
+        whole = sum(weight for size, weight in zip(parts, weights, strict=True) if size)
+        for size, weight in zip(parts, weights, strict=True):
+            share, mine = round(total * weight / whole) if size else 0, []
+            while len(mine) < share:
+                mine += [start + i for i in shuffled(size)][:share - len(mine)]
+            order, start = order + mine, start + size
+        order = [order[i] for i in shuffled(len(order))]
+    else:
+        order = shuffled(total)
+    drawn = epoch_order(parts, weights, seed=3, epoch=2)
+    assert drawn.tolist() == order and drawn.itemsize == 4
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_worker_processes_read_from_an_index(tmp_path):
+    for i in range(3):
+        write_image(tmp_path / f"{i}.png", 64, 36)
+        (tmp_path / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n" * (i > 0))
+    dataset = LaneDataset(registry.list_samples(tmp_path), InputGrid(32, 32), 6)
+    loaded = list(loader(dataset, batches(epoch_order([3], [], 0, 1), 2), 1, False))
+    assert sorted(len(images) for images, _ in loaded) == [1, 2]
+    assert sum(target.exists.any(1).sum().item() for _, target in loaded) == 2
+
+
+@pytest.mark.parametrize(("count", "picks"), [(0, []), (1, [0]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (99, range(10))])
+def test_evenly_spaced_items_begin_with_the_first(count, picks):
+    assert evenly_spaced(range(10), count) == list(picks)
+
+
+def test_the_last_root_validates(tmp_path):
+    """Each root is split by its own rule; only the last one's validation images are kept."""
+    roots = [tusimple(tmp_path / str(n), [f"clips/{n}/{i}.jpg" for i in range(10)]) for n in range(2)]
+    names = "[" + ", ".join(map(str, roots)) + "]"
+    split = split_from_config(load_config(None, [f"data.root={names}", "data.split=[none, 0.2]"]))
+    assert [len(part) for part in split.train] == [10, 8]
+    assert list(split.val.names()) == ["clips/1/8.jpg", "clips/1/9.jpg"]
+    assert [s.name for s in split.all_train()] == [s.name for part in split.train for s in part]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["data.root=[]"], "data.root is empty"),
+    (["data.split=[auto, auto]"], "data.split has 2 entries for 1 roots"),
+    (["data.weights=[1, 2]"], "data.weights .* does not fit 1 roots"),
+    (["data.split=all"], "leaves no image of .* to train on"),
+])
+def test_roots_splits_and_weights_must_fit_each_other(tmp_path, words, message):
+    config = load_config(None, [f"data.root={tusimple(tmp_path)}", *words])
+    with pytest.raises(ConfigError, match=message):
+        split_from_config(config)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_dataset_py_check_is_check_dataset_py(tmp_path, capsys):
+    """python dataset.py --check ROOT, as the user's own notes have it, gives the same report and status."""
+    root = tusimple(tmp_path)
+    (root / "clips" / "1" / "20.jpg").unlink()
+    status = check_dataset.main([str(root)])
+    report = capsys.readouterr().out
+    done = subprocess.run([sys.executable, str(ROOT / "dataset.py"), "--check", str(root)], capture_output=True,
+                          text=True, cwd=tmp_path, timeout=120)
+    assert (done.returncode, done.stdout) == (status, report)
+    assert status == 1 and "1 images or labels cannot be used" in report

@@ -1,0 +1,159 @@
+"""All data sets: each recognized by its layout, listed and read by its own object, scored by its own metric."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from layouts import LAYOUTS, culane, curvelanes, label_error, llamas, tusimple, write_image
+
+from config import DataConfig
+from dataset import LaneDataset
+from evaluation import evaluator
+from formats import registry
+from formats.base import DataError, Label, Sample
+from formats.culane_metric import Canvas, CULaneMetric
+from formats.data_set import DataSet
+from formats.metric import Metric
+from formats.parsing import IMAGE_SUFFIXES, json_file
+from formats.registry import DATA_SETS, METRICS
+from formats.tusimple_metric import TuSimpleMetric
+from geometry.decode import DecodeSettings
+from geometry.input_grid import InputGrid
+from model import LanePrediction
+
+METRIC_OF = {"tusimple": "tusimple", "culane": "culane", "curvelanes": "culane", "llamas": "culane", "folder": "culane"}
+
+
+# The objects -------------------------------------------------------------------------------------------------
+
+
+def test_the_choices_of_data_format_are_the_data_sets():
+    choices = {field.name: field.metadata for field in dataclasses.fields(DataConfig)}["format"]["choices"]
+    assert choices == ("auto", *DATA_SETS)
+    assert set(DATA_SETS) == set(LAYOUTS) == set(METRIC_OF), "each has an example for these tests"
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_data_set_has_a_name_a_layout_and_a_metric(name):
+    data_set = DATA_SETS[name]
+    assert isinstance(data_set, DataSet) and data_set.name == name
+    assert data_set.layout.endswith(")") and "\n" not in data_set.layout
+    assert len({other.layout for other in DATA_SETS.values()}) == len(DATA_SETS)
+    assert isinstance(data_set.metric, Metric) and data_set.metric.name == METRIC_OF[name]
+    assert type(METRICS[METRIC_OF[name]]) is type(data_set.metric)
+    assert data_set.metric.main_score in data_set.metric.score_names
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_data_set_detects_its_own_layout_and_no_other(tmp_path, name):
+    """CULane's labels beside its images are a folder of one's own as well: the list decides, which is asked first."""
+    root = LAYOUTS[name](tmp_path)
+    assert [other for other, data_set in DATA_SETS.items() if data_set.detect(root)] == (
+        ["culane", "folder"] if name == "culane" else [name])
+    assert registry.detect(root) == name
+    assert not any(data_set.detect(tmp_path / "absent") for data_set in DATA_SETS.values())
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_samples_carry_the_name_of_their_data_set_and_are_read_by_it(tmp_path, name):
+    root = LAYOUTS[name](tmp_path)
+    samples = registry.list_samples(root)
+    assert samples and {s.format for s in samples} == {name} and samples.formats() == [name]
+    assert list(samples) == list(registry.list_samples(root, name))
+    for s in samples:
+        label, own = registry.read_label(s), DATA_SETS[name].read_label(s)
+        assert any(len(lane) > 1 for lane in label.lanes)
+        assert all(map(np.array_equal, label.lanes, own.lanes)) and len(label.lanes) == len(own.lanes)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_metric_is_that_of_the_data_set(tmp_path, name):
+    samples = registry.list_samples(LAYOUTS[name](tmp_path))
+    assert registry.own_metric(samples) is DATA_SETS[name].metric
+
+
+def test_the_requested_format_decides_the_metric_whatever_the_folder_resembles(tmp_path):
+    root = culane(tmp_path)
+    assert registry.own_metric(registry.list_samples(root, "folder")) is DATA_SETS["folder"].metric
+
+
+def test_each_data_set_is_drawn_on_its_own_canvas():
+    size_px = (2560, 1440)
+    canvases = {name: data_set.metric.canvas(size_px) for name, data_set in DATA_SETS.items()
+                if isinstance(data_set.metric, CULaneMetric)}
+    assert canvases == {"culane": Canvas(size_px, 47), "curvelanes": Canvas((224, 224), 5),
+                        "llamas": Canvas(size_px, 47), "folder": Canvas(size_px, 47)}
+    assert isinstance(DATA_SETS["tusimple"].metric, TuSimpleMetric)
+
+
+# Listing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "chosen", "likely"), [
+    (culane, "tusimple", "culane"), (tusimple, "culane", "tusimple"), (tusimple, "folder", "tusimple"),
+    (culane, "curvelanes", "culane"), (curvelanes, "llamas", "curvelanes"), (llamas, "culane", "llamas")])
+def test_a_wrong_format_is_named_with_the_likely_one(tmp_path, make, chosen, likely):
+    message = label_error(make(tmp_path), chosen)
+    assert f"nothing in the {chosen} layout" in message and f"set data.format={likely} or auto" in message
+
+
+def test_no_layout_and_no_folder(tmp_path):
+    message = label_error(tmp_path)
+    assert "no known layout" in message and all(data_set.layout in message for data_set in DATA_SETS.values())
+    assert "no such folder" in label_error(tmp_path / "nowhere")
+
+
+def test_scan_goes_on_after_what_is_broken(tmp_path):
+    path = tusimple(tmp_path) / "label_data_0313.json"
+    path.write_text("{\n" + path.read_text() + "3\n")
+    scanned = list(registry.scan(tmp_path))
+    assert [isinstance(item, DataError) for item in scanned] == [True, True, False, False]
+
+
+def test_scan_without_images_takes_labels_alone(tmp_path):
+    for image in (path for path in tusimple(tmp_path).rglob("*") if path.suffix in IMAGE_SUFFIXES):
+        image.unlink()
+    assert all(isinstance(item, DataError) for item in registry.scan(tmp_path))
+    assert all(isinstance(item, Sample) for item in registry.scan(tmp_path, require_images=False))
+
+
+# A new data set ----------------------------------------------------------------------------------------------
+
+
+class UprightLanes(DataSet):
+    """upright.json: {image name: x of its upright lanes}."""
+
+    name = "upright"
+    layout = "upright.json (a data set of this test)"
+    metric = TuSimpleMetric()
+
+    def detect(self, root):
+        return (root / "upright.json").is_file()
+
+    def list_samples(self, root, require_images=True):
+        for name in json_file(root / "upright.json", "names"):
+            yield Sample(root / name, root / "upright.json", name, ("upright.json",), self.name)
+
+    def read_label(self, sample):
+        return Label([np.float32([[x, 170], [x, 60]]) for x in json_file(sample.label, "names")[sample.name]])
+
+
+def test_a_new_data_set_is_one_class_and_its_line_in_the_table(tmp_path, monkeypatch):
+    """Listed, read, and scored by its metric, through the same functions as every other."""
+    monkeypatch.setitem(DATA_SETS, "upright", UprightLanes())
+    (tmp_path / "upright.json").write_text(json.dumps({"a.jpg": [100, 200], "b.jpg": [150]}))
+    for name in ("a.jpg", "b.jpg"):
+        write_image(tmp_path / name)
+    assert registry.detect(tmp_path) == "upright"
+    samples = registry.list_samples(tmp_path)
+    assert [(s.name, s.format) for s in samples] == [("a.jpg", "upright"), ("b.jpg", "upright")]
+
+    gt = evaluator.ground_truth(LaneDataset(samples, InputGrid(96, 64), 6))
+    assert gt.metric is UprightLanes.metric and [len(label.lanes) for label in gt.labels] == [2, 1]
+    confident = LanePrediction(gt.target.points, torch.where(gt.target.exists, 20.0, -20.0))
+    silent = confident._replace(logits=torch.full_like(confident.logits, -20.0))
+    accuracy = [gt.metric.score(evaluator.to_benchmark(prediction, gt, DecodeSettings()), gt.samples, gt.labels,
+                                gt.sizes_px)[0]["accuracy"] for prediction in (confident, silent)]
+    assert accuracy[0] > 0.99 and accuracy[1] < 0.5

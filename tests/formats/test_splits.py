@@ -1,0 +1,49 @@
+"""Which images train and which validate, rule by rule."""
+
+import pytest
+from layouts import culane, sample, tusimple
+
+from formats import registry, splits
+from formats.base import DataError
+from formats.sample_index import SampleIndex
+
+
+@pytest.mark.parametrize("rule", ["sometimes", "0.0", "nowhere.txt"])
+def test_unknown_rule_is_answered_by_the_lists_of_the_data_set(tmp_path, rule):
+    with pytest.raises(DataError, match=r"expected auto, all, .*test\.txt"):
+        splits.split(registry.list_samples(culane(tmp_path)), rule)
+
+
+def test_by_clip_and_by_fraction(tmp_path):
+    samples = registry.list_samples(tusimple(tmp_path, [f"clips/{n}/20.jpg" for n in range(10, 20)]))
+    assert [len(part) for part in splits.split(samples, "clip>=17")] == [7, 3]
+    assert [len(part) for part in splits.split(samples, "0.2")] == [8, 2]
+    assert [len(part) for part in splits.split(samples, "all")] == [0, 10]
+
+
+def test_clips_need_folders_that_are_numbers(tmp_path):
+    with pytest.raises(DataError, match=r"drive/a\.jpg: its folder 'drive' is not a number"):
+        splits.split(registry.list_samples(culane(tmp_path)), "clip>=1")
+
+
+def test_every_rule_divides_as_plain_lists_would():
+    lists = [("train.txt",), ("val.txt",), ("test.txt", "test_split/test0_normal.txt"), ("train.txt", "val.txt")]
+    samples = [sample(f"drive{n * 7 % 5}/{n * 13 % 20:02}/x.jpg", lists[n % 4]) for n in range(20)]
+    by_name = sorted(samples, key=lambda s: s.name)
+
+    def parts(rule, training=True):
+        return tuple(map(list, splits.split(SampleIndex(samples), rule, training)))
+
+    assert parts("all") == ([], samples) and parts("none") == (samples, [])
+    assert parts("0.25") == (by_name[:15], by_name[15:])
+    untested = [s for s in samples if "test.txt" not in s.lists]
+    assert parts("auto") == parts("auto", False) == (
+        [s for s in untested if "val.txt" not in s.lists], [s for s in untested if "val.txt" in s.lists])
+    assert parts("clip>=7") == tuple([s for s in samples if (int(s.image.parent.name) >= 7) is v]
+                                     for v in (False, True))
+    tested = [s for s in samples if "test.txt" in s.lists]
+    assert parts("test0_normal.txt") == parts("test.txt") == (untested, tested)
+    assert tuple(map(list, splits.split(SampleIndex(tested), "auto", False))) == ([], tested)
+    assert tuple(map(list, splits.split(SampleIndex(tested), "auto"))) == (sorted(tested)[:-1], sorted(tested)[-1:])
+    with pytest.raises(DataError, match=r"one of the lists test\.txt, test_split/test0_normal\.txt$"):
+        splits.split(SampleIndex(samples).take([2, 6]), "train.txt")

@@ -1,0 +1,49 @@
+"""Work done ahead by threads: in order, only a little of it at a time, and stopped by the first error."""
+
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from runtime.prefetch import prefetch
+
+
+def test_results_come_in_order_and_only_a_few_jobs_are_begun_ahead():
+    lock, begun, ahead = threading.Lock(), [], []
+
+    def read(i):
+        with lock:
+            begun.append(i)
+        time.sleep(0.001 * (i % 3))
+        return i
+
+    for done, i in enumerate(prefetch((partial(read, i) for i in range(400)), threads=4, ahead=16)):
+        assert i == done
+        ahead.append(len(begun) - done)
+    assert done == 399
+    assert max(ahead) <= 17, "results would pile up where reading is faster than what takes them"
+
+
+def test_the_first_error_stops_the_jobs_behind_it():
+    begun = []
+
+    def read(i):
+        begun.append(i)
+        if i == 5:
+            raise ValueError("5: broken")
+        return i
+
+    with pytest.raises(ValueError, match="5: broken"):
+        list(prefetch((partial(read, i) for i in range(10_000)), threads=4))
+    assert len(begun) < 100
+
+
+@pytest.mark.parametrize("low_priority", [False, True])
+def test_jobs_run_in_threads_of_their_own(low_priority):
+    threads = set(prefetch((threading.get_ident for _ in range(20)), threads=2, low_priority=low_priority))
+    assert threading.get_ident() not in threads and 1 <= len(threads) <= 2
+
+
+def test_no_jobs_give_no_results():
+    assert list(prefetch([])) == []
