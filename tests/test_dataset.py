@@ -13,7 +13,7 @@ from paths import ROOT
 
 import check_dataset
 from config import ConfigError, load_config
-from dataset import LaneDataset, batches, epoch_order, evenly_spaced, loader, split_from_config
+from dataset import LaneDataset, batches, epoch_order, loader, split_from_config
 from formats import registry
 from geometry.input_grid import InputGrid
 
@@ -120,11 +120,6 @@ def test_worker_processes_read_from_an_index(tmp_path):
     loaded = list(loader(dataset, batches(epoch_order([3], [], 0, 1), 2), 1, False))
     assert sorted(len(images) for images, _ in loaded) == [1, 2]
     assert sum(target.exists.any(1).sum().item() for _, target in loaded) == 2
-
-
-@pytest.mark.parametrize(("count", "picks"), [(0, []), (1, [0]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (99, range(10))])
-def test_evenly_spaced_items_begin_with_the_first(count, picks):
-    assert evenly_spaced(range(10), count) == list(picks)
 
 
 def test_the_last_root_validates(tmp_path):

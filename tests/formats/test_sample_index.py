@@ -11,7 +11,7 @@ from layouts import LAYOUTS, culane, curvelanes, folder, llamas, sample, tusimpl
 from dataset import LaneDataset, epoch_order
 from formats import registry, sample_index, splits
 from formats.base import Sample
-from formats.sample_index import SampleIndex, concatenate
+from formats.sample_index import SampleIndex, concatenate, evenly_spaced
 from geometry.input_grid import InputGrid
 
 MAX_BYTES = 100  # an image, its name included
@@ -160,3 +160,8 @@ def test_images_come_once_in_the_lists_of_all(monkeypatch):
 def test_several_roots_are_laid_end_to_end():
     parts = [SampleIndex(culane_samples(5)), SampleIndex(), SampleIndex(tusimple_samples(4)), SampleIndex(ODD)]
     assert list(concatenate(parts)) == [s for part in parts for s in part]
+
+
+@pytest.mark.parametrize(("count", "picks"), [(0, []), (1, [0]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (99, range(10))])
+def test_evenly_spaced_items_begin_with_the_first(count, picks):
+    assert evenly_spaced(range(10), count) == list(picks)
