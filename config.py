@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config_checks import ConfigError, check_known, checked, parse_yaml, setting, shown
+from config_checks import ConfigError, check_name, checked, parse_yaml, setting, shown
 
 MAX_TEXT = 1_000_000  # characters of a settings file; ours has 4,000
-RENAMED = {  # keys by their old names, which are still read
+RENAMED = {  # (section, old key): new key; the old ones are still read
     ("model", "sky"): "cut_top",
     ("augment", "colour"): "color",
     ("train", "optimiser"): "optimizer",
@@ -19,6 +19,8 @@ RENAMED = {  # keys by their old names, which are still read
 
 @dataclass(frozen=True)
 class DataConfig:
+    """Data sets, who validates, and how their images are kept; each key is explained in config.yaml."""
+
     root: tuple[str, ...] = ("data/synthetic",)
     format: str = setting("auto", choices=("auto", "tusimple", "culane", "curvelanes", "llamas", "folder"))
     split: tuple[str, ...] = ("auto",)
@@ -32,6 +34,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
+    """The rendered data set."""
+
     train: int = setting(6000, low=1, high=10_000_000)
     val: int = setting(300, low=1, high=10_000_000)
     width: int = setting(640, low=160, high=4096)
@@ -41,6 +45,8 @@ class SyntheticConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The network and its input."""
+
     backbone: str = setting("compact", choices=("compact", "resnet18", "resnet34"))
     pretrained: bool | str = False
     width: int = setting(320, low=64, high=4096, multiple=32)
@@ -52,6 +58,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
+    """The weights of the loss terms."""
+
     regression: float = 1.0
     existence: float = 1.0
     curvature: float = 0.1
@@ -60,6 +68,8 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
+    """The strength of each augmentation."""
+
     flip: float = setting(0.5, low=0, high=1)
     rotate: float = setting(1.0, low=0, high=30)
     scale: float = setting(0.03, low=0, high=0.8)
@@ -73,6 +83,8 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
+    """Device, optimizer and length of a training."""
+
     device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = False
@@ -92,6 +104,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class GuardConfig:
+    """The limits of the collapse detector."""
+
     min_diversity: float = setting(0.05, low=0, high=1)
     min_sensitivity: float = setting(0.1, low=0, high=1)
     first_steps: int = setting(300, low=0)
@@ -100,6 +114,8 @@ class GuardConfig:
 
 @dataclass(frozen=True)
 class InferenceConfig:
+    """How predictions become reported lanes."""
+
     threshold: float | str = setting("auto", low=0, high=1, choices=("auto",))
     end_tolerance: float = setting(0.007, low=0, high=0.1)
     batch_size: int = setting(16, low=1, high=65_536)
@@ -107,6 +123,8 @@ class InferenceConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """All settings, a section each, in the order of config.yaml."""
+
     data: DataConfig = DataConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
     model: ModelConfig = ModelConfig()
@@ -118,40 +136,43 @@ class Config:
 
 
 def file_or_default(path: str | None) -> str | None:
-    """The file that was named, or else config.yaml in this folder if there is one."""
+    """The path itself or, for None, config.yaml where the current folder has one."""
     return "config.yaml" if path is None and Path("config.yaml").is_file() else path
 
 
 def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> Config:
     """Config from a YAML file (None: the defaults), then `section.key=value` overrides, in order.
 
-    Raises ConfigError in one line for a file that is not YAML, an unknown section or key (naming the nearest
-    known one), and a value of the wrong type or out of range; FileNotFoundError for a missing file.
+    A key under its old name is one line on stderr. Raises ConfigError in one line for a file that is not YAML, an
+    unknown section or key (naming the nearest one), and a value of the wrong type or out of range; FileNotFoundError
+    for a missing file.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path}: no such configuration file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
-        if len(text) > MAX_TEXT:
-            raise ConfigError(f"{path}: {len(text)} characters are no settings; expected a file like config.yaml")
-        values = parse_yaml(text, str(path)) or {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(values).__name__}")
-    values = {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in values.items()}
-    values = _current_names(values, str(path), say=True)
-    built = config_from_dict(values, str(path) if path else "settings")
+    values = _current_names(_read_sections(path), str(path), report=True) if path is not None else {}
+    config = config_from_dict(values, str(path) if path else "settings")
     for override in overrides:
         name, equals, text = override.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot and section and key):
             raise ConfigError(f"{shown(override)}: an override reads section.key=value, such as train.epochs=5")
-        new, = _current_names({section: {key: None}}, "command line", say=True)[section]
-        values.setdefault(section, {})[new] = _as_written(section, new, text, parse_yaml(text, shown(override)))
-    return config_from_dict(values, "command line") if overrides else built
+        key, = _current_names({section: {key: None}}, "command line", report=True)[section]
+        values.setdefault(section, {})[key] = _as_written(section, key, text, parse_yaml(text, shown(override)))
+    return config_from_dict(values, "command line") if overrides else config
+
+
+def _read_sections(path: str | Path) -> dict[str, Any]:
+    """The sections of a settings file, {} for an empty one. Raises ConfigError and FileNotFoundError as load_config."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    if len(text) > MAX_TEXT:
+        raise ConfigError(f"{path}: {len(text)} characters are no settings; expected a file like config.yaml")
+    sections = parse_yaml(text, str(path)) or {}
+    if not isinstance(sections, dict):
+        raise ConfigError(f"{path}: expected sections such as 'train:', found {type(sections).__name__}")
+    return {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in sections.items()}
 
 
 def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config:
@@ -159,7 +180,7 @@ def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config
     sections = {f.name: f.type for f in dataclasses.fields(Config)}
     built = {}
     for name, section in _current_names(values, source).items():
-        check_known(name, sections, f"{source}: unknown section")
+        check_name(name, sections, f"{source}: unknown section")
         if section is None:
             continue
         if not isinstance(section, dict):
@@ -167,7 +188,7 @@ def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config
         cls = sections[name]
         fields = {f.name: f for f in dataclasses.fields(cls)}
         for key in section:
-            check_known(key, fields, f"{source}: unknown key {shown(f'{name}.{key}')}", prefix=f"{name}.")
+            check_name(key, fields, f"{source}: unknown key {shown(f'{name}.{key}')}", prefix=f"{name}.")
         built[name] = cls(**{k: checked(f"{source}: {name}.{k}", v, fields[k]) for k, v in section.items()})
     return Config(**built)
 
@@ -180,27 +201,29 @@ def to_dict(config: Config) -> dict[str, Any]:
     return {name: {k: plain(v) for k, v in section.items()} for name, section in dataclasses.asdict(config).items()}
 
 
-def _current_names(values: dict[str, Any], source: str, say: bool = False) -> dict[str, Any]:
-    """The sections with every key under its present name, which `say` writes to stderr for each that had another."""
-    result = {}
-    for name, section in values.items():
-        result[name] = section
-        for key in section if isinstance(section, dict) else ():
+def _current_names(sections: dict[str, Any], source: str, report: bool = False) -> dict[str, Any]:
+    """The sections with every key under its present name; `report` prints a line on stderr for each old one.
+
+    Raises ConfigError where a section has a key under both names.
+    """
+    renamed = {}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            renamed[name] = section
+            continue
+        for key in section:
             new = RENAMED.get((name, key))
             if new and new in section:
-                raise ConfigError(f"{source}: {name}.{key} is the old name of {name}.{new}, which is there too; drop it")
-            if new and say:
+                raise ConfigError(f"{source}: {name}.{key} is the old name of {name}.{new}, which is set too; drop it")
+            if new and report:
                 print(f"{source}: {name}.{key} is now called {name}.{new}", file=sys.stderr)
-        if isinstance(section, dict):
-            result[name] = {RENAMED.get((name, key), key): value for key, value in section.items()}
-    return result
+        renamed[name] = {RENAMED.get((name, key), key): value for key, value in section.items()}
+    return renamed
 
 
 def _as_written(section: str, key: str, text: str, value: Any) -> Any:
-    """The value, or, for a setting that is text, the text itself where YAML made a number or a date of it."""
+    """The value or, for a setting that is text, the text itself where YAML read a number or a date."""
     spec = {f.name: f for f in dataclasses.fields(Config)}.get(section)
     kinds = {f.name: f.type for f in dataclasses.fields(spec.type)} if spec else {}
     is_text = kinds.get(key) in (str, tuple[str, ...])
     return text if is_text and not isinstance(value, (str, list, dict)) else value
-
-

@@ -1,6 +1,6 @@
 """What a setting may be: its type, its range, and one clear line for everything else.
 
-ConfigError, the metadata of a field, strict YAML, and the conversion of values. The settings themselves are in config.py.
+ConfigError, the metadata of a field, strict YAML, and the conversion of values. The settings are in config.py.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message names the key, what was found and what is expected."""
+    """A setting that cannot be used; the message names the key, its value and what is expected."""
 
 
 def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = (), multiple: int = 1
@@ -30,7 +30,7 @@ def setting(default: Any, low: float = -math.inf, high: float = math.inf, choice
 
 
 def shown(value: Any) -> str:
-    """A value for a message: in one line and short, however large or deep it is."""
+    """A value in one short line for a message, however large or deep it is."""
     brief = reprlib.Repr()
     brief.maxstring = brief.maxother = 100
     brief.maxlevel = 2
@@ -41,9 +41,10 @@ def shown(value: Any) -> str:
 
 
 def parse_yaml(text: str, source: str) -> Any:
+    """The plain values of a YAML text. Raises ConfigError, which names the source."""
     try:
         return yaml.load(text, Loader=_StrictLoader)
-    except Exception as error:  # PyYAML meets a malformed !!tag with whatever Python raises there
+    except Exception as error:  # on a malformed !!tag PyYAML lets any exception through
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
 
@@ -52,25 +53,26 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice, where YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
+        keys = set()
         for key in (self.construct_object(key, deep=True) for key, _ in node.value):
-            if key in seen:
+            if key in keys:
                 raise ConfigError(f"key {shown(key)} is written twice{node.start_mark}")
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep)
 
 
-def check_known(name: Any, known: typing.Iterable[str], message: str, prefix: str = "") -> None:
-    if name in known:
+def check_name(name: Any, names: typing.Iterable[str], message: str, prefix: str = "") -> None:
+    """Raise ConfigError for a name that is none of the names: the message, and the nearest of them or all."""
+    if name in names:
         return
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
-    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
+    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.4)
+    hint = f"did you mean '{prefix}{near[0]}'?" if near else f"expected one of {', '.join(names)}"
     label = message if prefix else f"{message} {shown(name)}"
     raise ConfigError(f"{label}; {hint}")
 
 
 def checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
-    """The value in its field's type, or ConfigError."""
+    """The value in the type of its field. Raises ConfigError, with `where` for its name, for any other one."""
     value = _converted(where, value, spec.type)
     limits = spec.metadata
     for item in value if isinstance(value, tuple) else (value,):
@@ -88,6 +90,7 @@ def checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
 
 
 def _converted(where: str, value: Any, kind: Any) -> Any:
+    """The value in a type that a field may have. Raises ConfigError where it is of another."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(value, int) and abs(value) > MAX_INT:
         raise ConfigError(f"{where} is too large a number")
@@ -113,6 +116,6 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
     elif kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # data.split=0.1 without quotes
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return os.path.expanduser(value) if kind is str else value  # a folder called ~ is nobody's wish
+        return os.path.expanduser(value) if kind is str else value  # ~ is the home folder, as in a shell
     names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__
     raise ConfigError(f"{where} is {shown(value)} ({type(value).__name__}); expected {names}")
