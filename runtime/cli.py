@@ -14,7 +14,7 @@ from config import Config, ConfigError, file_or_default, load_config
 def parser(description: str) -> argparse.ArgumentParser:
     """A parser with what every script takes: --config FILE. The script adds `words`, its positional arguments."""
     result = argparse.ArgumentParser(description=description)
-    result.add_argument("--config", metavar="FILE", help="settings (default: config.yaml, if there is one)")
+    result.add_argument("--config", metavar="FILE", help="settings (default: config.yaml, where this folder has one)")
     return result
 
 
@@ -40,30 +40,33 @@ def is_override(word: str) -> bool:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Exit with main's status; user errors become one line on stderr and status 1, without a traceback."""
+    """Exit with the status that main returns; user errors become one line on stderr and status 1, with no traceback.
+
+    KeyboardInterrupt ends with status 130. Errors of our own keep their traceback.
+    """
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show ends nothing
         status = main()
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output has seen enough; Python would complain when it flushes
-        with contextlib.suppress(OSError):  # no file
+    except BrokenPipeError:  # the reader of the output has ended, as head does; Python would complain when it flushes
+        with contextlib.suppress(OSError):  # stdout has no file descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except KeyboardInterrupt:
         status = 130
     except torch.OutOfMemoryError:
-        print(f"error{_who()}: the device has no memory left; lower train.batch_size or the model's size, or set "
+        print(f"error{_rank()}: the device has no memory left; lower train.batch_size or the model's size, or set "
               "data.on_device=false", file=sys.stderr)
         status = 1
     except (ValueError, OSError) as error:
-        print(f"error{_who()}: {_one_line(error)}", file=sys.stderr)
+        print(f"error{_rank()}: {_one_line(error)}", file=sys.stderr)
         status = 1
     except RuntimeError as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            print(f"error{_who()}: train.compile=true does not work here: {' '.join(str(error).split())[:200]}; "
+            print(f"error{_rank()}: train.compile=true does not work here: {' '.join(str(error).split())[:200]}; "
                   "leave it out", file=sys.stderr)
         elif "DataLoader worker" in str(error):
-            print(f"error{_who()}: a process that reads images was killed (no memory left?); lower data.workers, or "
+            print(f"error{_rank()}: a process that reads images was killed (no memory left?); lower data.workers, or "
                   "set it to 0", file=sys.stderr)
         else:
             raise
@@ -71,20 +74,21 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
-def _who() -> str:
-    """Which of several processes that torchrun started this is; empty for a single one."""
+def _rank() -> str:
+    """The words "in process N" for one of several that torchrun started; empty for a single one."""
     return f" in process {os.environ['RANK']}" if os.environ.get("WORLD_SIZE", "1") != "1" else ""
 
 
 def _one_line(error: ValueError | OSError) -> str:
+    """The message of an error in one line; of an OSError its file and reason."""
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     text = str(error).rstrip()
-    if text.startswith("Caught "):  # a data loader's process sends its whole traceback; what was said is its last line
+    if text.startswith("Caught "):  # in a data loader's process: a whole traceback, which ends with the message
         text = text.splitlines()[-1].partition(": ")[2]
     return " ".join(text.splitlines())
 
 
 def load_settings(options: argparse.Namespace, overrides: Sequence[str]) -> Config:
-    """The Config of --config, or else of config.yaml in this folder if there is one, and the overrides."""
+    """The Config of --config, or else of config.yaml in this folder, or else the defaults; with the overrides."""
     return load_config(file_or_default(options.config), overrides)

@@ -11,23 +11,26 @@ from config import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device to compute on. Raises ConfigError where the one asked for is not there."""
+    """The device of a name (auto, cuda, mps, cpu). Raises ConfigError where this machine does not have it."""
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        name = next(key for key, there in available.items() if there)
+        name = next(key for key, is_available in available.items() if is_available)
     if not available[name]:
-        there = ", ".join(key for key, value in available.items() if value)
+        names = ", ".join(key for key, is_available in available.items() if is_available)
         raise ConfigError(f"train.device is '{name}', which this machine or this build of PyTorch does not have; "
-                          f"set it to auto or one of: {there}")
+                          f"set it to auto or one of: {names}")
     return torch.device(name)
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type for convolutions: float32, or one that the device multiplies faster. Raises ConfigError."""
+    """The type to compute in, of a name (auto, fp32, bf16, fp16); auto is the one that the device multiplies fastest.
+
+    Raises ConfigError for fp16 without CUDA.
+    """
     if name == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -48,7 +51,7 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Mixed precision in dtype, or a context that does nothing for float32."""
+    """The autocast context of a dtype; for float32 it does nothing."""
     return torch.autocast(device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32)
 
 

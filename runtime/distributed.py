@@ -1,7 +1,7 @@
-"""Several processes, one run: PyTorch's own engine, started by torchrun; in a single process nothing here acts.
+"""Distributed data parallel training, as started by torchrun; in a single process every function does nothing.
 
-A batch, an epoch and a score mean the same however many processes share them: each takes every W-th image of a
-batch, divides its loss by what all of them count, and normalizes by the statistics of all of them.
+A batch, an epoch and a score mean the same for any number of processes W: each takes every W-th image of a batch,
+divides its loss by the count over all processes, and normalizes by the batch statistics of all.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-TIMEOUT = timedelta(hours=6)  # the others wait while one renders and caches
+TIMEOUT = timedelta(hours=6)  # the others wait while rank 0 renders and fills the cache
 
 
 def rank() -> int:
@@ -31,7 +31,10 @@ def world_size() -> int:
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did; gives the device of this one. Rank 0 alone prints."""
+    """Join the process group where torchrun started this process; gives the device of this rank.
+
+    stdout of other ranks than 0 is discarded. Raises ConnectionError where another process has ended.
+    """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield device
         return
@@ -41,15 +44,15 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     with contextlib.ExitStack() as stack:
         if rank() > 0:
-            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
+            devnull = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(devnull))
         try:
             yield device
         except RuntimeError as error:  # gloo has no type of its own
             if "gloo/transport" in str(error):
-                raise ConnectionError("another process has ended; see what it says") from None
+                raise ConnectionError("another process has ended; its error is above or below") from None
             raise
-    dist.destroy_process_group()  # not after an error: the others would fail, and end this one, before it is said
+    dist.destroy_process_group()  # not after an error: others would fail and end this one before its message
 
 
 def progress_disabled() -> bool | None:
@@ -59,7 +62,7 @@ def progress_disabled() -> bool | None:
 
 @contextlib.contextmanager
 def main_process_first() -> Iterator[None]:
-    """Run the block on rank 0, then on the others: what the first writes to disk, they find."""
+    """Run the block on rank 0, then on the others, which can read what rank 0 wrote to disk."""
     if rank() > 0:
         dist.barrier()
     yield
@@ -68,29 +71,29 @@ def main_process_first() -> Iterator[None]:
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait for all processes."""
     if world_size() > 1:
         dist.barrier()
 
 
 def shard(items: list | Tensor) -> list | Tensor:
-    """This process's part of a list or of a tensor's rows: every W-th."""
+    """The items of a list, or rows of a tensor, that belong to this process: every W-th, from its rank on."""
     return items[rank()::world_size()]
 
 
 def all_gather(rows: Tensor, count: int) -> Tensor:
-    """All `count` rows, in order, from the rows (n, ...) that each process has of its share."""
+    """All `count` rows (count, ...) in order, from the rows (n, ...) of each process as `shard` gives them."""
     if world_size() == 1:
         return rows
-    most = -(-count // world_size())
-    padded = torch.cat((rows, rows.new_zeros(most - len(rows), *rows.shape[1:]))).contiguous()
+    largest = -(-count // world_size())
+    padded = torch.cat((rows, rows.new_zeros(largest - len(rows), *rows.shape[1:]))).contiguous()
     parts = [torch.empty_like(padded) for _ in range(world_size())]
     dist.all_gather(parts, padded)
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
 
 
 def gather_to_main(items: Iterable) -> Iterable:
-    """On rank 0 the items of all processes, one process after the other; none on the others (plain values)."""
+    """On rank 0 the items (plain values) of all processes, one process after the other; none on other ranks."""
     if world_size() == 1:
         return items
     parts: list | None = [None] * world_size() if rank() == 0 else None
@@ -108,43 +111,44 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 
 def all_reduce_max(value: int) -> int:
-    """The largest of the processes' numbers: a wish of one to stop is the wish of all."""
-    return _reduced(value, "MAX")
+    """The largest of the processes' numbers."""
+    return _all_reduce(value, "MAX")
 
 
 def all_reduce_sum(value: int) -> int:
     """The sum of the processes' numbers."""
-    return _reduced(value, "SUM")
+    return _all_reduce(value, "SUM")
 
 
-def _reduced(value: int, how: str) -> int:
+def _all_reduce(value: int, operation: str) -> int:
+    """The value reduced over the processes; `operation` is a name of dist.ReduceOp, which a build may lack."""
     if world_size() == 1:
         return value
-    found = torch.tensor(value)
-    dist.all_reduce(found, getattr(dist.ReduceOp, how))
-    return int(found)
+    tensor = torch.tensor(value)
+    dist.all_reduce(tensor, getattr(dist.ReduceOp, operation))
+    return int(tensor)
 
 
 def broadcast(value: Any) -> Any:
     """Rank 0's value on every process."""
     if world_size() == 1:
         return value
-    box = [value]
-    dist.broadcast_object_list(box)
-    return box[0]
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
 
 
 def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model as it is stepped: gradients are the mean over the processes."""
+    """The model in DistributedDataParallel: its gradients are means over the processes."""
     if world_size() == 1:
         return model
-    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # 1x1 kernels: of no matter
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # 1x1 kernels: harmless
     return nn.parallel.DistributedDataParallel(
         model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def sync_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model, whose batch norms take the mean and variance of the whole batch, over all processes."""
+    """The model with batch norms that take mean and variance over the whole batch, of all processes."""
     if world_size() == 1:
         return model
     if device.type == "cuda":
@@ -156,7 +160,7 @@ def sync_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over the processes; so is its gradient's."""
+    """The sum of a tensor over the processes; the gradient is summed alike."""
 
     @staticmethod
     def forward(context, value: Tensor) -> Tensor:
@@ -170,13 +174,13 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all processes on the CPU, for which SyncBatchNorm is not made."""
+    """Batch norm over the images of all processes on the CPU, which nn.SyncBatchNorm refuses."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         wide = x.float()
-        # Two rounds, mean first: squares less their mean's square lose their digits.
+        # Two rounds, mean first: the mean square less the squared mean would lose digits.
         count = torch.tensor([x.numel() / x.shape[1]])
         sums = _Sum.apply(torch.cat((wide.sum((0, 2, 3)), count)))
         count, center = sums[-1].detach(), sums[:-1] / sums[-1].detach()  # (C)

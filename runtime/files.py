@@ -57,7 +57,7 @@ def lock(folder: Path, work: str) -> Iterator[None]:
     locks, a line on stderr says so and the block runs without one. Raises OSError where no file can be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Some versions of filelock warn that they go by the existence of the file where there is no flock.
+    # Without flock some versions of filelock go by the existence of the file, and warn.
     warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
     file_lock = FileLock(folder / ".lock")
     try:
@@ -73,4 +73,4 @@ def lock(folder: Path, work: str) -> Iterator[None]:
     try:
         yield
     finally:
-        file_lock.release()  # does nothing where there is none
+        file_lock.release()  # does nothing where none was acquired

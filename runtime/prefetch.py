@@ -1,4 +1,4 @@
-"""Work done ahead of its use, by threads: decoding images and resizing them release the interpreter lock."""
+"""Work done ahead of its use by threads; decoding and resizing images release the interpreter lock."""
 
 import os
 import sys
@@ -13,21 +13,22 @@ Result = TypeVar("Result")
 
 def prefetch(jobs: Iterable[Callable[[], Result]], threads: int | None = None, ahead: int | None = None,
              low_priority: bool = False) -> Iterator[Result]:
-    """Results of the jobs in order, at most `ahead` (default: four a thread) begun before they are asked for.
+    """The results of the jobs, in order; at most `ahead` of them are begun before they are needed.
 
-    `threads` is one a core by default. With low_priority they leave the cores to everything else first (on Linux).
+    By default one thread a core, and four jobs ahead for each. With low_priority the threads yield to all others (on
+    Linux). An exception of a job is raised in its turn, and the jobs behind it are cancelled.
     """
     threads = threads or os.cpu_count() or 1
     ahead = 4 * threads if ahead is None else ahead
     pool = ThreadPoolExecutor(threads, initializer=_lower_priority if low_priority else None)
-    waiting = deque()
+    pending = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(job))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(job))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""Signals to stop, taken as a wish to stop after the current step."""
+"""SIGINT and SIGTERM, handled between steps."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Turns SIGINT and SIGTERM into a wish to stop after the current step; a second one stops at once."""
+    """Records SIGINT or SIGTERM, so that the caller stops after its step; a second one raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.signal = 0  # number of the signal that was received; 0 before
 
     @property
     def status(self) -> int:

@@ -1,23 +1,29 @@
-"""Settings: the shipped file is the defaults, and every mistake is named."""
-
+"""Settings: the shipped file is the defaults, every mistake is named, and old names still work."""
 
 import pytest
+import yaml
 from paths import ROOT
 
-from config import Config, ConfigError, config_from_dict, load_config, to_dict
+from config import RENAMED, Config, ConfigError, config_from_dict, load_config, to_dict
 
 
 def test_shipped_file_spells_out_every_default():
     assert load_config(ROOT / "config.yaml") == Config()
-    import yaml
-
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
-    assert {s: list(v) for s, v in shipped.items()} == {s: list(v) for s, v in to_dict(Config()).items()}
+    order = {section: list(keys) for section, keys in to_dict(Config()).items()}
+    assert {section: list(keys) for section, keys in shipped.items()} == order and list(shipped) == list(order)
+    lines = [line for line in (ROOT / "config.yaml").read_text().splitlines() if line.startswith("  ")]
+    assert len(lines) == sum(map(len, order.values())), "a line a key"
+    assert all("  # " in line and len(line) <= 120 for line in lines), "each with a comment"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/*.yaml")), ids=lambda p: p.name)
-def test_every_recipe_loads(path):
-    load_config(path)
+def test_every_recipe_loads_and_has_the_order_of_the_defaults(path):
+    assert load_config(path) != Config()
+    recipe, order = yaml.safe_load(path.read_text()), to_dict(Config())
+    assert list(recipe) == [section for section in order if section in recipe]
+    for section, keys in recipe.items():
+        assert list(keys) == [key for key in order[section] if key in keys]
 
 
 def test_round_trip_through_plain_values():
@@ -77,3 +83,50 @@ def test_who_is_wrong_is_named(tmp_path):
 def test_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         load_config("nowhere.yaml")
+
+
+# Old names ---------------------------------------------------------------------------------------------------
+
+OLD_NAMES = [("model", "sky", "cut_top", 0.125), ("augment", "colour", "color", 0.31),
+             ("train", "optimiser", "optimizer", "adamw")]
+
+
+def test_every_old_name_is_tested_and_leads_to_a_key():
+    assert {(section, old): new for section, old, new, _ in OLD_NAMES} == RENAMED
+    keys = to_dict(Config())
+    assert all(new in keys[section] and old not in keys[section] for section, old, new, _ in OLD_NAMES)
+
+
+@pytest.mark.parametrize(("section", "old", "new", "value"), OLD_NAMES)
+def test_an_old_name_in_a_file_works_and_is_one_line(tmp_path, capsys, section, old, new, value):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{section}:\n  {old}: {value}\n")
+    assert to_dict(load_config(path))[section][new] == value
+    assert capsys.readouterr() == ("", f"{path}: {section}.{old} is now called {section}.{new}\n")
+
+
+@pytest.mark.parametrize(("section", "old", "new", "value"), OLD_NAMES)
+def test_an_old_name_on_the_command_line_works_and_is_one_line(tmp_path, capsys, section, old, new, value):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{section}:\n  {new}: {to_dict(Config())[section][new]}\n")
+    assert to_dict(load_config(path, [f"{section}.{old}={value}"]))[section][new] == value
+    assert capsys.readouterr() == ("", f"command line: {section}.{old} is now called {section}.{new}\n")
+
+
+@pytest.mark.parametrize(("section", "old", "new", "value"), OLD_NAMES)
+def test_an_old_name_in_the_values_of_a_checkpoint_works_silently(capsys, section, old, new, value):
+    assert to_dict(config_from_dict({section: {old: value}}))[section][new] == value
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("section", "old", "new", "value"), OLD_NAMES)
+def test_both_names_at_once_are_an_error(tmp_path, section, old, new, value):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{section}:\n  {old}: {value}\n  {new}: {value}\n")
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: {section}\.{old} is the old name of {section}\.{new}"):
+        load_config(path)
+
+
+def test_an_old_value_is_checked_as_the_new_one_is(capsys):
+    with pytest.raises(ConfigError, match=r"train\.optimizer is 'sgd'; expected one of muon, adamw"):
+        load_config(None, ["train.optimiser=sgd"])

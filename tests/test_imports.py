@@ -33,7 +33,8 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path
 
 
 def room(module):
-    return module.split(".")[0]
+    """The folder of a module, or the file in the root; config_checks is the second half of config."""
+    return module.split(".")[0].removesuffix("_checks")
 
 
 def tree(name):
