@@ -80,7 +80,7 @@ def labels_in_order(slots: str, dataset: LaneDataset, seed: int) -> LaneTarget:
 
 
 def val_ground_truth(slots: str, dataset: LaneDataset, seed: int) -> GroundTruth:
-    """The ground truth of the validation scenes, its lanes in an order; training and validation labels are shuffled apart."""
+    """The ground truth of the validation scenes in an order of lanes, shuffled by another seed than in training."""
     return ground_truth(dataset)._replace(target=labels_in_order(slots, dataset, seed + 1))
 
 
