@@ -51,7 +51,7 @@ LineFormatter = Callable[[FrameResult], str]
 class Writers:
     """The outputs of a run: `render` in the process that has a frame, `write` in the main process.
 
-    line_formatters: open text files, and what each is to hold of a result. sheet_frames: numbers of the frames on the
+    line_formatters: open text files, each with the text of a result for it. sheet_frames: numbers of the frames on the
     contact sheet.
     """
 
