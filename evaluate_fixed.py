@@ -109,8 +109,9 @@ def score_files(config: Config, options: argparse.Namespace) -> int:
 
 
 def chosen_metric(name: str, samples: SampleIndex) -> Metric:
-    """The metric of that name; for "auto" the one of the samples' own benchmark."""
-    return own_metric(samples) if name == "auto" else METRICS[name]
+    """The metric of that name; the samples' own, with its canvas, for "auto" and where it has that name."""
+    own = own_metric(samples)
+    return own if name in ("auto", own.name) else METRICS[name]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Diagnosis(NamedTuple):
 
     state: str
     reason: str = ""
-    savable: bool = True  # whether the model may be kept as the best; False for one answer to all images, however early
+    savable: bool = True  # whether it may be kept as the best model: not with the same lanes for all images
 
     def __str__(self) -> str:
         return f"{self.state}: {self.reason}" if self.reason else self.state
@@ -64,9 +64,9 @@ def is_blind(stats: CollapseStats, min_diversity: float, min_sensitivity: float)
 
 def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
              train_stats: CollapseStats | None = None, is_early: bool = False) -> Diagnosis:
-    """The diagnosis of validation statistics, with those on training images where there are any.
+    """The diagnosis of validation statistics, with those on training images where given.
 
-    A network learns the mean lane first, so early in training one answer for all images is no collapse yet.
+    A network learns the mean lane first, so early in training the same lanes for all images are no collapse yet.
     """
     if is_blind(stats, min_diversity, min_sensitivity):
         if stats.diversity < min_diversity:
@@ -79,8 +79,8 @@ def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
                              savable=not stats.diversity < min_diversity)
         return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, min_diversity)}", savable=False)
     if all(math.isnan(value) for value in stats):
-        return Diagnosis(UNKNOWN, "too few lanes were labelled or found in these images")
-    # One image, or the same lane in all: the best constant answer is the label itself, so the gray image has to do.
+        return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
+    # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
     blind_error = stats.constant_error_px if stats.constant_error_px > 0 else stats.gray_error_px
     if stats.error_px >= blind_error:
         return Diagnosis(NOT_YET, _cause_of_error(stats, train_stats))
@@ -99,8 +99,9 @@ def _cause_of_blindness(train_stats: CollapseStats | None, min_diversity: float)
 
 def _cause_of_error(stats: CollapseStats, train_stats: CollapseStats | None) -> str:
     if train_stats is not None and train_stats.error_px < 0.5 * train_stats.constant_error_px:
-        return (f"but training images are known by heart (error {train_stats.error_px:.0f} px, constant "
-                f"{train_stats.constant_error_px:.0f}): more images, stronger augment, or fewer epochs")
+        return (f"but better by far on training images (error {train_stats.error_px:.0f} px, constant "
+                f"{train_stats.constant_error_px:.0f}), which is overfitting: take more images, stronger augment, or "
+                "fewer epochs")
     if stats.shuffled_error_px <= EQUAL_ERROR * stats.error_px:
         return ("another image's lanes fit as well: if this stays, check that labels belong to their images: "
                 "python check_dataset.py ROOT --sheet FILE")

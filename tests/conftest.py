@@ -1,4 +1,4 @@
-"""What several test files need: data, models, a run, the script that looks at images, and quiet use of the machine."""
+"""What several test files need: data, models, a training, a run of inference, and quiet use of the machine."""
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ def one_thread():
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """The test runs in an empty folder, so that no default path meets the repository."""
+    """The test runs in an empty folder, so that no default path is one of the repository."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -57,7 +57,7 @@ def net():
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """A model that has learned nothing, but whose answers depend on the image and report every lane."""
+    """A model that has learned nothing, but whose lanes depend on the image and are all reported."""
     torch.manual_seed(0)
     model = LaneNet()
     with torch.no_grad():
@@ -67,7 +67,7 @@ def checkpoint(tmp_path_factory):
             parameter += 0.1 * number  # so that every slot has a confidence of its own
     path = tmp_path_factory.mktemp("model") / "model.pth"
     save_checkpoint(path, Config(model=ModelConfig(width=160, height=96)), model=model.state_dict(),
-                                scores={"steps": 0})
+                    scores={"steps": 0})
     return path
 
 
@@ -77,8 +77,8 @@ def run(checkpoint, capsys):
     def call(*words):
         status = inference_fixed.main([*map(str, words), "--checkpoint", str(checkpoint), "train.device=cpu",
                                        "train.precision=fp32"])
-        said = capsys.readouterr()
-        return status, said.out.splitlines(), said.err.splitlines()
+        captured = capsys.readouterr()
+        return status, captured.out.splitlines(), captured.err.splitlines()
 
     return call
 

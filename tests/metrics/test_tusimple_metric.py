@@ -1,11 +1,10 @@
-"""The TuSimple metric and the collapse measures against closed forms and values worked out by hand."""
+"""The TuSimple metric against closed forms and values worked out by hand."""
 
 import math
 
-import numpy as np
 import pytest
 
-from metrics import collapse, tusimple
+from metrics import tusimple
 
 ROWS = list(tusimple.TUSIMPLE_ROWS)
 R = len(ROWS)
@@ -14,14 +13,6 @@ R = len(ROWS)
 def upright(x: float) -> list:
     """A lane with the same x in every row: its tolerance is 20 px exactly."""
     return [x] * R
-
-
-def slot(xs, y=(0.4, 1.0), points=6) -> np.ndarray:
-    """(N, 1, P, 2) upright Bezier lanes, one an image, at `xs` (N,), y equally spaced from y[0] to y[1]."""
-    lanes = np.zeros((len(xs), 1, points, 2))
-    lanes[..., 0] = np.reshape(xs, (-1, 1, 1))
-    lanes[..., 1] = np.linspace(*y, points)
-    return lanes
 
 
 def test_tusimple_rows_are_the_benchmark_s():
@@ -123,97 +114,3 @@ def test_tusimple_score_is_the_mean_over_images():
 def test_tusimple_score_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no image"):
         tusimple.tusimple_score([])
-
-
-def test_diversity_of_the_labels_themselves_is_one():
-    labels = np.random.default_rng(0).random((20, 4, 6, 2))
-    exists = np.random.default_rng(1).random((20, 4)) < 0.6
-    assert collapse.diversity(labels, labels, exists) == pytest.approx(1)
-
-
-def test_diversity_of_a_constant_prediction_is_zero():
-    labels = np.random.default_rng(0).random((20, 4, 6, 2))
-    exists = np.random.default_rng(1).random((20, 4)) < 0.6
-    constant = np.broadcast_to(collapse.constant_prediction(labels, exists), labels.shape)
-    assert collapse.diversity(constant, labels, exists) == pytest.approx(0, abs=1e-12)
-
-
-def test_diversity_counts_neither_place_nor_absent_lanes():
-    labels, exists = slot([0.2, 0.4, 0.9]), np.array([[1], [1], [0]])
-    pred = slot([0.65, 0.75, 0.0])  # half as far apart, elsewhere; the third image has no label
-    assert collapse.diversity(pred, labels, exists) == pytest.approx(0.5)
-
-
-def test_diversity_weighs_slots_by_their_images():
-    labels = np.concatenate([slot([0.2, 0.4, 0.2, 0.4]), slot([0.1, 0.5, 0, 0])], axis=1)
-    pred = np.concatenate([slot([0.2, 0.4, 0.2, 0.4]), slot([0.3, 0.3, 0, 0])], axis=1)
-    exists = np.array([[1, 1], [1, 1], [1, 0], [1, 0]])
-    assert collapse.diversity(pred, labels, exists) == pytest.approx(4 * 0.1 / (4 * 0.1 + 2 * 0.2))
-
-
-def test_diversity_is_undefined_without_two_images_or_varied_labels():
-    assert math.isnan(collapse.diversity(slot([0.2, 0.4]), slot([0.2, 0.4]), [[1], [0]]))
-    assert math.isnan(collapse.diversity(slot([0.2, 0.4]), slot([0.5, 0.5]), [[1], [1]]))
-    assert math.isnan(collapse.diversity(slot([]), slot([]), np.zeros((0, 1))))
-
-
-def test_constant_prediction_is_the_median_lane_of_each_slot():
-    labels = np.concatenate([slot([0.1, 0.2, 0.9, 0.5]), slot([0.7] * 4)], axis=1)
-    constant = collapse.constant_prediction(labels, [[1, 0], [1, 0], [1, 0], [0, 0]])
-    assert constant.shape == (2, 6, 2)
-    np.testing.assert_allclose(constant[0], slot([0.2])[0, 0])
-    assert not constant[1].any()
-
-
-@pytest.mark.parametrize(("shift", "width", "error"), [(0, 1280, 0), (0.01, 1280, 12.8), (-0.01, 1640, 16.4)])
-def test_mean_x_error_of_a_shift(shift, width, error):
-    labels = slot([0.3, 0.6])
-    labels[..., 0] += np.linspace(0, 0.2, 6) ** 2  # bent, which a shift does not care about
-    pred = labels + np.array([shift, 0])
-    assert collapse.mean_x_error(pred, labels, [[1], [1]], width_px=width) == pytest.approx(error)
-
-
-def test_mean_x_error_compares_equal_rows():
-    """One straight line, x = y / 2, cut to other ends: no error where both reach, an end point beyond."""
-    label, pred = slot([0], y=(0.4, 0.8)), slot([0], y=(0.2, 1.0))
-    for lanes in (label, pred):
-        lanes[..., 0] = lanes[..., 1] / 2
-    assert collapse.mean_x_error(pred, label, [[1]]) == pytest.approx(0, abs=1e-9)
-    # The short one, as prediction, misses y = 0.2 to 0.4 and 0.8 to 1: a mean of 0.05 over half of the rows.
-    assert collapse.mean_x_error(label, pred, [[1]], samples=4001) == pytest.approx(0.025 * 1280, rel=1e-3)
-
-
-def test_mean_x_error_is_upside_down_alike():
-    label, pred = slot([0.3]), slot([0.3])
-    for lanes in (label, pred):
-        lanes[..., 0] = lanes[..., 1] ** 2
-    assert collapse.mean_x_error(pred[:, :, ::-1], label, [[1]]) == pytest.approx(0, abs=1e-9)
-
-
-def test_mean_x_error_of_a_prediction_without_height_is_finite():
-    assert collapse.mean_x_error(slot([0.4], y=(0.5, 0.5)), slot([0.3]), [[1]]) == pytest.approx(128)
-
-
-def test_mean_x_error_ignores_absent_lanes():
-    labels = slot([0.3, np.nan])
-    assert collapse.mean_x_error(slot([0.3, 0.9]), labels, [[True], [False]]) == pytest.approx(0, abs=1e-9)
-    assert math.isnan(collapse.mean_x_error(labels, labels, [[False], [False]]))
-
-
-def test_the_constant_prediction_has_the_least_mean_x_error():
-    labels = slot(np.random.default_rng(0).random(31))
-    exists = np.ones((31, 1), bool)
-    median = np.broadcast_to(collapse.constant_prediction(labels, exists), labels.shape)
-    mean = np.broadcast_to(labels.mean(0), labels.shape)
-    assert collapse.mean_x_error(median, labels, exists) <= collapse.mean_x_error(mean, labels, exists)
-
-
-@pytest.mark.parametrize("measure", [collapse.diversity, collapse.mean_x_error])
-def test_measures_refuse_bad_input(measure):
-    good, exists = slot([0.3, 0.4]), [[1], [1]]
-    with pytest.raises(ValueError, match="pred_points has NaN"):
-        measure(slot([0.3, np.nan]), good, exists)
-    with pytest.raises(ValueError, match=r"expected \(..., L, P, 2\)"):
-        measure(good, good, [1, 1])
-    with pytest.raises(ValueError, match=r"pred_points \(2, 1, 4, 2\) and label_points \(2, 1, 6, 2\)"):
-        measure(slot([0.3, 0.4], points=4), good, exists)

@@ -1,4 +1,4 @@
-"""The check tool: everything that is wrong with a data set, at once, and how well curves can stand for it."""
+"""check_dataset.py: everything that is wrong with a data set, at once, and how well curves can stand for it."""
 
 import json
 import re
@@ -6,9 +6,11 @@ import re
 import cv2
 import numpy as np
 import pytest
+from layouts import LAYOUTS, curvelanes
 from paths import SHARED
 
 import check_dataset
+from config import ConfigError
 
 LABELS = SHARED / "data" / "tusimple_labels"
 CULANE = LABELS.parent / "culane"
@@ -38,7 +40,8 @@ def folder(tmp_path):
 
 
 def report_of(capsys, *words):
-    status = check_dataset.main(["--check", *map(str, words)])
+    """The exit status and what is printed."""
+    status = check_dataset.main([*map(str, words)])
     return status, capsys.readouterr().out
 
 
@@ -49,7 +52,7 @@ def test_everything_wrong_is_reported_at_once(folder, tmp_path, capsys):
                   "2 of 11 lanes do not fit the 6 slots", "2 of 11 lanes have fewer than two points",
                   "1 of 11 lanes lie outside the image", "1 of 11 lanes have the same point twice",
                   "3 images or labels cannot be used", "odd.lines.txt:1: 3 numbers", "unreadable.jpg: not an image",
-                  "alone.lines.txt: no image alone.jpg", "crowded.lines.txt", "ceiling, CULane metric, 6 images"):
+                  "alone.lines.txt: no image alone.jpg", "crowded.lines.txt", "upper bound, CULane metric, 6 images"):
         assert words in out, words
     sheet = cv2.imread(str(tmp_path / "out" / "sheet.jpg"))
     assert sheet.shape == (2 * 225, 4 * 400, 3)
@@ -75,7 +78,7 @@ def test_settings_apply(rendered, capsys):
     _, whole = report_of(capsys, rendered, "model.cut_top=0")
     _, half = report_of(capsys, rendered, "model.cut_top=0.5")
     assert re.search(r"\n  0 of \d+ lanes begin in what model.cut_top=0 hides", whole)
-    assert "label_data_" in half.split("model.cut_top=0.5 hides")[1].splitlines()[1]  # where the first one is
+    assert "label_data_" in half.split("model.cut_top=0.5 hides")[1].splitlines()[1]  # file and line of the first one
 
 
 def test_labels_without_images(tmp_path, capsys):
@@ -88,30 +91,55 @@ def test_labels_without_images(tmp_path, capsys):
     assert "1 labelled lanes have no point: the metric counts them as missed" in out
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_data_set_is_checked_by_its_own_metric(tmp_path, capsys, name):
+    status, out = report_of(capsys, LAYOUTS[name](tmp_path))
+    assert status == 0 and f"{tmp_path}: {name} layout" in out
+    assert f"upper bound, {'TuSimple' if name == 'tusimple' else 'CULane'} metric" in out
+
+
+def test_check_root_is_the_same_as_root(folder, capsys):
+    assert report_of(capsys, "--check", folder) == report_of(capsys, folder)
+
+
+@pytest.mark.parametrize(("words", "roots"), [
+    ([], "none"), (["a", "b"], "a, b"), (["a", "--check", "b"], "a, b")], ids=["none", "two", "both ways"])
+def test_one_root_is_expected(words, roots):
+    with pytest.raises(ConfigError) as caught:
+        check_dataset.main(words)
+    assert str(caught.value) == (
+        f"expected the folder of one data set, got {roots}; write: python check_dataset.py ROOT")
+
+
+def test_images_of_differing_sizes_have_no_usual_one(tmp_path):
+    with pytest.raises(ValueError, match="images of curvelanes have no usual size; run without --labels-only"):
+        check_dataset.main([str(curvelanes(tmp_path)), "--labels-only"])
+
+
 def test_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(ValueError, match="no known layout"):
-        check_dataset.main(["--check", str(tmp_path)])
+        check_dataset.main([str(tmp_path)])
     with pytest.raises(ValueError, match="no such folder"):
-        check_dataset.main(["--check", str(tmp_path / "nowhere")])
+        check_dataset.main([str(tmp_path / "nowhere")])
 
 
 def test_a_sheet_needs_images(tmp_path):
     with pytest.raises(ValueError, match="labels-only"):
-        check_dataset.main(["--check", str(tmp_path), "--labels-only", "--sheet", "x.jpg"])
+        check_dataset.main([str(tmp_path), "--labels-only", "--sheet", "x.jpg"])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not LABELS.is_dir(), reason=f"{LABELS} is missing: the official labels are not on this machine")
-def test_ceilings_of_the_official_tusimple_labels(capsys):
+def test_upper_bounds_of_the_official_tusimple_labels(capsys):
     _, out = report_of(capsys, LABELS, "--labels-only")
-    found = dict(re.findall(r"ceiling, TuSimple metric, (\S+), \d+ images: accuracy ([\d.]+)", out))
-    found = {name: float(accuracy) for name, accuracy in found.items()}
-    assert found["test_label.json"] >= 99.9
-    assert found["label_data_0531.json"] >= 99.9 and found["label_data_0601.json"] >= 99.9
-    assert found["label_data_0313.json"] >= 98.3, "537 of its lanes have no point"
+    bounds = dict(re.findall(r"upper bound, TuSimple metric, (\S+), \d+ images: accuracy ([\d.]+)", out))
+    accuracy = {name: float(bound) for name, bound in bounds.items()}
+    assert accuracy["test_label.json"] >= 99.9
+    assert accuracy["label_data_0531.json"] >= 99.9 and accuracy["label_data_0601.json"] >= 99.9
+    assert accuracy["label_data_0313.json"] >= 98.3, "537 of its lanes have no point"
 
 
 @pytest.mark.skipif(not CULANE.is_dir(), reason=f"{CULANE} is missing: the real images are not on this machine")
-def test_ceiling_of_real_culane_labels(capsys):
+def test_upper_bound_of_real_culane_labels(capsys):
     status, out = report_of(capsys, CULANE)
     assert status == 0 and "mf1 100.00 %" in out
