@@ -1,4 +1,4 @@
-"""The mathematics in MODEL_COLLAPSE_FIX.md: what uncertainty weighting minimises, and that ours cannot."""
+"""The mathematics in MODEL_COLLAPSE_FIX.md: what uncertainty weighting minimizes, and that ours cannot."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_one_easy_term_takes_the_learned_total_below_any_bound_while_the_hard_on
 
 
 def test_straight_constant_lanes_leave_our_total_above_zero():
-    """The answer that drove the old loss down: straight, certain, the same for both images."""
+    """The prediction that drove the old loss down: straight, certain, the same for both images."""
     t = torch.linspace(0, 1, 6)
     y = 0.4 + 0.6 * t
     curved = torch.stack((0.5 + 0.2 * t**2, y), -1)

@@ -70,7 +70,8 @@ def test_the_same_lane_has_one_set_of_control_points_however_it_was_sampled():
     generator = torch.Generator().manual_seed(1)
     t = torch.cat((torch.tensor([0.0, 1.0]), torch.rand(60, generator=generator) ** 3))  # dense at the far end
     uneven = bernstein(t.double()) @ CURVE.double()
-    for points in (sample_curve(CURVE, 25), sample_curve(CURVE, 200), uneven, uneven.flip(0), uneven[torch.randperm(62)]):
+    mixed = uneven[torch.randperm(62, generator=generator)]
+    for points in (sample_curve(CURVE, 25), sample_curve(CURVE, 200), uneven, uneven.flip(0), mixed):
         torch.testing.assert_close(fit_bezier(points), CURVE, atol=1e-4, rtol=0)
 
 
@@ -195,12 +196,12 @@ def test_real_lanes_fit_within_the_tolerance_of_the_metric():
             rows = np.array(record["h_samples"])
             for lane in record["lanes"]:
                 x = np.array(lane)
-                seen = x >= 0
-                if seen.sum() < 2:
+                has_point = x >= 0
+                if has_point.sum() < 2:
                     continue
-                points = torch.from_numpy(np.stack((x[seen] / 1280, rows[seen] / 720), axis=1)).float()
-                found, _ = x_at_rows(fit_bezier(points), points[:, 1])
-                errors.append((found - points[:, 0]).abs() / PIXEL)
+                points = torch.from_numpy(np.stack((x[has_point] / 1280, rows[has_point] / 720), axis=1)).float()
+                fitted_x, _ = x_at_rows(fit_bezier(points), points[:, 1])
+                errors.append((fitted_x - points[:, 0]).abs() / PIXEL)
     errors = torch.cat(errors)
     assert len(errors) > 20_000
     assert (errors < 20).float().mean() >= 0.999

@@ -1,4 +1,4 @@
-"""The rows that the network looks at: where they are, and what they hold."""
+"""The input grid: where its rows are in the image, and that each is the mean of what it covers."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ ROWS = [RowWarp(), RowWarp(0.25), RowWarp(0.0, 4.0), RowWarp(0.25, 3.5), RowWarp
 
 
 @pytest.mark.parametrize("rows", ROWS)
-def test_places_go_there_and_back(rows):
+def test_v_is_the_inverse_of_y(rows):
     v = torch.linspace(0, 1, 97)
     y = rows.y(v)
     assert y[0] == pytest.approx(rows.cut_top) and y[-1] == pytest.approx(1)
@@ -21,7 +21,7 @@ def test_places_go_there_and_back(rows):
 
 
 @pytest.mark.parametrize("rows", [RowWarp(0.25, 3.5), RowWarp(0.6, 8.0)])
-def test_the_sky_is_at_the_first_row(rows):
+def test_what_is_cut_off_is_at_the_first_row(rows):
     assert rows.v(torch.tensor([0.0, 0.2, rows.cut_top])).tolist() == [0, 0, 0]
 
 
@@ -43,9 +43,10 @@ def test_a_row_is_the_mean_of_what_it_covers(rows):
     fine = np.broadcast_to(2 * np.arange(grid.fine_rows, dtype=np.uint8)[:, None, None], (grid.fine_rows, 4, 3))
     edges = rows.y(np.linspace(0, 1, 41)) * grid.fine_rows
     brightness = np.concatenate([[0], np.cumsum(2 * np.arange(grid.fine_rows))])  # of all rows above an edge
-    wanted = np.diff(np.interp(edges, np.arange(grid.fine_rows + 1), brightness)) / np.diff(edges)
-    np.testing.assert_allclose(grid.averaging_matrix() @ fine[:, 0, 0].astype(float), wanted, atol=0.02)
-    np.testing.assert_allclose(grid.resample(np.ascontiguousarray(fine))[..., 1], np.tile(wanted[:, None], 4), atol=0.52)
+    expected = np.diff(np.interp(edges, np.arange(grid.fine_rows + 1), brightness)) / np.diff(edges)
+    np.testing.assert_allclose(grid.averaging_matrix() @ fine[:, 0, 0].astype(float), expected, atol=0.02)
+    resampled = grid.resample(np.ascontiguousarray(fine))[..., 1]
+    np.testing.assert_allclose(resampled, np.tile(expected[:, None], 4), atol=0.52)
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -57,7 +58,7 @@ def test_the_matrix_makes_the_same_rows(rows):
     assert (grid.averaging_matrix().sum(1) == 1).all()
 
 
-def test_the_sky_is_not_looked_at():
+def test_what_is_cut_off_has_no_influence():
     grid = InputGrid(32, 24, RowWarp(0.25, 3.5))
     image = np.random.default_rng(0).integers(0, 256, (120, 64, 3), np.uint8)
     other = image.copy()
@@ -69,7 +70,7 @@ def test_the_sky_is_not_looked_at():
 
 @pytest.mark.parametrize("size", [(1280, 720), (1640, 590), (640, 360), (200, 50)])
 @pytest.mark.parametrize("y", [0.3, 0.5, 0.9])
-def test_a_place_of_the_image_is_where_the_rows_have_it(size, y):
+def test_a_bright_band_is_at_its_position_and_of_its_height(size, y):
     width, height = size
     grid = InputGrid(64, 96, RowWarp(0.25, 3.5))
     image = np.zeros((height, width, 3), np.uint8)

@@ -76,7 +76,8 @@ def test_mean_x_error_compares_equal_rows():
         lanes[..., 0] = lanes[..., 1] / 2
     assert collapse.mean_x_error(pred, label, [[1]]) == pytest.approx(0, abs=1e-9)
     # The short one, as prediction, misses y = 0.2 to 0.4 and 0.8 to 1: a mean of 0.05 over half of the rows.
-    assert collapse.mean_x_error(label, pred, [[1]], samples=4001) == pytest.approx(0.025 * 1280, rel=1e-3)
+    error_px = collapse.mean_x_error(label, pred, [[1]], samples=4001)
+    assert error_px == pytest.approx(0.025 * collapse.REFERENCE_WIDTH_PX, rel=1e-3)
 
 
 def test_mean_x_error_is_upside_down_alike():

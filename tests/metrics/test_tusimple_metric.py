@@ -33,7 +33,7 @@ def test_tusimple_perfect_prediction(lanes):
         ([upright(300)], [], (0, 1, 0)),
         ([upright(319.9)], [upright(300)], (1, 0, 0)),
         ([upright(320)], [upright(300)], (0, 1, 1)),  # the distance has to stay below 20 px
-        ([upright(300)], [upright(300), upright(310)], (1, -1, 0)),  # one prediction may find two labels
+        ([upright(300)], [upright(300), upright(310)], (1, -1, 0)),  # one prediction may match two labels
         ([upright(300)] * 3, [upright(300)], (1, 2 / 3, 0)),
         ([upright(300)] * 4, [upright(300)], (0, 0, 1)),  # more than two surplus: refused
         ([upright(-2)], [upright(-2)], (1, 0, 0)),  # rows without a point agree
@@ -45,11 +45,11 @@ def test_tusimple_by_hand(pred, gt, expected):
     assert tusimple.tusimple_image(pred, gt, ROWS) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("rows_right", "found"), [(47, False), (48, True)])  # 0.85 of 56 rows are 47.6
-def test_tusimple_lane_needs_85_percent_of_its_rows(rows_right, found):
+@pytest.mark.parametrize(("rows_right", "matched"), [(47, False), (48, True)])  # 0.85 of 56 rows are 47.6
+def test_tusimple_lane_needs_85_percent_of_its_rows(rows_right, matched):
     pred = [300] * rows_right + [900] * (R - rows_right)
     score = tusimple.tusimple_image([pred], [upright(300)], ROWS)
-    assert score == pytest.approx((rows_right / R, 1 - found, 1 - found), abs=1e-12)
+    assert score == pytest.approx((rows_right / R, 1 - matched, 1 - matched), abs=1e-12)
 
 
 def test_tusimple_fifth_lane_is_forgiven():

@@ -1,4 +1,4 @@
-"""Random views: the image and its lanes move together, and only when they are told to."""
+"""Augmentation: the image and its lanes move together, each setting does its own part, and 0 does nothing."""
 
 import dataclasses
 
@@ -32,10 +32,10 @@ ROAD = [  # control x of three lanes from row 0.35 to row 0.95
 ]
 
 
-def seen(images, target, settings, seed, rows=UNIFORM):
-    """The images and lanes in the random views of a seed."""
-    views = sample_params(len(images), settings, WIDTH / HEIGHT, torch.Generator().manual_seed(seed))
-    return augment(images, target, views, rows)
+def augmented(images, target, settings, seed, rows=UNIFORM):
+    """The images and the target augmented with the random parameters of a seed."""
+    params = sample_params(len(images), settings, WIDTH / HEIGHT, torch.Generator().manual_seed(seed))
+    return augment(images, target, params, rows)
 
 
 def road(count, rows=UNIFORM):
@@ -88,7 +88,7 @@ def test_the_lines_of_a_view_are_under_its_labels(option, rows):
     if option == "all":
         settings = dataclasses.replace(settings, brightness=0, contrast=0, color=0)
     images, target = road(24, rows)
-    views, moved = seen(images, target, settings, 5, rows)
+    views, moved = augmented(images, target, settings, 5, rows)
     assert not torch.equal(views, images.float())
     errors = [line_errors_px(view[0], LaneTarget(*one), rows) for view, *one in zip(views, *moved, strict=True)]
     assert sum(len(e) > 100 for e in errors) >= 20
@@ -112,7 +112,7 @@ def test_lanes_keep_their_visible_ends():
     settings = dataclasses.replace(NOTHING, shift=0.1, scale=0.2)
     matrix = sample_affine(24, settings, WIDTH / HEIGHT, torch.Generator().manual_seed(2))
     moved = warp_lanes(target, matrix)
-    views, _ = seen(images, target, settings, 2)
+    views, _ = augmented(images, target, settings, 2)
     for view, points, exists in zip(views, *moved, strict=True):
         bright = (view[0] > 128).any(1).nonzero()[:, 0]
         near_px = points[exists][:, -1, 1].max() * HEIGHT
@@ -123,14 +123,14 @@ def test_lanes_keep_their_visible_ends():
 
 def test_no_settings_change_nothing():
     images, target = road(3)
-    views, moved = seen(images, target, NOTHING, 0)
+    views, moved = augmented(images, target, NOTHING, 0)
     torch.testing.assert_close(views, images.float(), atol=0.02, rtol=0)
     same(moved, target, atol=1e-4)
 
 
 def test_a_flip_mirrors_image_lanes_and_slots():
     images, target = road(2)
-    views, moved = seen(images, target, dataclasses.replace(NOTHING, flip=1.0), 0)
+    views, moved = augmented(images, target, dataclasses.replace(NOTHING, flip=1.0), 0)
     torch.testing.assert_close(views, images.flip(3).float(), atol=0.02, rtol=0)
     mirrored = torch.stack((1 - target.points[..., 0], target.points[..., 1]), dim=-1)
     mirrored = (mirrored * target.exists[..., None, None]).flip(1)
@@ -148,7 +148,7 @@ def test_colors_change_the_image_and_no_label(option):
     images, target = road(6)
     images = images // 2 + 64
     settings = dataclasses.replace(NOTHING, **{option: COLOR[option]})
-    views, moved = seen(images, target, settings, 3)
+    views, moved = augmented(images, target, settings, 3)
     same(moved, target, atol=1e-4)
     difference = (views - images).abs().amax((1, 2, 3))
     assert (difference > 1).sum() >= 5
@@ -187,21 +187,21 @@ def test_a_shear_leaves_the_horizon_and_moves_the_bottom_sideways():
 
 def test_the_same_seed_gives_the_same_views():
     images, target = road(4)
-    a, b, c = (seen(images, target, ALL, s) for s in (1, 1, 2))
+    a, b, c = (augmented(images, target, ALL, s) for s in (1, 1, 2))
     assert torch.equal(a[0], b[0]) and torch.equal(a[1].points, b[1].points)
     assert not torch.equal(a[0], c[0])
 
 
 def test_images_of_a_batch_have_views_of_their_own():
     images, target = road(4)
-    views, _ = seen(images, target, ALL, 1)
+    views, _ = augmented(images, target, ALL, 1)
     assert all(not torch.equal(views[0], views[i]) for i in (1, 2, 3))
 
 
 def test_arguments_are_left_as_they_were():
     images, target = road(2)
     copies = [v.clone() for v in (images, *target)]
-    seen(images, target, ALL, 1)
+    augmented(images, target, ALL, 1)
     assert all(torch.equal(a, b) for a, b in zip((images, *target), copies, strict=True))
 
 
@@ -229,36 +229,36 @@ def test_a_lane_that_comes_to_the_other_side_of_the_camera_changes_its_slot():
 def test_a_batch_without_lanes_stays_without():
     images, target = road(2)
     empty = LaneTarget(torch.zeros_like(target.points), torch.zeros_like(target.exists))
-    views, moved = seen(images, empty, ALL, 1)
+    views, moved = augmented(images, empty, ALL, 1)
     assert views.isfinite().all()
     assert not moved.exists.any() and not moved.points.any()
 
 
-def test_a_blank_view_shows_one_grey_and_has_no_lanes():
+def test_a_blank_image_is_one_gray_and_has_no_lanes():
     images, target = road(64)
-    views, moved = seen(images, target, dataclasses.replace(NOTHING, blank=0.5), 1)
+    views, moved = augmented(images, target, dataclasses.replace(NOTHING, blank=0.5), 1)
     blank = views.flatten(1).amax(1) == views.flatten(1).amin(1)
     assert 16 < blank.sum() < 48
     assert not moved.exists[blank].any() and not moved.points[blank].any()
     assert torch.equal(moved.exists[~blank], target.exists[~blank])
     torch.testing.assert_close(views[~blank], images[~blank].float(), atol=0.51, rtol=0)
-    greys = views[blank][:, 0, 0, 0]
-    assert greys.min() < 64 and greys.max() > 192, "dark and bright ones"
+    grays = views[blank][:, 0, 0, 0]
+    assert grays.min() < 64 and grays.max() > 192, "dark and bright ones"
 
 
-def test_pixels_are_taken_from_where_affine_grid_says():
+def test_the_sampling_grid_is_that_of_affine_grid():
     matrix = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.affine_grid(matrix, [3, 1, 5, 7], align_corners=False)
     torch.testing.assert_close(augment_module._sampling_grid(matrix, 5, 7, UNIFORM), expected)
 
 
-def test_a_view_that_looks_above_the_rows_sees_the_first_one_again():
-    """What was there was never read; a black bar would be a horizon of its own."""
+def test_an_image_that_moves_down_repeats_its_first_row_at_the_top():
+    """The pixels above were cut off; black ones in their stead would look like a horizon."""
     images = torch.arange(1, 9, dtype=torch.uint8)[:, None].expand(1, 3, 8, 10) * 20
     down = torch.tensor([[[1.0, 0, 0], [0, 1.0, 0.4]]])
-    views = AugmentParams(down, torch.ones(1, 3, 1, 1), torch.zeros(1, 3, 1, 1), torch.tensor([False]))
+    params = AugmentParams(down, torch.ones(1, 3, 1, 1), torch.zeros(1, 3, 1, 1), torch.tensor([False]))
     nothing = LaneTarget(torch.zeros(1, 6, 6, 2), torch.zeros(1, 6, dtype=torch.bool))
     for rows in (RowWarp(0.3), RowWarp(0.3, 3.0)):
-        moved, _ = augment(images, nothing, views, rows)
-        seen_rows = moved[0, 0, :, 5]
-        assert seen_rows[0] == 20 and (seen_rows.diff() >= 0).all() and seen_rows[-1] > 60
+        moved, _ = augment(images, nothing, params, rows)
+        visible_rows = moved[0, 0, :, 5]
+        assert visible_rows[0] == 20 and (visible_rows.diff() >= 0).all() and visible_rows[-1] > 60

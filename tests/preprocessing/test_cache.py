@@ -126,7 +126,7 @@ def test_a_cache_over_its_limit_is_not_built(folder, capsys):
 
 
 def test_a_cache_folder_that_cannot_be_made_is_one_line(folder):
-    (folder.parent / "cache").write_text("a file in its place")
+    (folder.parent / "cache").write_text("a file of that name")
     with pytest.raises(DataError, match=r"cannot be written.*data\.cache_dir"):
         opened(folder)
 

@@ -217,7 +217,7 @@ def test_version_6_is_read_under_the_present_names(saved, capsys):
     changes = ["model.width=160", "train.seed=7", "augment.color=0.31", "model.cut_top=0.125"]
     assert loaded["config"] == load_config(None, changes)
     assert torch.equal(loaded["model"]["layer.weight"], WEIGHTS["model"]["layer.weight"])
-    assert capsys.readouterr() == ("", ""), "nobody wrote those names who could be told the new ones"
+    assert capsys.readouterr() == ("", ""), "the user did not write those names"
 
 
 def test_a_run_interrupted_under_version_6_is_not_resumed(saved):

@@ -65,13 +65,17 @@ def together(settings, tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_have_the_gradients_and_statistics_of_one():
     done = torchrun(2, "tests/fixtures/two_gradients.py", cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    found = re.fullmatch(r"2 processes, worst difference (\S+)\n", done.stdout)
-    assert float(found[1]) < 1e-4
+    line = re.fullmatch(r"2 processes, worst difference (\S+)\n", done.stdout)
+    assert float(line[1]) < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_train_as_one_does(alone, together):
     """Adam makes full steps of what is rounding error in a gradient near 0, hence one percent and not one digit."""
     one, two = log(alone), log(together[0])
@@ -83,19 +87,23 @@ def test_two_processes_train_as_one_does(alone, together):
         assert theirs["verdict"] == mine["verdict"]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_rank_0_alone_prints(together):
     assert together[1].count("epoch   1/2") == together[1].count("epoch   2/2") == 1
     assert together[1].count("the best model") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_score_as_one_does(settings, alone, tmp_path):
-    words = [*settings, "--checkpoint", alone / "last.pth"]
+    words, statuses = [*settings, "--checkpoint", alone / "last.pth"], set()
     for name, processes in (("one.json", 1), ("two.json", 2)):
         done = torchrun(processes, "evaluate_fixed.py", *words, "--json", name, cwd=tmp_path)
-        assert done.returncode in (0, 1), done.stderr
+        statuses.add(done.returncode)
         assert done.stdout.count("TuSimple metric") == 1
     one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
-    assert one.pop("verdict") == two.pop("verdict")
+    assert len(statuses) == 1 and one.pop("verdict") == two.pop("verdict")
     assert one == pytest.approx(two, rel=1e-5, abs=1e-6, nan_ok=True)
 
 
@@ -104,6 +112,8 @@ def tree(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_two_processes_write_what_one_does(settings, rendered, alone, tmp_path, monkeypatch, capsys):
     """Five images in batches of two, one that cannot be read, a film, and an image for which one process is enough."""
     paths = [str(path) for path in sorted((rendered / "clips").rglob("*.jpg"))[:6]]
@@ -121,15 +131,17 @@ def test_two_processes_write_what_one_does(settings, rendered, alone, tmp_path, 
         folder.mkdir()
     monkeypatch.chdir(one)
     assert inference_fixed.main(words) == 1
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     done = torchrun(2, "inference_fixed.py", *words, cwd=two)
     assert done.returncode == 1
-    assert done.stdout == said.out and "Sample 12: Lane" in done.stdout
-    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert done.stdout == printed.out and "Sample 12: Lane" in done.stdout
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
     assert errors == [line for line in done.stderr.splitlines() if line.startswith("error: ")] and len(errors) == 2
     assert tree(one) == tree(two) and len(tree(two)) == 3 + 8
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_process_that_cannot_write_ends_all_and_leaves_nothing_half_written(settings, rendered, alone, tmp_path):
     paths = sorted((rendered / "clips").rglob("*.jpg"))[:4]
     (tmp_path / "out" / f"00003_{paths[2].name}").mkdir(parents=True)  # where the second process draws its first image
@@ -144,7 +156,7 @@ def test_a_process_that_cannot_write_ends_all_and_leaves_nothing_half_written(se
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(monkeypatch, world):
     kinds = ["image"] * 7 + ["missing"] + ["image"] * 4 + ["missing", "missing", "image"]
-    found = [Source(str(i), i, kind, error="missing") for i, kind in enumerate(kinds, start=1)]
+    sources = [Source(str(i), i, kind, error="missing") for i, kind in enumerate(kinds, start=1)]
     here, all_there, sizes = threading.local(), threading.Barrier(world, timeout=60), [0] * world
 
     def total(value):
@@ -156,7 +168,7 @@ def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(mo
 
     def turns_of(rank):
         here.rank = rank
-        turns = inputs.shard_batches(found, lambda image: image, False, 2)
+        turns = inputs.shard_batches(sources, lambda image: image, False, 2)
         return [(first, [int(frame.source.name) for frame in batch]) for first, batch in turns]
 
     monkeypatch.setattr(inputs, "read_image", lambda number: np.full((2, 2, 3), number, np.uint8))
@@ -170,6 +182,8 @@ def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(mo
     assert all(first == batch[0] for first, batch in looked_at)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_an_error_of_one_process_ends_all_and_is_shown(settings, tmp_path):
     done = torchrun(2, "train_fixed.py", *settings, "train.checkpoint_dir=run", "data.root=nowhere", cwd=tmp_path)
     assert done.returncode != 0

@@ -21,7 +21,7 @@ from training.state import build_state
 
 
 class Recorded(TorchDispatchMode):
-    """Names of all operators that ran, and those that saw a float64 tensor, which MPS does not have."""
+    """Names of all operators that ran, and those with a float64 tensor, which MPS does not have."""
 
     def __init__(self):
         super().__init__()
@@ -39,11 +39,11 @@ class Recorded(TorchDispatchMode):
 def on_mps(names):
     """Those of the operators that PyTorch's own table has for MPS: with a kernel of its own, or made of others."""
     path = Path(torchgen.__file__).parent / "packaged" / "ATen" / "native" / "native_functions.yaml"
-    table = {sample["func"].partition("(")[0]: sample for sample in yaml.load(path.read_text(), yaml.CSafeLoader)}
+    table = {entry["func"].partition("(")[0]: entry for entry in yaml.load(path.read_text(), yaml.CSafeLoader)}
 
     def has(name):
-        sample = table.get(table[name].get("structured_delegate"), table[name])
-        kernels = ", ".join(sample.get("dispatch", ["Composite"]))
+        entry = table.get(table[name].get("structured_delegate"), table[name])
+        kernels = ", ".join(entry.get("dispatch", ["Composite"]))
         return "MPS" in kernels or ("Composite" in kernels and "lstsq" not in name)  # made of some that MPS lacks
 
     short = {name: name.removeprefix("aten.").removesuffix(".default") for name in names}
@@ -54,34 +54,34 @@ def test_a_training_step_uses_nothing_that_mps_lacks():
     """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
     torch.manual_seed(0)
     rows = RowWarp(0.25, 3.5)
-    model, settings = LaneNet(rows=rows).train(), AugmentConfig()
+    model, settings = LaneNet(warp=rows).train(), AugmentConfig()
     optimizer = build_state(model, Config(), 10, torch.device("cpu"), torch.float32).optimizer  # the default one
 
     def step():
-        views = sample_params(2, settings, 1.5, torch.Generator().manual_seed(0))
-        images, target = augment(pictures(2), some_target(2), views, rows)
-        (points, logits), found = model(images, with_rows=True)
-        LaneLoss()(points, logits, resolve_ambiguous_assignment(points, logits, target), found).total.backward()
+        params = sample_params(2, settings, 1.5, torch.Generator().manual_seed(0))
+        images, target = augment(pictures(2), some_target(2), params, rows)
+        (points, logits), row_logits = model(images, with_rows=True)
+        LaneLoss()(points, logits, resolve_ambiguous_assignment(points, logits, target), row_logits).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         lane_nms(points.detach(), logits.detach().sigmoid(), 0.5)
 
     step()
-    with Recorded() as seen:
+    with Recorded() as recorded:
         step()
-    assert len(seen.names) > 30 and any("convolution_backward" in name for name in seen.names)
-    assert seen.doubles == set()
-    used = {name for name in seen.names if not name.startswith("profiler.")}
+    assert len(recorded.names) > 30 and any("convolution_backward" in name for name in recorded.names)
+    assert recorded.doubles == set()
+    used = {name for name in recorded.names if not name.startswith("profiler.")}
     assert used - on_mps(used) == set()
 
 
 def test_the_table_of_operators_tells_what_mps_lacks():
     lacking = {"aten.linalg_eig.default", "aten.linalg_lstsq.default", "aten.no_such_operator"}
-    there = {"aten.addmm.default", "aten.add.Tensor", "aten.convolution_backward.default", "aten.linspace.default"}
-    assert on_mps(lacking | there) == there
+    present = {"aten.addmm.default", "aten.add.Tensor", "aten.convolution_backward.default", "aten.linspace.default"}
+    assert on_mps(lacking | present) == present
 
 
 def test_recording_would_notice_a_double():
-    with Recorded() as seen:
+    with Recorded() as recorded:
         torch.zeros(2).double().sum()
-    assert seen.doubles
+    assert recorded.doubles

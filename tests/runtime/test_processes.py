@@ -29,8 +29,9 @@ from runtime.files import lock
 def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
     with lock(tmp_path, "rendering"):
         second = start(*RENDER, "--root", tmp_path, "--train", 4, "--workers", 1)
-        said = second.stderr.readline()
-        assert "another process is rendering into this folder; waiting for it" in said and second.poll() is None
+        line = second.stderr.readline()
+        assert line == f"{tmp_path}: another process is rendering into this folder; waiting for it\n"
+        assert second.poll() is None
         dataset_writer._render_missing(tmp_path, dataset_writer.manifest(4, 3, 7, 96, 64), 1)
         made = (tmp_path / "manifest.json").stat().st_mtime_ns
     assert finish(second) == (0, [])
@@ -43,15 +44,15 @@ def test_a_second_process_waits_for_the_rendering_of_the_first(tmp_path):
 @needs_kill
 def test_a_killed_rendering_leaves_no_process_and_goes_on(tmp_path):
     first = start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 2)
-    workers = until(lambda: len(found := children(first.pid)) == 2 and found)
+    workers = until(lambda: len(ids := children(first.pid)) == 2 and ids)
     until(lambda: list(tmp_path.glob("unfinished/train-*.json")))
     first.kill()
     finish(first)
     until(lambda: not any(map(is_alive, workers)), 10)
     kept = len(list(tmp_path.glob("unfinished/train-*.json")))
     assert 0 < kept < 300 / dataset_writer.SHARD_SIZE, "some of it, not all"
-    status, said = finish(start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 1))
-    assert (status, said) == (0, []) and dataset_writer.is_complete(tmp_path, 300, 3, 7, 96, 64)
+    status, lines = finish(start(*RENDER, "--root", tmp_path, "--train", 300, "--workers", 1))
+    assert (status, lines) == (0, []) and dataset_writer.is_complete(tmp_path, 300, 3, 7, 96, 64)
 
 
 def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
@@ -63,17 +64,17 @@ def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
         return original(sample, *rest)
 
     monkeypatch.setattr(cache, "read_item", slow)
-    samples, found = registry.list_samples(images), []
-    threads = [threading.Thread(target=lambda: found.append(
+    samples, caches = registry.list_samples(images), []
+    threads = [threading.Thread(target=lambda: caches.append(
         cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(read) == 7 and len(found) == 3
-    assert all(np.array_equal(pixels.batch(range(7))[0], found[0].images) for pixels in found)
-    left = images.parent / "cache" / f"building-{found[0].folder.name}"
-    found[0].folder.rename(left)  # as a killed process leaves it
+    assert len(read) == 7 and len(caches) == 3
+    assert all(np.array_equal(pixels.batch(range(7))[0], caches[0].images) for pixels in caches)
+    left = images.parent / "cache" / f"building-{caches[0].folder.name}"
+    caches[0].folder.rename(left)  # as a killed process leaves it
     assert cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0) is not None
     assert not left.exists()
 
@@ -85,8 +86,8 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
     runs = [start("train_fixed.py", *SHORT, "synthetic.train=32", "synthetic.val=8", "train.epochs=1",
                   f"train.checkpoint_dir={name}", "guard.min_diversity=0") for name in "ab"]
     for run in runs:
-        status, said = finish(run)
-        assert status == 0 and all("waiting for it" in line for line in said), said
+        status, lines = finish(run)
+        assert status == 0 and all("waiting for it" in line for line in lines), lines
     assert kill_and_resume.log(tmp_path / "a") == kill_and_resume.log(tmp_path / "b")
 
 
@@ -96,14 +97,14 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.process
 def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(images):
-    data, plan = LaneDataset(registry.list_samples(images), InputGrid(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
-    alone = list(loader(data, plan, 0, False))
+    data, batches = LaneDataset(registry.list_samples(images), InputGrid(32, 32), 6), [[6, 0], [3, 3], [1, 2], [5]]
+    alone = list(loader(data, batches, 0, False))
     (images / "5.png").write_bytes(b"no image")
     before = open_files(), children(os.getpid())
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
-    batches = loader(data, plan, 2, False)
-    assert batches.multiprocessing_context.get_start_method() == "spawn"
-    apart, running = [], iter(batches)
+    loading = loader(data, batches, 2, False)
+    assert loading.multiprocessing_context.get_start_method() == "spawn"
+    apart, running = [], iter(loading)
     with pytest.raises(DataError) as caught:
         apart.extend(running)
     assert len(apart) == 3 and len(alone) == 4
@@ -124,7 +125,7 @@ def reading(rendered, *arguments):
     """A training whose processes have just been started, and their ids."""
     run = start("train_fixed.py", *SHORT, f"data.root={rendered}", "train.checkpoint_dir=run", "data.cache=false",
                 "data.workers=2", "train.epochs=2", *arguments)
-    return run, until(lambda: len(found := children(run.pid)) == 2 and found, 120)
+    return run, until(lambda: len(ids := children(run.pid)) == 2 and ids, 120)
 
 
 @pytest.mark.slow
@@ -135,8 +136,9 @@ def test_a_killed_reader_of_images_is_one_line_and_the_run_can_be_resumed(render
     monkeypatch.chdir(tmp_path)
     run, workers = reading(rendered)
     os.kill(workers[0], signal.SIGKILL)
-    status, said = finish(run)
-    assert status == 1 and len(said) == 1 and said[0].startswith("error: a process that reads images was killed"), said
+    status, lines = finish(run)
+    assert status == 1 and len(lines) == 1, lines
+    assert lines[0].startswith("error: a process that reads images was killed")
     assert checkpoint.load_checkpoint("run/last.pth")["progress"]["epoch"] == 1
     assert not any(map(is_alive, workers))
 
@@ -151,8 +153,8 @@ def test_a_stop_sent_to_the_whole_group_finishes_the_step(rendered, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     run, workers = reading(rendered)
     os.killpg(run.pid, number)
-    found, said = finish(run)
-    assert found == status and len(said) == 1, said
-    assert "interrupted in epoch 1 after step 1; continue with: python train_fixed.py" in said[0]
+    actual, lines = finish(run)
+    assert actual == status and len(lines) == 1, lines
+    assert "interrupted in epoch 1 after step 1; continue with: python train_fixed.py" in lines[0]
     assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 1
     assert until(lambda: not any(map(is_alive, workers)), 10)
