@@ -98,6 +98,8 @@ def test_every_module_says_what_it_is(name):
     assert ast.get_docstring(tree(name)), "the first line of a module says what it is"
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_importing_does_nothing(tmp_path):
     """No output, no file, and no work: all modules in one fresh interpreter."""
     code = "import os, sys; sys.path.insert(0, sys.argv[1])\n" + "".join(f"import {name}\n" for name in MODULES)

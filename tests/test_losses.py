@@ -123,7 +123,8 @@ def test_columns_cost_their_divergence_from_the_label():
         target = one_lane(lane)
         return columns_loss(with_certainty(columns, target), target).item()
 
-    lane = control_points_from_x(torch.full((6,), 4.5 / 20), torch.tensor(0.1), torch.tensor(0.9))  # the middle of column 5
+    middle_of_column_5 = torch.full((6,), 4.5 / 20)
+    lane = control_points_from_x(middle_of_column_5, torch.tensor(0.1), torch.tensor(0.9))
     even = torch.zeros(1, 1, 12, 22)
     assert cost(even) == pytest.approx(math.log(22), rel=1e-4)
     lane[:, 0] = 5 / 20
@@ -153,9 +154,9 @@ def test_columns_count_only_where_the_lane_is_and_two_rows_beyond(zoom):
 def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
     """Five rows of twelve have the lane; saying 80 % everywhere costs -ln 0.8 in those and -ln 0.2 in the others."""
     target = one_lane(control_points_from_x(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))
-    found = perfect_rows(target)._replace(present=torch.full((1, 1, 12), math.log(0.8 / 0.2)))
+    unsure = perfect_rows(target)._replace(present=torch.full((1, 1, 12), math.log(0.8 / 0.2)))
     expected = -(5 * math.log(0.8) + 7 * math.log(0.2)) / 12
-    assert columns_loss(found, target).item() == pytest.approx(expected, rel=1e-4)
+    assert columns_loss(unsure, target).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_perfect_columns_have_the_lane_as_their_mean():
@@ -163,8 +164,8 @@ def test_perfect_columns_have_the_lane_as_their_mean():
     _, _, target = scene()
     mean = perfect_rows(target).columns.softmax(-1) @ CENTERS
     x, _ = x_at_rows(target.points, ROWS)
-    there = on_lane(target)
-    torch.testing.assert_close(mean[there], x[there], atol=1e-4, rtol=0)
+    mask = on_lane(target)
+    torch.testing.assert_close(mean[mask], x[mask], atol=1e-4, rtol=0)
 
 
 def test_a_straight_lane_is_not_cheapest_on_a_curved_road():
@@ -225,23 +226,23 @@ def test_images_without_lanes_give_zero_and_finite_gradients():
     points, logits, target = scene(exists=torch.zeros(SHAPE, dtype=torch.bool))
     points.requires_grad_()
     logits.requires_grad_()
-    found = rows()
-    chosen, present = found.columns.requires_grad_(), found.present.requires_grad_()
-    terms = LaneLoss()(points, logits, target, found)
+    row_logits = rows()
+    columns, present = row_logits.columns.requires_grad_(), row_logits.present.requires_grad_()
+    terms = LaneLoss()(points, logits, target, row_logits)
     assert terms.regression == terms.curvature == 0
     terms.total.backward()
     assert torch.equal(points.grad, torch.zeros_like(points))
-    assert torch.equal(chosen.grad, torch.zeros_like(chosen))
+    assert torch.equal(columns.grad, torch.zeros_like(columns))
     assert present.grad.isfinite().all() and (present.grad > 0).all()
     assert logits.grad.isfinite().all() and (logits.grad > 0).all()
 
 
 def test_arguments_are_left_as_they_were():
     points, logits, target = scene()
-    found = rows()
-    arguments = (points, logits, *target, *found)
+    row_logits = rows()
+    arguments = (points, logits, *target, *row_logits)
     copies = [v.clone() for v in arguments]
-    LaneLoss()(points, logits, target, found)
+    LaneLoss()(points, logits, target, row_logits)
     assert all(torch.equal(a, b) for a, b in zip(arguments, copies, strict=True))
 
 

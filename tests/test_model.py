@@ -20,7 +20,7 @@ BACKBONES = ["compact", "resnet18", "resnet34"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_answers_in_slots(backbone):
+def test_every_backbone_predicts_slots(backbone):
     model = LaneNet(backbone).eval()
     with torch.inference_mode():
         points, logits = model(pictures(2))
@@ -96,12 +96,12 @@ def test_bytes_and_floats_and_either_memory_layout_are_the_same_image(net):
     with torch.inference_mode():
         expected = net(images)
         for other in (images.float(), images.contiguous(memory_format=torch.channels_last)):
-            found = net(other)
-            torch.testing.assert_close(found.points, expected.points, atol=1e-6, rtol=0)
-            torch.testing.assert_close(found.logits, expected.logits, atol=1e-5, rtol=0)
+            prediction = net(other)
+            torch.testing.assert_close(prediction.points, expected.points, atol=1e-6, rtol=0)
+            torch.testing.assert_close(prediction.logits, expected.logits, atol=1e-5, rtol=0)
 
 
-def test_the_answer_depends_on_the_image(net):
+def test_the_prediction_depends_on_the_image(net):
     with torch.inference_mode():
         points, logits = net(torch.cat((pictures(1), torch.zeros(1, 3, HEIGHT, WIDTH, dtype=torch.uint8))))
     assert not torch.allclose(points[0], points[1], atol=1e-4)
@@ -157,20 +157,20 @@ def test_four_scenes_can_be_learned_by_heart():
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     # Four scenes leave existence nothing to learn, so regression may have most of the weight.
-    model, loss, steps, began = LaneNet(rows=grid.warp).train(), LaneLoss(regression=6.0), 500, time.perf_counter()
+    model, loss, steps, began = LaneNet(warp=grid.warp).train(), LaneLoss(regression=6.0), 500, time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
+    lr_scheduler = torch.optim.lr_lr_schedulerr.OneCycleLR(optimizer, 5e-3, total_steps=steps)
     for _ in range(steps):
         prediction, rows = model(batch, with_rows=True)
         optimizer.zero_grad()
         loss(*prediction, target, rows).total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-        schedule.step()
+        lr_scheduler.step()
     with torch.inference_mode():
         points, logits = model(batch)  # batch norm as in training: its running averages are those of a whole run
-    apart = (sample_curve(points, 24) - sample_curve(target.points, 24)).abs().mean(2)[target.exists]  # (lanes, 2), as in the loss
-    error_px, height_px = (apart.mean(0) * torch.tensor([1280, 720])).tolist()
+    error = (sample_curve(points, 24) - sample_curve(target.points, 24)).abs().mean(2)[target.exists]  # (lanes, 2)
+    error_px, height_px = (error.mean(0) * torch.tensor([1280, 720])).tolist()
     print(f"{error_px:.2f} px across, {height_px:.2f} px along, in {time.perf_counter() - began:.0f} s")
     assert error_px < 2 and height_px < 4
     assert torch.equal(logits > 0, target.exists)

@@ -11,60 +11,60 @@ from model import COLUMNS_PER_CELL, LaneNet, column_centers
 def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
     """Make the head certain of the rows where every lane begins and ends, and of its column in each row."""
     def ends(features):
-        said = torch.full((len(features), 4, *features.shape[2:]), -30.0)
-        said[:, 0, far_row] = said[:, 1, near_row] = 30.0
-        return said
+        logits = torch.full((len(features), 4, *features.shape[2:]), -30.0)
+        logits[:, 0, far_row] = logits[:, 1, near_row] = 30.0
+        return logits
 
     def columns(features):
-        said = torch.full((len(features), net.slots, 2, features.shape[2], features.shape[3] + 2), -30.0)
-        for row in range(said.shape[3]):
+        logits = torch.full((len(features), net.slots, 2, features.shape[2], features.shape[3] + 2), -30.0)
+        for row in range(logits.shape[3]):
             cell, part = divmod(column_of_row(row), 2)
-            said[:, :, part, row, cell] = 30.0
-        return said.flatten(1, 2)
+            logits[:, :, part, row, cell] = 30.0
+        return logits.flatten(1, 2)
 
     monkeypatch.setattr(net.head.ends, "forward", ends)
     if column_of_row:
         monkeypatch.setattr(net.head.columns, "forward", columns)
 
 
-@pytest.mark.parametrize("rows", [RowWarp(), RowWarp(0.25), RowWarp(0.25, 3.5), RowWarp(0.5, 8.0)])
-def test_lanes_lie_in_the_rows_that_the_network_has(rows):
+@pytest.mark.parametrize("warp", [RowWarp(), RowWarp(0.25), RowWarp(0.25, 3.5), RowWarp(0.5, 8.0)])
+def test_lanes_lie_in_the_rows_that_the_network_has(warp):
     torch.manual_seed(0)
-    model = LaneNet(rows=rows).eval()
+    model = LaneNet(warp=warp).eval()
     with torch.inference_mode():
-        (points, _), found = model(pictures(2), with_rows=True)
+        (points, _), rows = model(pictures(2), with_rows=True)
     y = points[..., 1]
-    assert y.min() >= rows.cut_top - 1e-6 and y.max() <= 1 + 1e-6
+    assert y.min() >= warp.cut_top - 1e-6 and y.max() <= 1 + 1e-6
     middles = (torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8)
-    torch.testing.assert_close(found.rows, rows.y(middles))
+    torch.testing.assert_close(rows.rows, warp.y(middles))
 
 
 @pytest.mark.parametrize("height", [96, 432])
-@pytest.mark.parametrize("rows", [RowWarp(), RowWarp(0.25, 3.5)])
-def test_a_lane_that_begins_and_ends_in_the_last_row_stays_in_the_image(rows, height):
+@pytest.mark.parametrize("warp", [RowWarp(), RowWarp(0.25, 3.5)])
+def test_a_lane_that_begins_and_ends_in_the_last_row_stays_in_the_image(warp, height):
     torch.manual_seed(0)
-    model = LaneNet(rows=rows).eval()
+    model = LaneNet(warp=warp).eval()
     last = torch.full((2, 4, height // 8, 6), -1e4)
     last[:, :2, -1] = 1e4  # far and near
     model.head.ends.forward = lambda along: last
     with torch.inference_mode():
-        (points, _), found = model(pictures(2, height=height), with_rows=True)
+        (points, _), rows = model(pictures(2, height=height), with_rows=True)
     y = points[..., 1]
     assert y.max() <= 1 + 1e-6 and (y[..., -1] - y[..., 0] > 0.019).all()
-    x = (found.columns.softmax(-1) * found.centers).sum(-1)[..., -2:]  # what the last rows say, and a row beyond
+    x = (rows.columns.softmax(-1) * rows.centers).sum(-1)[..., -2:]  # of the last two rows
     apart = (x[..., 1] - x[..., 0]).abs().max()
     assert (points[..., 0] - x[..., 1:]).abs().max() <= apart + 1e-4
 
 
-@pytest.mark.parametrize("rows", [RowWarp(), RowWarp(0.25, 3.5), RowWarp(0.5, 8.0)])
-def test_a_straight_line_stays_straight_in_any_rows(rows):
+@pytest.mark.parametrize("warp", [RowWarp(), RowWarp(0.25, 3.5), RowWarp(0.5, 8.0)])
+def test_a_straight_line_stays_straight_in_any_rows(warp):
     """The columns of all rows lie on one line of the image: so does the curve, beyond the rows' middles as well."""
     torch.manual_seed(0)
-    model = LaneNet(rows=rows).eval()
+    model = LaneNet(warp=warp).eval()
     centers = column_centers(2 * (WIDTH // 8 + 2), torch.device("cpu"))
-    middles = rows.y((torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8))
-    wanted = 0.2 + 0.5 * middles
-    shares = (1 - (wanted[:, None] - centers).abs() / (centers[1] - centers[0])).clamp(min=0)  # (h, K)
+    middles = warp.y((torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8))
+    expected_x = 0.2 + 0.5 * middles
+    shares = (1 - (expected_x[:, None] - centers).abs() / (centers[1] - centers[0])).clamp(min=0)  # (h, K)
     cells = shares.clamp(min=1e-30).log().unflatten(1, (-1, COLUMNS_PER_CELL)).permute(2, 0, 1)  # (2, h, w + 2)
     model.head.columns.forward = lambda features: cells.repeat(6, 1, 1).expand(len(features), -1, -1, -1)
     with torch.inference_mode():

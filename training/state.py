@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from config import Config, to_dict
-from config_checks import shown
+from config import Config, shown, to_dict
 from model import LaneNet
 from runtime import checkpoint, distributed
 from runtime.checkpoint import CheckpointError

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import train_fixed
-from config import Config, load_config
+from config import Config, TrainConfig, load_config
 from dataset import LaneDataset
 from formats import registry
 from formats.base import DataError
@@ -21,8 +20,8 @@ from preprocessing import cache
 from renderer import dataset_writer
 from runtime import checkpoint, cli
 from runtime.checkpoint import CheckpointError
-from train_fixed import TrainingError
-from training.state import TrainState, build_state, load_last, restore
+from training.run_dir import RunDir, TrainingError
+from training.state import TrainProgress, build_state, load_last, restore, to_payload
 
 SMALL = {"a.weight": torch.arange(600.0).reshape(20, 30), "b": torch.arange(7)}
 
@@ -59,6 +58,10 @@ def open_cache(images):
     return cache.open_cache(registry.list_samples(images), InputGrid(32, 32), 6, images.parent / "cache", 1.0)
 
 
+def run_dir(folder):
+    return RunDir(Config(train=TrainConfig(checkpoint_dir=str(folder))))
+
+
 def one_line(call, error, *words):
     """The message of the error that the call raises: one line with these words."""
     with pytest.raises(error) as caught:
@@ -83,12 +86,12 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_are_intact(tmp_path):
 
 
 def test_a_full_disk_is_named_by_everything_else_that_writes(tmp_path, images):
-    log = tmp_path / "log.jsonl"
-    train_fixed.write_log(log, {"epoch": 1, "loss": 0.5})
-    before = log.read_bytes()
+    run = run_dir(tmp_path)
+    run.append_log({"epoch": 1, "loss": 0.5})
+    before = run.log.read_bytes()
     with largest_file(20):
-        one_line(lambda: train_fixed.write_log(log, {"epoch": 2, "loss": 0.25}), TrainingError, str(log), "too large")
-    assert log.read_bytes() == before
+        one_line(lambda: run.append_log({"epoch": 2, "loss": 0.25}), TrainingError, str(run.log), "too large")
+    assert run.log.read_bytes() == before
     with largest_file(5000):
         one_line(lambda: open_cache(images), DataError, str(tmp_path / "cache"), "too large", "data.cache_dir")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
@@ -106,7 +109,7 @@ def test_a_cache_that_cannot_fit_on_the_disk_is_not_begun(images, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_is_named(read_only):
-    one_line(lambda: train_fixed.writable_folder(str(read_only)), TrainingError, str(read_only), "train.checkpoint_dir")
+    one_line(lambda: run_dir(read_only), TrainingError, str(read_only), "train.checkpoint_dir")
     one_line(lambda: checkpoint.save_checkpoint(read_only / "last.pth", Config()), CheckpointError,
              "Permission denied")
     one_line(lambda: dataset_writer.write_dataset(read_only, 1, 1, 0, workers=1), OSError, str(read_only), "denied")
@@ -115,10 +118,11 @@ def test_a_folder_that_cannot_be_written_is_named(read_only):
 
 
 def test_a_damaged_log_is_named(tmp_path):
+    run = run_dir(tmp_path)
     for content in ("{", "[1]\n", "3\n", "\xff"):
-        (tmp_path / "log.jsonl").write_text(content, encoding="latin-1")
-        one_line(lambda: train_fixed.write_log(tmp_path / "log.jsonl", {"epoch": 2}), TrainingError, "l: damaged")
-        assert (tmp_path / "log.jsonl").read_text(encoding="latin-1") == content
+        run.log.write_text(content, encoding="latin-1")
+        one_line(lambda: run.append_log({"epoch": 2}), TrainingError, f"{run.log}: damaged", "--resume")
+        assert run.log.read_text(encoding="latin-1") == content
 
 
 # Checkpoints -------------------------------------------------------------------------------------------------
@@ -128,19 +132,19 @@ def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
     path = tmp_path / "best_model.pth"
     checkpoint.save_checkpoint(path, Config(), model=SMALL, scores={"f1": 0.5})
     original, whole = path.read_bytes(), checkpoint.load_checkpoint(path)
-    chance, refused = random.Random(0), 0
-    for place in (chance.randrange(8 * len(original)) for _ in range(500)):
+    rng, refused = random.Random(0), 0
+    for bit in (rng.randrange(8 * len(original)) for _ in range(500)):
         flipped = bytearray(original)
-        flipped[place // 8] ^= 1 << place % 8
+        flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         try:
-            found = checkpoint.load_checkpoint(path)
+            payload = checkpoint.load_checkpoint(path)
         except CheckpointError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
             refused += 1
         else:  # padding and dates, which nothing reads
-            assert found["config"] == whole["config"] and found["scores"] == whole["scores"]
-            assert all(torch.equal(found["model"][name], SMALL[name]) for name in SMALL)
+            assert payload["config"] == whole["config"] and payload["scores"] == whole["scores"]
+            assert all(torch.equal(payload["model"][name], SMALL[name]) for name in SMALL)
     assert refused > 250
 
 
@@ -167,18 +171,17 @@ def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
 
 @pytest.mark.parametrize("change", [
     {"progress": None}, {"progress": {"epoch": "x"}}, {"progress": {"best": 3}}, {"optimizer": {}},
-    {"progress": {"speed": 1}}, {"optimizer": {"param_groups": [3], "state": 1}}, {"schedule": []}, {"average": 3},
-    {"model": {3: 4}}, {"model": None}])
+    {"progress": {"speed": 1}}, {"optimizer": {"param_groups": [3], "state": 1}}, {"lr_scheduler": []}, {"ema": 3},
+    {"model": {3: 4}}, {"model": None}], ids=str)
 def test_a_run_with_parts_of_another_shape_is_not_resumed(tmp_path, change):
-    config = load_config(None, ["model.width=64", "model.height=64"])
+    config, path = load_config(None, ["model.width=64", "model.height=64"]), tmp_path / "last.pth"
     state = build_state(checkpoint.build_model(config), config, 10, torch.device("cpu"), torch.float32)
-    states = {name: part.state_dict() for name, part in state._asdict().items()}
-    checkpoint.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}}))
-    assert restore(state, load_last(tmp_path / "last.pth", config), tmp_path / "last.pth").epoch == 2
-    checkpoint.save_checkpoint(tmp_path / "last.pth", config, **(states | {"progress": {"epoch": 2}} | change))
-    assert set(TrainState._fields) >= set(change) - {"progress"}
-    one_line(lambda: restore(state, load_last(tmp_path / "last.pth", config), tmp_path / "last.pth"),
-             CheckpointError, "last.pth")
+    payload = to_payload(state, TrainProgress(epoch=2))
+    checkpoint.save_checkpoint(path, config, **payload)
+    assert restore(state, load_last(path, config), path).epoch == 2
+    assert payload.keys() >= change.keys()
+    checkpoint.save_checkpoint(path, config, **(payload | change))
+    one_line(lambda: restore(state, load_last(path, config), path), CheckpointError, str(path))
 
 
 # The cache ---------------------------------------------------------------------------------------------------
@@ -189,10 +192,10 @@ def test_every_flipped_bit_of_a_cache_is_noticed(images, name, capsys):
     whole = open_cache(images)
     expected, counts = [np.array(a) for a in whole[:5]], whole[5:7]
     path = whole.folder / name
-    original, chance = path.read_bytes(), random.Random(0)
-    for place in (chance.randrange(8 * len(original)) for _ in range(25)):
+    original, rng = path.read_bytes(), random.Random(0)
+    for bit in (rng.randrange(8 * len(original)) for _ in range(25)):
         flipped = bytearray(original)
-        flipped[place // 8] ^= 1 << place % 8
+        flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         pixels = open_cache(images)  # built again, or, for what lies in an image, opened
         try:

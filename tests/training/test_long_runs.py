@@ -1,4 +1,4 @@
-"""Runs that take long or break off: what becomes of them, and that they hold on to nothing."""
+"""Runs that take long or break off: what becomes of them, and that they leak neither memory nor files."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ from pathlib import Path
 import kill_and_resume
 import pytest
 from processes import SHORT, needs_kill, needs_proc, open_files
+from trainings import log
 
 import train_fixed
 from formats.base import DataError
@@ -16,7 +17,8 @@ from runtime import checkpoint
 def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(rendered, "data")
-    run = [*SHORT, "data.root=data", "data.cache=false", "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
+    run = [*SHORT, "model.width=96", "model.height=64", "train.batch_size=8", "data.root=data", "data.cache=false",
+           "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
     assert train_fixed.main([*run, "train.checkpoint_dir=whole"]) == 0
     saved, original = [], checkpoint.save_checkpoint
 
@@ -34,7 +36,7 @@ def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(rendered, tmp
     for image in Path("data").rglob("*.kept"):
         image.rename(image.with_suffix(".jpg"))
     assert train_fixed.main([*run, "train.checkpoint_dir=run", "--resume"]) == 0
-    assert kill_and_resume.log(Path("run")) == kill_and_resume.log(Path("whole"))
+    assert log(Path("run")) == log(Path("whole"))
 
 
 @pytest.mark.slow
@@ -58,6 +60,7 @@ def test_memory_and_files_stay_level_over_fifty_epochs(rendered, tmp_path, monke
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs_kill
 def test_a_run_killed_at_random_steps_ends_as_if_it_had_not_been(capfd):
     assert kill_and_resume.main(["--kills", "3", "--seed", "4"]) == 0

@@ -15,11 +15,11 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize("shape", [(12, 40), (64, 576), (16, 16)])
 def test_singular_values_come_near_one_and_directions_stay(shape):
     matrix = 1e-3 * random(*shape)
-    found = orthogonalizers((matrix @ matrix.T)[None])[0] @ matrix
-    values = torch.linalg.svdvals(found)
+    product = orthogonalizers((matrix @ matrix.T)[None])[0] @ matrix
+    values = torch.linalg.svdvals(product)
     assert values.min() > 0.3 and values.max() < 1.3  # a square matrix has singular values near 0
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    inner = u.mT @ found @ v.mT  # diagonal where the singular vectors are the same
+    inner = u.mT @ product @ v.mT  # diagonal where the singular vectors are the same
     assert (inner - inner.diagonal().diag()).abs().max() < 1e-3
 
 

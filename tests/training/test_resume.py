@@ -1,7 +1,6 @@
 """Going on: a run interrupted and resumed equals one that was not, a model may be a start, and the rest is refused."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import log, same_weights, weights
+from trainings import log, same_weights, signal_in_step, weights
 
 import train_fixed
 from runtime import checkpoint
@@ -19,31 +18,17 @@ from training.run_dir import TrainingError
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
-def interrupt_at(monkeypatch, step, number=signal.SIGINT):
-    """Send ourselves a signal in the given step of training; the run then ends with it."""
-    original, calls = train_fixed.resolve_ambiguous_assignment, []
-
-    def counted(*arguments):
-        calls.append(1)
-        if len(calls) == step:
-            os.kill(os.getpid(), number)
-        return original(*arguments)
-
-    monkeypatch.setattr(train_fixed, "resolve_ambiguous_assignment", counted)
-
-
 # Resuming ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [1, 3, 6, 8], ids=["first step", "mid-epoch", "last step", "second epoch"])
-def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(settings, trained, monkeypatch, capsys, step):
+def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(settings, trained, capsys, step):
     run = [*settings, "train.epochs=2", "train.checkpoint_dir=run"]
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, step)
+    with signal_in_step(step):
         assert train_fixed.main(run) == 130
     epoch = 1 if step <= 6 else 2
-    said = capsys.readouterr()
-    assert f"interrupted in epoch {epoch} after step {step - 6 * (epoch - 1)}" in said.err and "--resume" in said.err
+    errors = capsys.readouterr().err
+    assert f"interrupted in epoch {epoch} after step {step - 6 * (epoch - 1)}" in errors and "--resume" in errors
     assert Path("run/last.pth").is_file()
     assert train_fixed.main([*run, "--resume"]) == 0
     assert log(Path("run")) == log(trained)
@@ -51,31 +36,28 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one(settings, tr
     assert same_weights("run/best_model.pth", trained / "best_model.pth")
 
 
-def test_a_terminated_run_finishes_its_step_too(settings, monkeypatch, capsys):
+def test_a_terminated_run_finishes_its_step_too(settings, capsys):
     run = [*settings, "train.epochs=1", "train.checkpoint_dir=run"]
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2, signal.SIGTERM)
+    with signal_in_step(2, signal.SIGTERM):
         assert train_fixed.main(run) == 143
     assert "interrupted in epoch 1 after step 2" in capsys.readouterr().err
     assert checkpoint.load_checkpoint("run/last.pth")["progress"]["step"] == 2
 
 
-def test_a_run_may_be_interrupted_again_and_again(settings, trained, monkeypatch):
+def test_a_run_may_be_interrupted_again_and_again(settings, trained):
     run = [*settings, "train.epochs=2", "train.checkpoint_dir=run"]
     for attempt in range(4):
-        with monkeypatch.context() as patch:
-            interrupt_at(patch, 1)
+        with signal_in_step(1):
             status = train_fixed.main([*run, "--resume"] if attempt else run)
         assert status == 130
     assert train_fixed.main([*run, "--resume"]) == 0
     assert log(Path("run")) == log(trained)
 
 
-def test_other_labels_are_not_resumed(rendered, settings, monkeypatch):
+def test_other_labels_are_not_resumed(rendered, settings):
     shutil.copytree(rendered, "roads")
     run = [*settings, "data.root=roads", "train.epochs=2", "train.checkpoint_dir=run"]
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 1)
+    with signal_in_step(1):
         assert train_fixed.main(run) == 130
     labels = Path("roads/label_data_val.json")
     lines = labels.read_text().splitlines(keepends=True)
@@ -101,10 +83,9 @@ def test_changed_settings_are_not_resumed(settings, trained, change):
     assert "\n" not in str(caught.value)
 
 
-def test_settings_of_the_machine_may_change_on_resuming(settings, monkeypatch):
+def test_settings_of_the_machine_may_change_on_resuming(settings):
     run = [*settings, "train.epochs=1", "train.checkpoint_dir=run"]
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 2)
+    with signal_in_step(2):
         assert train_fixed.main(run) == 130
     assert train_fixed.main([*run, "data.cache=false", "guard.patience=9", "--resume"]) == 0
 

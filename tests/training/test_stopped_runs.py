@@ -15,13 +15,14 @@ from losses_fixed import LossTerms
 from model import LanePrediction, column_centers
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
-from train_fixed import TrainingError
+from training.run_dir import TrainingError
+from training.step import refuse_invalid_loss
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 class Constant(nn.Module):
-    """Answers the same lanes whatever the image shows; `value` is added to its logits."""
+    """Predicts the same lanes whatever the image shows; `value` is its logit."""
 
     def __init__(self, value=0.0):
         super().__init__()
@@ -49,15 +50,13 @@ def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeyp
     assert capsys.readouterr().out.count("collapsing") == 2
 
 
-def test_a_run_that_ends_collapsed_before_the_guards_patience_does_not_praise_a_model(settings, monkeypatch, capsys):
+def test_a_run_that_ends_collapsed_before_the_guards_patience_praises_no_model(settings, monkeypatch, capsys):
     monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Constant())
-    try:
-        status = train_fixed.main([*settings, "train.epochs=1", "guard.patience=3", "train.checkpoint_dir=run"])
-    except TrainingError:
-        status = 1
-    assert status != 0
+    with pytest.raises(TrainingError, match=r"no epoch gave a model worth keeping; run/log\.jsonl has their verdicts$"):
+        train_fixed.main([*settings, "train.epochs=1", "guard.patience=3", "train.checkpoint_dir=run"])
     assert not Path("run/best_model.pth").exists()
-    assert "best F1" not in capsys.readouterr().out
+    *_, last_line = capsys.readouterr().out.splitlines()
+    assert last_line.startswith("epoch   1/1"), "no closing line about a best model"
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_with_every_term_named(settings, monkeypatch):
@@ -76,7 +75,7 @@ def test_a_negative_loss_stops_the_run(monkeypatch):
     values = dict.fromkeys(LossTerms._fields, 0.2) | {"total": -0.1}
     terms = LossTerms(**{name: torch.tensor(value) for name, value in values.items()})
     with pytest.raises(TrainingError, match=r"epoch 3, step 7: total -0\.1, regression 0\.2"):
-        train_fixed.refuse_invalid_loss(terms, 3, 7)
+        refuse_invalid_loss(terms, 3, 7)
 
 
 def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_in_one_line(settings, monkeypatch):

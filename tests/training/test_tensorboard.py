@@ -1,16 +1,14 @@
 """TensorBoard's scalars of a training: each epoch once, also of one that was interrupted."""
 
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
 import pytest
+from trainings import signal_in_step
 
 import train_fixed
 from config import ConfigError
-from training import step
 from training.epoch_pictures import PICTURES
 from training.tensorboard import require_tensorboard, write_scalars
 
@@ -52,16 +50,8 @@ def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, m
     monkeypatch.chdir(tmp_path)
     words = [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path / 'pixels'}", "train.checkpoint_dir=run",
              "train.tensorboard=true"]
-    steps, original = [], step.resolve_ambiguous_assignment
-
-    def interrupt_in_the_second_epoch(*arguments):
-        steps.append(0)
-        if len(steps) == 5:  # of three an epoch
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(*arguments)
-
-    monkeypatch.setattr(step, "resolve_ambiguous_assignment", interrupt_in_the_second_epoch)
-    assert train_fixed.main(words) == 130
+    with signal_in_step(5):  # of three an epoch
+        assert train_fixed.main(words) == 130
     with require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
         write_scalars(stale, {"epoch": 2, "f1": -1.0})
     assert train_fixed.main([*words, "--resume"]) == 0

@@ -41,28 +41,10 @@ def test_training_writes_its_log_and_checkpoints(trained):
                                                    "validation.jpg"}
 
 
-def test_lanes_that_begin_in_the_sky_are_counted(settings, capsys):
-    for cut_top, hides in ((0.1, False), (0.6, True)):
-        assert train_fixed.main([*settings, "train.epochs=1", f"model.cut_top={cut_top}", "train.checkpoint_dir=run"]) == 0
-        assert (f"begin in what model.cut_top={cut_top} hides" in capsys.readouterr().out) == hides
-
-
 def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
     for record in log(trained):
         total = sum(weight * record[name] for name, weight in vars(LossConfig()).items())
         assert record["train_loss"] == pytest.approx(total, rel=1e-4)
-
-
-def test_which_of_two_epochs_is_the_better_one():
-    def quality(f1, accuracy, error_px, images=300):
-        return train_fixed.selection_key({"f1": f1, "accuracy": accuracy, "error_px": error_px}, images)
-
-    assert quality(0.93, 0.94, 12.0) > quality(0.91, 0.94, 8.0)  # F1 decides
-    assert quality(0.913, 0.94, 8.0) > quality(0.914, 0.94, 9.0)  # where it says the same, the error does
-    assert quality(0.60, 0.70, 30.0) > quality(0.67, 0.30, 20.0)  # nothing found has an F1 of 0.67
-    assert quality(0.914, 0.94, 9.0, 10_000) > quality(0.911, 0.94, 8.0, 10_000)  # more images tell more
-    assert quality(0.914, 0.94, math.nan) > quality(0.911, 0.94, math.nan)  # no lanes in any of them
-    assert quality(0.01, 0.10, 200.0) > TrainProgress().best
 
 
 def test_the_best_model_is_the_averaged_one_and_can_be_used_alone(trained):
