@@ -63,7 +63,7 @@ def train_epoch(setup: StepSetup, dataset: LaneDataset, batch_indices: Sequence[
 
         sums += torch.stack(terms).detach() * size
         step, num_images = step + 1, num_images + size
-        stop = distributed.all_reduce_max(interrupt.signal)  # a process that is told later stops one step later
+        stop = distributed.all_reduce_max(interrupt.signal)  # a process whose signal comes later stops one step later
         if step % CHECK_EVERY == 0 or step == len(batch_indices) or stop:
             refuse_invalid_loss(terms, progress.epoch, step)
             refuse_invalid_loss(LossTerms(*(sums / num_images)), progress.epoch, step)  # nor in any step before
@@ -96,8 +96,8 @@ def train_step(setup: StepSetup, images: Tensor, target: LaneTarget, params: Aug
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:
-    """A seed for the augmentation of one step, unlike that of any other step of the run."""
-    return (seed * 1_000_003 + epoch) * 10_000_019 + step
+    """A seed for the augmentation of one step, unlike that of any other step of a run; PyTorch takes 64 bits."""
+    return ((seed * 1_000_003 + epoch) * 10_000_019 + step) % 2**64
 
 
 def refuse_invalid_loss(terms: LossTerms, epoch: int, step: int) -> None:

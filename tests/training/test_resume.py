@@ -18,6 +18,16 @@ from training.run_dir import TrainingError
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
+def starts_from(settings, init_from, expected):
+    """A run with a learning rate of 0, which ends with the weights that it started from: those of `expected`."""
+    assert train_fixed.main([*settings, "train.epochs=1", "train.learning_rate=0", "train.checkpoint_dir=run",
+                             f"train.init_from={init_from}", "guard.min_diversity=0"]) == 0
+    before, after = weights(expected), weights("run/last.pth")
+    learned = [k for k in before if "running" not in k and "num_batches" not in k]
+    assert len(learned) > 50
+    assert all(torch.equal(before[k], after[k]) for k in learned)
+
+
 # Resuming ----------------------------------------------------------------------------------------------------
 
 
@@ -113,20 +123,46 @@ def test_resuming_without_a_run_says_so(settings):
         train_fixed.main([*settings, "train.checkpoint_dir=run", "--resume"])
 
 
+# What the version before wrote ---------------------------------------------------------------------------------
+
+OLD_NAMES = {("train", "optimizer"): "optimiser", ("augment", "color"): "colour", ("model", "cut_top"): "sky"}
+OLD_STATES = {"ema": "average", "optimizer": "optimiser", "lr_scheduler": "schedule"}  # of last.pth
+
+
+def write_as_version_6(source, target):
+    """A checkpoint under the keys that version 6 had."""
+    payload = torch.load(source, weights_only=True)
+    for (section, name), old in OLD_NAMES.items():
+        payload["config"][section][old] = payload["config"][section].pop(name)
+    payload = {OLD_STATES.get(name, name): value for name, value in payload.items()}
+    torch.save(payload | {"version": 6}, target)
+
+
+def test_a_run_of_version_6_is_not_resumed_and_stays_as_it_was(settings, trained):
+    Path("run").mkdir()
+    write_as_version_6(trained / "last.pth", "run/last.pth")
+    before = Path("run/last.pth").read_bytes()
+    with pytest.raises(CheckpointError, match=r"^run/last\.pth: the interrupted run is of an earlier version; "
+                                              r"finish it .*train\.init_from=run/last\.pth$") as caught:
+        train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run", "--resume"])
+    assert "\n" not in str(caught.value)
+    assert Path("run/last.pth").read_bytes() == before and len(list(Path("run").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["best_model.pth", "last.pth"])
+def test_a_run_may_start_from_a_model_of_version_6(settings, trained, name):
+    write_as_version_6(trained / name, "old.pth")
+    starts_from(settings, Path("old.pth"), trained / name)
+
+
 # Starting from a model, and keeping the earlier one -----------------------------------------------------------
 
 
 def test_a_run_may_start_from_a_model_and_keeps_the_earlier_best(settings, trained):
     shutil.copytree(trained, "run")
-    # A learning rate of nothing: the weights stay what they were started from.
-    train_fixed.main([*settings, "train.epochs=1", "train.learning_rate=0", "train.checkpoint_dir=run",
-                      f"train.init_from={trained / 'best_model.pth'}"])
+    starts_from(settings, trained / "best_model.pth", trained / "best_model.pth")
     assert same_weights("run/earlier-1/best_model.pth", trained / "best_model.pth")
     assert log(Path("run/earlier-1")) == log(trained)
-    before, after = weights(trained / "best_model.pth"), weights("run/last.pth")
-    learned = [k for k in before if "running" not in k and "num_batches" not in k]
-    assert len(learned) > 50
-    assert all(torch.equal(before[k], after[k]) for k in learned)
 
 
 def test_a_start_that_does_not_fit_is_refused(settings, trained):

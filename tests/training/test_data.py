@@ -1,0 +1,56 @@
+"""The images of a run: what is read of them once, and when they are those of an interrupted run."""
+
+import numpy as np
+import pytest
+import torch
+
+from config import ConfigError, load_config
+from formats.base import Label
+from training.data import MAX_STATS, MIN_STATS, STATS_EVERY, fingerprint, load_data
+
+CPU = torch.device("cpu")
+
+
+def data_of(settings, *overrides):
+    return load_data(load_config(None, [*settings, *overrides]), CPU)
+
+
+def test_both_data_sets_with_their_labels(settings):
+    data = data_of(settings)
+    assert (len(data.train_set), len(data.val_set), data.part_sizes) == (24, 8, [24])
+    assert data.val_gt.indices == list(range(8)) and len(data.val_gt.labels) == 8
+    train_names, val_names = list(data.train_set.samples.names()), list(data.val_set.samples.names())
+    assert list(data.val_gt.samples.names()) == val_names
+    assert data.train_gt.indices == [0, 6, 12, 18], "MIN_STATS of them, evenly spaced"
+    assert list(data.train_gt.samples.names()) == [train_names[i] for i in (0, 6, 12, 18)]
+    assert data.val_gt.metric.name == data.train_gt.metric.name == "tusimple"
+    assert not set(train_names) & set(val_names)
+
+
+def test_the_share_of_training_images_for_statistics():
+    assert (STATS_EVERY, MIN_STATS, MAX_STATS) == (40, 4, 2000)
+
+
+def test_a_fraction_may_be_written_without_quotes(settings):
+    data = data_of(settings, "data.split=0.125")
+    assert (len(data.train_set), len(data.val_set)) == (28, 4), "not 24 and 8 as its own lists have it"
+
+
+def test_the_same_data_has_the_same_fingerprint_with_and_without_a_cache(settings):
+    assert data_of(settings).fingerprint == data_of(settings, "data.cache=false").fingerprint
+
+
+def test_a_split_without_validation_images_is_refused(settings):
+    with pytest.raises(ConfigError, match=r"data\.split=clip>=999999 leaves no image to validate on; try"):
+        data_of(settings, "data.split=clip>=999999")
+
+
+def test_a_fingerprint_tells_names_their_order_and_labels_apart():
+    lane = np.array([[1, 2], [3, 4]], np.float32)
+    cases = [(["a", "b"], [Label([lane])]), (["b", "a"], [Label([lane])]), (["a"], [Label([lane])]),
+             (["ab"], [Label([lane])]), (["a", "b"], [Label([lane + 1])]), (["a", "b"], [Label([])]),
+             (["a", "b"], [Label([lane, lane])])]
+    prints = [fingerprint(*case) for case in cases]
+    assert len(set(prints)) == len(cases)
+    assert prints == [fingerprint(iter(names), iter(labels)) for names, labels in cases]
+    assert all(len(text) == 16 for text in prints)

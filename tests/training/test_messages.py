@@ -1,0 +1,98 @@
+"""What a training prints: the opening lines, and the epoch line as the README documents it."""
+
+import re
+
+import pytest
+import torch
+from paths import ROOT
+
+import train_fixed
+from config import load_config
+from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, Diagnosis
+from formats.culane_metric import CULaneMetric
+from formats.tusimple_metric import TuSimpleMetric
+from model import LaneNet
+from training.data import load_data
+from training.messages import epoch_line, opening_lines
+
+CPU = torch.device("cpu")
+RECORD = {"epoch": 7, "train_loss": 0.9031, "regression": 0.137, "existence": 0.0921, "curvature": 0.4339,
+          "columns": 0.63, "val_loss": 0.282, "accuracy": 0.93, "f1": 0.916, "f1@50": 0.495, "mf1": 0.25,
+          "error_px": 8.5, "constant_error_px": 88.8, "diversity": 1.02, "sensitivity": 0.95,
+          "images_per_second": 97.2, "seconds": 437.0}
+
+
+def documented_line():
+    """The README's epoch line, which is wrapped there."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## The epoch line")[1]
+    return re.sub(r"\n +", " ", section.split("```")[1].strip())
+
+
+def with_any_numbers(line):
+    """A regular expression of the lines that differ from this one in their digits and in spaces alone."""
+    return r"\s+".join(re.escape(re.sub(r"\d+", "0", word)).replace("0", r"\d+") for word in line.split())
+
+
+def test_the_epoch_line_is_the_documented_one_to_the_letter():
+    assert documented_line().split() == epoch_line(RECORD, Diagnosis(LEARNING), TuSimpleMetric(), 7).split()
+
+
+def test_the_epoch_line_of_a_training_is_of_the_documented_form(settings, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"]) == 0
+    opening, line, closing = capsys.readouterr().out.splitlines()
+    assert opening.startswith("24 images to train on, 8 to validate on; 2.2 M weights on cpu in float32")
+    verdict = "|".join(map(re.escape, (LEARNING, NOT_YET, COLLAPSING)))
+    before, after = documented_line().split("| learning |")
+    assert re.fullmatch(rf"{with_any_numbers(before)}\s+\| ({verdict})(: .+)? \|\s+{with_any_numbers(after)}", line)
+    assert re.fullmatch(r"the best model has F1 \d+\.\d % on validation; see its lanes with: "
+                        r"python inference_fixed\.py --checkpoint run/best_model\.pth", closing)
+
+
+def test_the_scores_are_those_of_the_data_sets_metric():
+    line = epoch_line(RECORD, Diagnosis(COLLAPSING, "the same lanes"), CULaneMetric(), 10)
+    assert "F1@50 49.5 % mF1 25.0 % | error" in line and "accuracy" not in line
+    assert "| collapsing: the same lanes |" in line
+
+
+@pytest.mark.parametrize(("epoch", "seconds", "left"), [(1, 10.0, "1:30"), (5, 3000.0, "50:00"), (9, 63.0, "0:07"),
+                                                        (10, 100.0, "0:00")])
+def test_the_time_left_is_that_of_the_epochs_left(epoch, seconds, left):
+    record = RECORD | {"epoch": epoch, "seconds": seconds}
+    assert epoch_line(record, Diagnosis(LEARNING), TuSimpleMetric(), 10).endswith(f"97 img/s, {left} left")
+
+
+# The opening lines -------------------------------------------------------------------------------------------
+
+
+def opening(settings, *overrides):
+    config = load_config(None, [*settings, *overrides])
+    return opening_lines(LaneNet(), load_data(config, CPU), config, CPU, torch.float32).splitlines()
+
+
+def test_images_and_weights_are_counted(settings):
+    first, *_ = opening(settings)
+    assert first == "24 images to train on, 8 to validate on; 2.2 M weights on cpu in float32"
+
+
+@pytest.mark.parametrize(("cut_top", "hides"), [(0.1, False), (0.6, True)])
+def test_lanes_that_begin_above_the_cut_are_counted(settings, cut_top, hides):
+    _, *more = opening(settings, f"model.cut_top={cut_top}")
+    hints = [line for line in more if f"begin in what model.cut_top={cut_top} hides: lower it" in line]
+    assert len(hints) == (2 if hides else 0), "one each for training and validation"
+    for line, images in zip(hints, (24, 8), strict=False):
+        hidden, lanes = map(int, re.match(rf"(\d+) of (\d+) lanes in {images} images ", line).groups())
+        assert 0 < hidden <= lanes
+
+
+def test_lanes_that_do_not_fit_the_slots_are_counted(settings):
+    assert not any("do not fit the slots" in line for line in opening(settings, "model.slots=8"))
+    lines = [line for line in opening(settings, "model.slots=2") if "do not fit the slots" in line]
+    unassigned, lanes = map(int, re.match(r"(\d+) of (\d+) lanes in 24 images do not fit the slots, 0 more have fewer",
+                                          lines[0]).groups())
+    assert 0 < unassigned < lanes
+
+
+def test_without_a_cache_the_check_is_named(settings):
+    assert opening(settings, "data.cache=false")[1:] == [
+        "without a cache, lanes that do not fit the slots are counted by: python check_dataset.py ROOT"]
