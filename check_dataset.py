@@ -1,4 +1,4 @@
-"""Reads a whole data set and says what is in it and what is wrong: python check_dataset.py ROOT [--sheet FILE.jpg]
+"""Reads a whole data set, reports what is in it and what is wrong: python check_dataset.py ROOT [--sheet FILE.jpg]
 
 Also: how many lanes the model's slots cannot take, and the upper bound: the official score of the labels themselves
 after they went through slots and Bézier curves. No model can score higher.
@@ -82,7 +82,7 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     parser.add_argument("words", nargs="*", metavar="ROOT", help="the folder, and section.key=value settings")
     parser.add_argument("--check", metavar="ROOT", help="the same folder, as in: python dataset.py --check ROOT")
     parser.add_argument("--sheet", metavar="FILE.jpg", type=Path, help="also write a contact sheet of labelled images")
-    parser.add_argument("--labels-only", action="store_true", help="there are no images: take their usual size")
+    parser.add_argument("--labels-only", action="store_true", help="without images: take their usual size")
     options, overrides = cli.parse(parser, argv)
     roots = options.words + ([options.check] if options.check else [])
     if len(roots) != 1:
@@ -139,7 +139,7 @@ def print_contents(checked: Sequence[CheckedSample], config: Config) -> None:
 
 
 def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
-    """Print the lanes that training does not see as they were drawn, the first few of each problem with their place."""
+    """Print the lanes that training does not get as they were drawn, with file and line of the first few."""
     lanes = sum(len(item.label.lanes) for item in checked)
     hidden = [int(starts_above_cut(item.curves, config.model.cut_top).sum()) for item in checked]
     problems = {
@@ -170,7 +170,7 @@ def location(sample: Sample) -> str:
 
 
 def print_problem(description: str, count: int, examples: Sequence[str]) -> None:
-    """Print how often a problem occurs, and the first few places."""
+    """Print how often a problem occurs, and the first few examples."""
     print(f"  {count} {description}")
     for example in examples[:EXAMPLES]:
         print(f"      {example}")

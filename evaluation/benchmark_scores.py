@@ -20,7 +20,7 @@ def with_unit(name: str, value: float) -> str:
 
 
 def sizes_text(sizes_px: Sequence[tuple[int, int]]) -> str:
-    """The image sizes that there are, the first four of them."""
+    """The image sizes that occur, the first four of them."""
     sizes = sorted(set(sizes_px))
     return ", ".join(f"{width}x{height}" for width, height in sizes[:4]) + (" ..." if len(sizes) > 4 else "")
 

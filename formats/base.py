@@ -10,7 +10,7 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """Data that cannot be used; the message says in one line what was found, where, and what to do."""
+    """Data that cannot be used; the message is one line: where, what it is, and what to do."""
 
 
 class Sample(NamedTuple):

@@ -155,7 +155,7 @@ def scores_from_counts(counts: np.ndarray) -> dict[str, float]:
 
 
 def category_scores(counts: np.ndarray, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
-    """Figures of each of CULane's lists test_split/test0_normal.txt and so on; empty where there is none.
+    """Figures of each of CULane's lists test_split/test0_normal.txt and so on; empty for a data set without them.
 
     Of the crossroads, which have no lanes, the benchmark takes the number of false ones.
     """

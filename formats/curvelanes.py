@@ -81,4 +81,4 @@ def _number(value: object, where: str) -> object:
     try:
         return float(value)
     except ValueError:
-        raise DataError(f"{where} holds {value[:40]!r}, which is not a number") from None
+        raise DataError(f"{where} contains {value[:40]!r}, which is not a number") from None

@@ -11,12 +11,12 @@ from formats.metric import Metric
 class DataSet(ABC):
     """A kind of data set on disk. A new one is a subclass in a module of its own, named in registry.DATA_SETS.
 
-    Where something is wrong with one image, list_samples yields a DataError in its place: training stops at the
+    Where something is wrong with one image, list_samples yields a DataError instead: training stops at the
     first, check_dataset.py collects them all.
     """
 
     name: str  # as data.format calls it
-    layout: str  # what its folder looks like, for messages
+    layout: str  # of its folder, in a few words for messages
     metric: Metric  # of its own benchmark
     image_size_px: tuple[int, int] | None = None  # width, height of its images, where all have the same
 

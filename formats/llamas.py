@@ -51,7 +51,7 @@ class Llamas(DataSet):
     def read_label(self, sample: Sample) -> Label:
         """The lines left and right of the camera's lane and those next to them, a point a pixel row, near end last.
 
-        A label holds the painted markers one by one. What its benchmark scores against is made from them as in
+        A label lists the painted markers one by one. The lanes that its benchmark scores are made from them as in
         github.com/karstenBehrendt/unsupervised_llamas, label_scripts/spline_creator.py: the nearest marker is
         prolonged to the image's edge, markers are averaged in each row, and the rows between are interpolated.
         """

@@ -64,7 +64,7 @@ class Metric(ABC):
     @abstractmethod
     def read_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                          sizes_px: Sequence[Size]) -> tuple[list[Any], list[float] | None]:
-        """Predictions of each sample from such files, and run times in ms where they hold them.
+        """Predictions of each sample from such files, and run times in ms where the files have them.
 
         Raises DataError with file and line for what is broken, and where no prediction fits the samples.
         """

@@ -1,4 +1,4 @@
-"""Checked parsing of label files: whatever is wrong is said with file and line.
+"""Checked parsing of label files: every error names file and line.
 
 N points, 2 = (x, y) in pixels of the image that the label belongs to.
 """
@@ -66,7 +66,7 @@ def decoded(text: bytes, where: str) -> str:
 
 
 def json_object(text: bytes, where: str, keys: str) -> dict:
-    """A JSON object; `keys` says in the error what it should hold."""
+    """A JSON object; `keys` names in the error what is expected in it."""
     try:
         record = json.loads(text)
     except json.JSONDecodeError as error:
@@ -88,9 +88,9 @@ def numbers(values: object, where: str) -> np.ndarray:
         raise DataError(f"{where} is not a list of at most {MAX_POINTS} numbers")
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise DataError(f"{where} holds {str(value)[:40]!r}, which is not a number")
+            raise DataError(f"{where} contains {str(value)[:40]!r}, which is not a number")
         if not abs(value) <= MAX_PIXEL:  # nor is not-a-number
-            raise DataError(f"{where} holds {str(value)[:40]}, which is no pixel position")
+            raise DataError(f"{where} contains {str(value)[:40]}, which is no pixel position")
     return np.asarray(values, float)
 
 

@@ -46,7 +46,7 @@ def scan(root: str | Path, format_name: str = "auto", require_images: bool = Tru
 
 
 def detect(root: Path) -> str | None:
-    """The name of the data set in a folder, from its layout; None when it looks like none."""
+    """The name of the data set whose layout a folder has; None where it is none of them."""
     return next((name for name, data_set in DATA_SETS.items() if data_set.detect(root)), None)
 
 

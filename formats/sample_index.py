@@ -17,7 +17,7 @@ import numpy as np
 
 from formats.base import Sample
 
-KEY = "\0"  # stands for the key in a template; no path can hold it
+KEY = "\0"  # stands for the key in a template; no path can contain it
 SORT_CHUNK = 16_384  # names in memory while sorting
 
 

@@ -15,8 +15,8 @@ TEST_LISTS = ("test_label.json", "test.txt", "test")
 def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
     """Samples for training and for validation.
 
-    rule: `auto` (the data set's own validation list, or else the last tenth; where there are test lists alone and
-    nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
+    rule: `auto` (the data set's own validation list, or else the last tenth; with test lists alone,
+    where nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
     a fraction such as 0.1 (the last tenth; neighbours in a drive stay together), `clip>=N` (images whose folder
     has a number of at least N validate), or the name of the list that validates. Raises DataError for another
     rule.
@@ -44,7 +44,7 @@ def _auto_split(samples: SampleIndex, training: bool) -> tuple[SampleIndex, Samp
     is_test = samples.where_lists(lambda lists: all(map(_is_test_list, lists)))
     if not training and is_test.all():
         return SampleIndex(), samples
-    if not is_test.all():  # tests are trained on only where there is nothing else
+    if not is_test.all():  # test images are trained on only where the data set has no others
         samples = samples.take(np.flatnonzero(~is_test))
     for name in VALIDATION_LISTS:
         validates = samples.where_lists(lambda lists, name=name: name in lists)

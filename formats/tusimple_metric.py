@@ -42,7 +42,7 @@ class TuSimpleMetric(Metric):
         """accuracy, accuracy_with_lanes, fp, fn, f1; TuSimple has no categories.
 
         An image without a labelled lane has accuracy 0 in the official code, whatever is predicted; TuSimple has no
-        such image. `accuracy_with_lanes` is the mean over the others, NaN where there are no others.
+        such image. `accuracy_with_lanes` is the mean over the others, NaN without any.
         """
         scores = []
         run_times_ms = [0.0] * len(labels) if run_times_ms is None else run_times_ms
@@ -130,7 +130,7 @@ def label_x_at_rows(label: Label, size_px: Size) -> np.ndarray:
 
 
 def x_px_at_rows(curves: Tensor, rows: np.ndarray, size_px: Size, end_tolerance: float) -> np.ndarray:
-    """(K, R) x in pixels, -2 where there is no point, of curves (K, P, 2), none left out."""
+    """(K, R) x in pixels, -2 where a lane has no point, of curves (K, P, 2), none left out."""
     x = rows_from_curves(curves, torch.from_numpy(rows / size_px[1]).float(), end_tolerance).double().numpy()
     return np.where(x >= 0, (x * size_px[0]).round(2), -2.0)
 

@@ -1,4 +1,4 @@
-"""Random settings: whatever a file or an override holds, it is taken or refused in one line of ours."""
+"""Random settings: whatever a file or an override contains, it is taken or refused in one line of ours."""
 
 import json
 

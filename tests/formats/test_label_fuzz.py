@@ -1,4 +1,4 @@
-"""Random labels, lists and splits: whatever they hold, it is used or refused in one line of ours."""
+"""Random labels, lists and splits: whatever they contain, it is used or refused in one line of ours."""
 
 import json
 from pathlib import Path

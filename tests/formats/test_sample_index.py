@@ -1,4 +1,4 @@
-"""Memory: a data set costs an index of tens of bytes an image, which holds all that a list of samples would."""
+"""Memory: a data set costs an index of tens of bytes an image, with all that a list of samples would have."""
 
 import pickle
 import random

@@ -1,4 +1,4 @@
-"""Random checkpoints: whatever a file holds, it is loaded or refused in one line of ours."""
+"""Random checkpoints: whatever a file contains, it is loaded or refused in one line of ours."""
 
 import zipfile
 

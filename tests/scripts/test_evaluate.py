@@ -131,7 +131,7 @@ def test_missing_predictions(tmp_path, culane_root, rendered, capsys):
 @pytest.mark.parametrize(("line", "words"), [
     ('{"raw_file": "RAW", "lanes": [[1, 2]], "run_time": 0}', "lane 1 has 2 points; the label has 56 rows"),
     ('{"raw_file": "RAW", "lanes": 1}', "not a list of at most"),
-    ('{"raw_file": "RAW", "lanes": [], "run_time": "fast"}', "run_time holds 'fast'"),
+    ('{"raw_file": "RAW", "lanes": [], "run_time": "fast"}', "run_time contains 'fast'"),
     ('{"raw_file": "RAW", "lanes": []}\n{"raw_file": "RAW", "lanes": []}', "a second prediction"),
     ('{"raw_file"', "broken JSON"),
 ])
