@@ -60,7 +60,7 @@ class LaneDataset(Dataset):
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 
     def preload(self, device: torch.device, on_device: bool | str) -> None:
-        """Keep what the cache has on the device, so that no batch is copied there; without a cache nothing happens.
+        """Keep what the cache has on the device, so that no batch is copied to it; without a cache nothing happens.
 
         "auto" does so on a GPU that has the room. Raises DataError for a damaged image.
         """
@@ -147,7 +147,7 @@ class DataSplit(NamedTuple):
 def split_from_config(config: Config, training: bool = True) -> DataSplit:
     """The samples of data.root, data.format and data.split; the default root is rendered first where it is missing.
 
-    Training renders it again when `synthetic` requests other scenes than it holds; evaluating a model never does.
+    Training renders it again when `synthetic` requests other scenes than are in it; evaluating a model never does.
     With several roots the last one validates: own images go last, and best_model.pth is chosen on them.
     Raises ConfigError or DataError.
     """
@@ -186,11 +186,11 @@ def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
 
 
 def validation_samples(config: Config) -> SampleIndex:
-    """The validation images that a configuration names. Raises ValueError where there are none."""
+    """The validation images that a configuration names. Raises ValueError where the split leaves none."""
     samples = split_from_config(config, training=False).val
     if not samples:
         raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
-                         "set it to all, or to a rule that holds some back")
+                         "set it to all, or to a rule that leaves some")
     return samples
 
 
