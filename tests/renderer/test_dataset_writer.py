@@ -40,7 +40,7 @@ def labels(root, split):
     return [json.loads(line) for line in (root / f"label_data_{split}.json").read_text().splitlines()]
 
 
-def test_a_seed_means_the_same_scenes_for_ever():
+def test_a_seed_gives_the_same_scenes_in_every_release():
     """As long as the version of the renderer is the same: x of the lanes' near ends of the default's first scenes."""
     assert dataset_writer.RENDERER_VERSION == 8
     for i, ends in enumerate(([91.6, 563.6], [113.8, 568.8, 636.9], [3.1, 2.5, 41.3, 567.6, 638.1])):
@@ -48,7 +48,7 @@ def test_a_seed_means_the_same_scenes_for_ever():
         assert [float(points[-1, 0]) for points in lanes] == pytest.approx(ends, abs=0.2)
 
 
-def test_scenes_of_another_renderer_are_scored_with_a_word(tmp_path, monkeypatch, capsys):
+def test_scenes_of_another_version_are_scored_with_a_warning(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     root = Path(dataset.DEFAULT_ROOT)
     dataset_writer.write_dataset(root, 2, 2, seed=0, width=64, height=64, workers=1)
@@ -123,7 +123,7 @@ def test_a_run_cut_short_is_noticed_and_finished(whole, tmp_path, monkeypatch):
 
     rendered.clear()
     dataset_writer.write_dataset(tmp_path, **arguments)
-    assert len(rendered) == 7  # the first shard, 16 of 23 scenes, was kept
+    assert len(rendered) == 7  # the first shard, 16 of 23 scenes, is not rendered again
     assert complete(tmp_path)
     assert contents(tmp_path) == contents(whole)
 
