@@ -101,7 +101,7 @@ def curvature_loss(points: Tensor, target: LaneTarget, reduce_count: ReduceCount
 
 def columns_loss(row_logits: RowLogits, target: LaneTarget, reduce_count: ReduceCount = identity) -> Tensor:
     """Row by row (nats): divergence of the column distribution from the label's, over the rows of real lanes and a few
-    beyond their ends, plus the cross-entropy of "is there a lane in this row", over all rows.
+    beyond their ends, plus the cross-entropy of "this row has a lane", over all rows.
 
     The first supervises the column long before the mean over all columns comes near the lane (Qin et al. 2020, "Ultra
     fast structure-aware deep lane detection", choose columns by classification), the second the appearance of a lane

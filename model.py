@@ -3,9 +3,9 @@
 Shapes: B batch, L lane slots, P = 6 control points, C channels, h x w the feature map at stride 8, K = 2 (w + 2)
 columns, S samples, 2 = (x, y) in [0, 1] of the image, whose rows are those of geometry/input_grid.py.
 
-The head keeps position. For every lane slot and every row of the feature map it answers "in which column?" with
+The head keeps position. For every lane slot and every row of the feature map it predicts the column with
 a softmax, so an x coordinate is read off from where the evidence is; a globally pooled head has to recover it
-from an average over the whole image, finds the mean lane first, and tends to stay there.
+from an average over the whole image, learns the mean lane first, and tends to stay at it.
 """
 
 from pathlib import Path
@@ -93,7 +93,7 @@ class LaneHead(nn.Module):
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.x_embedding = nn.Parameter(torch.randn(channels) * 0.1)
         self.along = nn.Conv2d(channels, channels, (9, 1), padding=(4, 0))  # the rows of a lane: 72 px of the input
-        # in each row: is it the lane's first, its last, its weight, is there a lane
+        # logits of a row: the lane's far end, its near end, weight of its evidence, lane present
         self.ends = nn.Conv2d(channels, 4, (9, 1), padding=(4, 0))
         self.exists = nn.Sequential(  # over all lanes at once: whether a line is the second depends on the first
             nn.Linear(slots * channels + context, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, slots)

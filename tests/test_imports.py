@@ -88,8 +88,18 @@ def test_no_module_imports_in_a_circle():
 
 
 def test_nothing_is_longer_than_280_lines():
-    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    others = ("tests", "benchmarks", "examples")
+    paths = [*FILES, *(path for folder in others for path in (ROOT / folder).rglob("*.py"))]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert len(lengths) > len(MODULES)
     assert {name: length for name, length in lengths.items() if length > 280} == {}
+
+
+def test_no_function_is_longer_than_60_lines():
+    lengths = {f"{name}.{node.name}": node.end_lineno - node.lineno + 1 for name in MODULES
+               for node in ast.walk(tree(name)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    assert "train_fixed.train" in lengths
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
 
 
 @pytest.mark.parametrize("name", MODULES)

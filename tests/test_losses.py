@@ -6,68 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_inputs import SHAPE, one_lane, perfect_rows, rows, scene
 from torch import nn
 
-from geometry.bezier import control_points_from_x, x_at_rows
-from geometry.input_grid import RowWarp
-from geometry.slots import LaneTarget, RowLogits
-from losses_fixed import UNIT, LaneLoss, columns_loss, curvature_loss, existence_loss, regression_loss
-
-SHAPE = (3, 6)  # B, L
-
-
-def scene(seed=0, exists=None):
-    """Random points, logits and a target: (3, 6, 6, 2), (3, 6)."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def lanes():
-        far = 0.5 * torch.rand(SHAPE, generator=generator)
-        return control_points_from_x(torch.rand(*SHAPE, 6, generator=generator), far, far + 0.4)
-
-    if exists is None:
-        exists = torch.rand(SHAPE, generator=generator) < 0.5
-    target = LaneTarget(lanes() * exists[..., None, None], exists)
-    return lanes(), torch.randn(SHAPE, generator=generator), target
-
-
-def one_lane(points):
-    """A target of one image with one slot, which holds the lane points (P, 2)."""
-    return LaneTarget(points[None, None], torch.ones(1, 1, dtype=torch.bool))
-
-
-CENTERS = (torch.arange(22) - 0.5) / 20  # 20 columns in the image, one more on each side
-ROWS = (torch.arange(12) + 0.5) / 12
-
-
-def rows(seed=0):
-    """Random logits (3, 6, 12, 22) of columns and (3, 6, 12) of whether there is a lane."""
-    generator = torch.Generator().manual_seed(seed)
-    columns, present = (torch.randn(*SHAPE, *more, generator=generator) for more in ((12, 22), (12,)))
-    return RowLogits(columns, present, CENTERS, ROWS)
-
-
-def on_lane(target):
-    """(B, L, 12) where a row has a lane."""
-    _, t = x_at_rows(target.points, ROWS)
-    return target.exists[..., None] & (t >= 0) & (t <= 1)
-
-
-def x_of_rows(target):
-    """(B, L, 12) x of each lane in each row, straight on beyond its ends."""
-    return x_at_rows(target.points, ROWS)[0]
-
-
-def with_certainty(columns, target):
-    """Columns, and no doubt about which rows have a lane: what is left is the divergence of the columns."""
-    return RowLogits(columns, torch.where(on_lane(target), 200.0, -200.0), CENTERS, ROWS)
-
-
-def perfect_rows(target):
-    """Logits whose softmax is split between the two columns beside the label's x."""
-    x = x_of_rows(target).clamp(CENTERS[0], CENTERS[-1])
-    distance = (x.unsqueeze(-1) - CENTERS).abs() * 20
-    return with_certainty((1 - distance).clamp(min=1e-9).log(), target)
-
+from geometry.bezier import control_points_from_x
+from geometry.slots import LaneTarget
+from losses_fixed import UNIT, LaneLoss, curvature_loss, existence_loss, regression_loss
 
 STRAIGHT = control_points_from_x(torch.linspace(0.5, 0.2, 6), torch.tensor(0.4), torch.tensor(0.9))
 CURVED = control_points_from_x(torch.tensor([0.9, 0.6, 0.42, 0.33, 0.3, 0.3]), torch.tensor(0.4), torch.tensor(0.9))
@@ -115,57 +59,6 @@ def test_existence_is_cross_entropy_over_all_slots():
     sure = torch.tensor([[2.0, -1.0, 3.0, -4.0]])
     expected = sum(math.log1p(math.exp(v)) for v in (-2, 1, 3, -4)) / 4
     assert existence_loss(sure, target).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_columns_cost_their_divergence_from_the_label():
-    """In the middle of a column the label is that column, and saying nothing costs ln K; in between, ln K - ln 2."""
-    def cost(columns):
-        target = one_lane(lane)
-        return columns_loss(with_certainty(columns, target), target).item()
-
-    middle_of_column_5 = torch.full((6,), 4.5 / 20)
-    lane = control_points_from_x(middle_of_column_5, torch.tensor(0.1), torch.tensor(0.9))
-    even = torch.zeros(1, 1, 12, 22)
-    assert cost(even) == pytest.approx(math.log(22), rel=1e-4)
-    lane[:, 0] = 5 / 20
-    assert cost(even) == pytest.approx(math.log(22) - math.log(2), rel=1e-4)
-    sure = even.clone()
-    sure[..., 5:7] = 3.0
-    assert cost(sure) == pytest.approx(math.log(2 * math.exp(3) + 20) - 3 - math.log(2), rel=1e-4)
-    assert cost(sure.flip(-1)) > cost(sure) + 2
-
-
-@pytest.mark.parametrize("zoom", [1.0, 3.5])
-def test_columns_count_only_where_the_lane_is_and_two_rows_beyond(zoom):
-    """However high the rows are: of twelve the lane is in the sixth to the eighth."""
-    y = RowWarp(zoom=zoom).y((torch.arange(12) + 0.5) / 12)
-    target = one_lane(control_points_from_x(torch.full((6,), 0.5), (y[4] + y[5]) / 2, (y[7] + y[8]) / 2))
-
-    def loss(columns):
-        return columns_loss(RowLogits(columns, torch.zeros(1, 1, 12), CENTERS, y), target)
-
-    level = loss(torch.zeros(1, 1, 12, 22))
-    for row in range(12):
-        wild = torch.zeros(1, 1, 12, 22)
-        wild[:, :, row] = torch.randn(22)
-        assert (loss(wild) != level) == (3 <= row <= 9), row
-
-
-def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
-    """Five rows of twelve have the lane; saying 80 % everywhere costs -ln 0.8 in those and -ln 0.2 in the others."""
-    target = one_lane(control_points_from_x(torch.full((6,), 0.5), torch.tensor(0.5), torch.tensor(0.9)))
-    unsure = perfect_rows(target)._replace(present=torch.full((1, 1, 12), math.log(0.8 / 0.2)))
-    expected = -(5 * math.log(0.8) + 7 * math.log(0.2)) / 12
-    assert columns_loss(unsure, target).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_perfect_columns_have_the_lane_as_their_mean():
-    """What the loss asks of the columns is what the head reads from them."""
-    _, _, target = scene()
-    mean = perfect_rows(target).columns.softmax(-1) @ CENTERS
-    x, _ = x_at_rows(target.points, ROWS)
-    mask = on_lane(target)
-    torch.testing.assert_close(mean[mask], x[mask], atol=1e-4, rtol=0)
 
 
 def test_a_straight_lane_is_not_cheapest_on_a_curved_road():

@@ -87,7 +87,7 @@ def build_optimizer(model: LaneNet, config: Config, device: torch.device) -> tor
 
 
 def to_payload(state: TrainState, progress: TrainProgress) -> dict[str, Any]:
-    """The contents of last.pth, by their keys there."""
+    """The contents of last.pth by their keys."""
     return {
         "model": state.model.state_dict(),
         "ema": state.ema.state_dict(),

@@ -23,7 +23,7 @@ RECORD = {"epoch": 7, "train_loss": 0.9031, "regression": 0.137, "existence": 0.
 
 
 def documented_line():
-    """The README's epoch line, which is wrapped there."""
+    """The README's epoch line, unwrapped."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("## The epoch line")[1]
     return re.sub(r"\n +", " ", section.split("```")[1].strip())
 

@@ -1,4 +1,4 @@
-"""The folder of a run: which files it has, that there are no others anywhere, and what becomes of an earlier run."""
+"""The folder of a run: which files it has, that no others are written, and what becomes of an earlier run."""
 
 import json
 import math

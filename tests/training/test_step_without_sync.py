@@ -1,6 +1,6 @@
 """A training step never waits for its device: nothing is read back, and what is sent over is not waited for.
 
-The device is `meta`, which has shapes and no numbers: whatever asks it for one fails, as it would hold up a GPU.
+The device is `meta`, which has shapes and no numbers: whatever asks it for one fails, as it would make a GPU wait.
 """
 
 import contextlib
