@@ -6,11 +6,11 @@ import signal
 import threading
 import time
 
-import kill_and_resume
 import numpy as np
 import pytest
 import torch
 from processes import RENDER, SHORT, children, finish, is_alive, needs_kill, needs_proc, open_files, start, until
+from trainings import log
 
 from dataset import LaneDataset, loader
 from formats import registry
@@ -88,7 +88,7 @@ def test_two_trainings_may_start_at_once_on_nothing(tmp_path, monkeypatch):
     for run in runs:
         status, lines = finish(run)
         assert status == 0 and all("waiting for it" in line for line in lines), lines
-    assert kill_and_resume.log(tmp_path / "a") == kill_and_resume.log(tmp_path / "b")
+    assert log(tmp_path / "a") == log(tmp_path / "b")
 
 
 # Processes that read images ----------------------------------------------------------------------------------
