@@ -64,12 +64,15 @@ def outcome(runs: dict[Variant, list[Run]]) -> str:
             variant.name, LOSSES[variant.loss], HEADS[variant.head], ORDERS[variant.slots],
             spread(last, "total", 2), spread(last, "val_total", 2),
             f"{spread(last, 'error_px', 0)} ({mean(last, 'constant_error_px'):.0f})", spread(last, "diversity", 2),
-            spread(last, "f1", 0, 100), spread(last, "accuracy", 0, 100), verdicts(last)])
+            spread(last, "sensitivity", 2), spread(last, "f1", 0, 100), spread(last, "accuracy", 0, 100),
+            verdicts(last)])
     note = ("Old loss: it learns its weights. Pooled head: it averages the map before it predicts.\n"
             "Shuffled: lanes come in a random order, which each image keeps.\n"
-            "The total of our loss is another sum than that of the old one, and not to be compared with it.\n\n")
+            "The total of our loss is another sum than that of the old one, and not to be compared with it.\n"
+            "A verdict is `collapsing` for a low diversity, or for a low sensitivity where the error is not clearly "
+            "below that of the constant.\n\n")
     return note + table(["variant", "loss", "head", "lanes", "total, trained", "total", "error px (constant)",
-                         "diversity", "F1 %", "accuracy %", "verdicts"], rows)
+                         "diversity", "sensitivity", "F1 %", "accuracy %", "verdicts"], rows)
 
 
 def course(runs: dict[Variant, list[Run]]) -> str:

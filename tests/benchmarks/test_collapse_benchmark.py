@@ -219,7 +219,7 @@ def test_seeds_are_a_mean_half_of_the_range_and_all_verdicts(tmp_path):
     assert [log.seed for log in logs] == [0, 1, 2]
     text = collapse_report.tables(logs, "how they were made")
     assert ("| (a), s fixed at 0 | old, s fixed at 0 | pooled | shuffled | -3.00 ± 0.00 | -1.50 ± 0.50 | 310 ± 0 (301) "
-            "| 0.01 ± 0.00 | 30 ± 25 | 35 ± 0 | 2 collapsing, 1 learning |") in text
+            "| 0.01 ± 0.00 | 0.00 ± 0.00 | 30 ± 25 | 35 ± 0 | 2 collapsing, 1 learning |") in text
     assert "| (a), s fixed at 0 | 0.20 | -1.50 | 2, 2, 1 | 0.01 0.01 |" in text
     assert "| shuffled | 0.1000 | 0.2000 | 0.0000 | -∞ | 300 ± 0 | 10 ± 0 | 40 ± 0 |" in text
     assert text.splitlines()[2] == "how they were made"
