@@ -141,7 +141,7 @@ def median(records: Sequence[dict[str, Any]], key: str) -> float:
 def spread(records: Sequence[dict[str, Any]], key: str, digits: int, factor: float = 1) -> str:
     """Mean ± half of the range of a figure over the seeds; of one seed the figure alone."""
     values = [factor * record[key] for record in records]
-    text = f"{sum(values) / len(values):.{digits}f}"
+    text = f"{round(sum(values) / len(values), digits) + 0.0:.{digits}f}"  # no negative zero
     return text if len(values) == 1 else f"{text} ± {(max(values) - min(values)) / 2:.{digits}f}"
 
 
