@@ -22,7 +22,7 @@ from config import Config, ConfigError
 from formats import splits
 from formats.base import DataError, Label, Sample
 from formats.parsing import IMAGE_SUFFIXES
-from formats.registry import DATA_SETS, detect, read_label, scan
+from formats.registry import data_set, detect, read_label, scan
 from formats.sample_index import SampleIndex, evenly_spaced
 from model import starts_above_cut
 from preprocessing.images import read_image
@@ -32,7 +32,7 @@ from runtime.prefetch import prefetch
 from visualization import draw
 
 EXAMPLES = 5  # of each problem
-MAX_DRAWN = 1000  # images whose lanes are drawn for the upper bound of CULane's metric: of more it takes minutes
+MAX_DRAWN = 1000  # images for the upper bound by a metric that draws lanes: of more it takes minutes
 TILE_PX = (400, 225)
 SHEET_TILES, SHEET_COLUMNS = 24, 4
 
@@ -98,9 +98,10 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
 
 def usual_size(name: str) -> tuple[int, int]:
     """Width and height of the images of a data set. Raises ValueError where they differ."""
-    if DATA_SETS[name].image_size_px is None:
+    size_px = data_set(name).image_size_px
+    if size_px is None:
         raise ValueError(f"images of {name} have no usual size; run without --labels-only")
-    return DATA_SETS[name].image_size_px
+    return size_px
 
 
 def check_all(samples: Sequence[Sample], slots: int, size_px: tuple[int, int] | None
@@ -181,14 +182,14 @@ def print_problem(description: str, count: int, examples: Sequence[str]) -> None
 def print_upper_bounds(checked: Sequence[CheckedSample], config: Config) -> None:
     """Print the score of the labels after the round trip through slots and curves.
 
-    Of each label file for TuSimple; where CULane's metric draws, of evenly spaced images.
+    Of each list; where the metric draws every lane, of evenly spaced images of all of them.
     """
-    metric = DATA_SETS[checked[0].sample.format].metric
-    if metric.name == "tusimple":
+    metric = data_set(checked[0].sample.format).metric
+    if metric.draws_lanes:
+        by_list = {"": evenly_spaced(checked, MAX_DRAWN)}
+    else:
         by_list = {name: [item for item in checked if item.sample.lists[0] == name]
                    for name in dict.fromkeys(item.sample.lists[0] for item in checked)}
-    else:
-        by_list = {"": evenly_spaced(checked, MAX_DRAWN)}
     for name, part in by_list.items():
         predictions = [metric.to_prediction(item.curves, item.label, item.size_px, config.inference.end_tolerance)
                        for item in part]

@@ -22,7 +22,7 @@ class DataConfig:
     """Data sets, who validates, and how their images are kept; each key is explained in config.yaml."""
 
     root: tuple[str, ...] = ("data/synthetic",)
-    format: str = setting("auto", choices=("auto", "tusimple", "culane", "curvelanes", "llamas", "folder"))
+    format: str = "auto"
     split: tuple[str, ...] = ("auto",)
     weights: tuple[float, ...] = setting((), low=0)
     cache: bool = True

@@ -12,10 +12,10 @@ import torch
 from config import Config, to_dict
 from dataset import validation_samples, validation_set
 from evaluation import collapse_detector, evaluator
-from evaluation.benchmark_scores import print_table, write_json
 from evaluation.collapse_detector import COLLAPSING
 from evaluation.evaluator import Evaluation
 from evaluation.report import write_report
+from evaluation.score_table import print_table, write_json
 from formats.metric import Metric
 from formats.registry import METRICS, own_metric, read_label
 from formats.sample_index import SampleIndex
@@ -72,7 +72,7 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     prediction = evaluator.predict(predictor, dataset, gt.indices, config.inference.batch_size, config.data.workers)
     stats = evaluator.collapse_stats(predictor, dataset, gt, prediction)
     diagnosis = collapse_detector.diagnose(stats, config.guard.min_diversity, config.guard.min_sensitivity,
-                                           is_early=checkpoint.trained_steps(payload) < config.guard.first_steps)
+                                           is_early=checkpoint.steps_of_training(payload) < config.guard.first_steps)
     if distributed.rank() == 0:
         decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)
         write_results(evaluator.score(prediction, gt, decode, stats, diagnosis), config, options)

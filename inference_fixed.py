@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_inference(options: argparse.Namespace, config: Config, device: torch.device) -> int:
     """Predict all frames, of which each process takes its share and the main one writes the results."""
     keep_freed_memory()
-    with distributed.main_process_first():  # it may have to render them, and reports for all what is wrong
+    with distributed.main_process_first():  # it may have to render validation scenes
         predictor = load_predictor(options, config, device)
         sources, labels = list_inputs(options, config)
     sources = distributed.broadcast(sources)  # a folder may have grown in between
@@ -103,7 +103,7 @@ def has_camera(sources: Sequence[Source]) -> bool:
 def process_batch(predictor: Predictor, first: int, batch: Sequence[Frame], writers: Writers) -> Iterator[FrameResult]:
     """The result of each frame of a batch, rendered; the first of them has the number `first`."""
     pixels = [frame.pixels for frame in batch if not frame.error]
-    detections = predictor.detect(pixels).images() if pixels else iter(())
+    detections = predictor.detect(pixels).per_image() if pixels else iter(())
     for number, frame in enumerate(batch, start=first):
         result = FrameResult(number, without_spare_pixels(number, frame))
         yield result if frame.error else writers.render(result._replace(detections=next(detections)))
@@ -127,26 +127,26 @@ def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file:
         line += f", and follow {100 * sensitivity:.0f} % of the way when an image moves"
     diagnosis = collapse_detector.diagnose(
         CollapseStats(sensitivity=sensitivity), config.guard.min_diversity, config.guard.min_sensitivity,
-        is_early=predictor.steps < config.guard.first_steps)
+        is_early=predictor.trained_steps < config.guard.first_steps)
     print(f"{line}; verdict: {diagnosis}", file=file)
     return int(diagnosis.state == COLLAPSING)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     """The options, and the configuration with the command line's overrides."""
-    arguments = cli.parser(__doc__)
-    arguments.add_argument("words", nargs="*", metavar="INPUT",
-                           help="images, folders, patterns, videos, camera indices, and section.key=value settings")
-    arguments.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="FILE")
-    arguments.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
-    arguments.add_argument("--save-images", metavar="DIR", type=Path,
-                           help="write each image with its lanes drawn, and each video annotated")
-    arguments.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
-    arguments.add_argument("--show", action="store_true", help="open a window; after an image any key goes on, q ends")
-    arguments.add_argument("--json", metavar="FILE", help="write a JSON object for each image, one a line; - writes "
-                                                          "them to stdout in place of the text")
-    arguments.add_argument("--tusimple", metavar="FILE", type=Path, help="write a submission in TuSimple's format")
-    options, overrides = cli.parse(arguments, argv)
+    parser = cli.parser(__doc__)
+    parser.add_argument("words", nargs="*", metavar="INPUT",
+                        help="images, folders, patterns, videos, camera indices, and section.key=value settings")
+    parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="FILE")
+    parser.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
+    parser.add_argument("--save-images", metavar="DIR", type=Path,
+                        help="write each image with its lanes drawn, and each video annotated")
+    parser.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
+    parser.add_argument("--show", action="store_true", help="open a window; after an image any key goes on, q ends")
+    parser.add_argument("--json", metavar="FILE", help="write a JSON object for each image, one a line; - writes "
+                                                       "them to stdout in place of the text")
+    parser.add_argument("--tusimple", metavar="FILE", type=Path, help="write a submission in TuSimple's format")
+    options, overrides = cli.parse(parser, argv)
     if options.threshold is not None:
         overrides.append(f"inference.threshold={options.threshold}")
     return options, cli.load_settings(options, overrides)

@@ -36,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = cli.parse(parser, argv, inputs=False)
     config = cli.load_settings(options, overrides)
     with distributed.process_group(pick_device(config.train.device)) as device:
-        words = [*(["--config", options.config] if options.config else []), *overrides]
-        return train(config, device, options.resume, words)
+        settings = [*(["--config", options.config] if options.config else []), *overrides]
+        return train(config, device, options.resume, settings)
 
 
-def train(config: Config, device: torch.device, resume: bool, words: Sequence[str]) -> int:
-    """Train as configured on this device; words are the settings of the command line. Returns the exit status."""
+def train(config: Config, device: torch.device, resume: bool, settings: Sequence[str]) -> int:
+    """Train as configured on this device; returns the exit status. `settings` are those of the command line."""
     keep_freed_memory()
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)
@@ -50,12 +50,12 @@ def train(config: Config, device: torch.device, resume: bool, words: Sequence[st
     resumed = run_dir.load_last() if resume else None
     data = load_data(config, device)
     model = build_model(config, device, resume)
-    steps = math.ceil(len(data.train_set) / config.train.batch_size)  # of an epoch
-    state = build_state(model, config, steps * config.train.epochs, device, dtype)
-    progress = begin(state, data, run_dir, resumed)
+    steps_per_epoch = math.ceil(len(data.train_set) / config.train.batch_size)
+    state = build_state(model, config, steps_per_epoch * config.train.epochs, device, dtype)
+    progress = resume_or_start(state, data, run_dir, resumed)
     print(opening_lines(model, data, config, device, dtype), flush=True)
 
-    setup = StepSetup(state, stepped(model, config, device), loss, config, device, dtype)
+    setup = StepSetup(state, wrap_model(model, config, device), loss, config, device, dtype)
     with Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
             began = time.perf_counter()
@@ -66,14 +66,14 @@ def train(config: Config, device: torch.device, resume: bool, words: Sequence[st
             if stop := distributed.all_reduce_max(interrupt.signal):
                 interrupt.signal = stop
                 progress = progress._replace(seconds=progress.seconds + time.perf_counter() - began)
-                save_interrupted(run_dir, state, progress, words)
+                save_interrupted(run_dir, state, progress, settings)
                 return interrupt.status
 
             losses = LossTerms(*(progress.sums / len(order)).tolist())
-            record, evaluation = validate(setup, data, losses, progress.epoch, progress.epoch * steps)
+            record, evaluation = validate(setup, data, losses, progress.epoch, progress.epoch * steps_per_epoch)
             seconds = time.perf_counter() - began
             record |= {"images_per_second": num_images / seconds, "seconds": progress.seconds + seconds}
-            progress, is_best = select(progress, record, evaluation)
+            progress, is_best = select_best(progress, record, evaluation)
             run_dir.write_epoch(state, progress, record, evaluation, is_best)
             print(epoch_line(record, evaluation.diagnosis, data.val_gt.metric, config.train.epochs), flush=True)
             if progress.collapsed_epochs >= config.guard.patience:
@@ -83,12 +83,13 @@ def train(config: Config, device: torch.device, resume: bool, words: Sequence[st
     return 0
 
 
-def begin(state: TrainState, data: TrainingData, run_dir: RunDir, resumed: dict[str, Any] | None) -> TrainProgress:
+def resume_or_start(state: TrainState, data: TrainingData, run_dir: RunDir, resumed: dict[str, Any] | None
+                    ) -> TrainProgress:
     """The progress of the resumed run, or that of a new one, whose folder is made ready for it."""
     progress = restore(state, resumed, run_dir.last) if resumed else TrainProgress(data=data.fingerprint)
     if progress.data != data.fingerprint:
         raise TrainingError("images or labels are not those of the interrupted run; restore them, or start anew")
-    distributed.barrier()  # all have read what the next lines move
+    distributed.barrier()  # no process moves the files that another one still reads
     if not resumed:
         run_dir.archive_previous_run()
         run_dir.save_last(state, progress)  # so that --resume can continue this run from its first step
@@ -96,10 +97,10 @@ def begin(state: TrainState, data: TrainingData, run_dir: RunDir, resumed: dict[
     return progress
 
 
-def stepped(model: torch.nn.Module, config: Config, device: torch.device) -> torch.nn.Module:
+def wrap_model(model: torch.nn.Module, config: Config, device: torch.device) -> torch.nn.Module:
     """The model as a step calls it: wrapped for several processes, and compiled if requested."""
     ddp_model = distributed.wrap_ddp(model, device)
-    if config.train.compile:  # for each of the two batch sizes that an epoch can have
+    if config.train.compile:  # static shapes: batches of an epoch have at most two sizes
         mode = "reduce-overhead" if device.type == "cuda" else "default"
         ddp_model = torch.compile(ddp_model, dynamic=False, mode=mode)
     return ddp_model
@@ -107,7 +108,7 @@ def stepped(model: torch.nn.Module, config: Config, device: torch.device) -> tor
 
 def validate(setup: StepSetup, data: TrainingData, losses: LossTerms, epoch: int, steps: int
              ) -> tuple[dict[str, Any], Evaluation]:
-    """The record of an epoch and the evaluation of its averaged weights on the validation images."""
+    """The record of an epoch and the evaluation of its EMA weights on the validation images."""
     config, gt = setup.config, data.val_gt
     predictor = Predictor(setup.state.ema.module, checkpoint.input_grid(config), setup.device, setup.dtype)
     batch_size, workers = config.inference.batch_size, config.data.workers
@@ -128,7 +129,7 @@ def validate(setup: StepSetup, data: TrainingData, losses: LossTerms, epoch: int
     return record, evaluation
 
 
-def select(progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation) -> tuple[TrainProgress, bool]:
+def select_best(progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation) -> tuple[TrainProgress, bool]:
     """The progress at the start of the next epoch, and whether this one's model is the best so far."""
     key = evaluation.gt.metric.selection_key(record, len(evaluation.gt.indices))
     is_best = key > progress.best and evaluation.diagnosis.savable
@@ -137,13 +138,13 @@ def select(progress: TrainProgress, record: dict[str, Any], evaluation: Evaluati
                          seconds=record["seconds"], data=progress.data), is_best
 
 
-def save_interrupted(run_dir: RunDir, state: TrainState, progress: TrainProgress, words: Sequence[str]) -> None:
+def save_interrupted(run_dir: RunDir, state: TrainState, progress: TrainProgress, settings: Sequence[str]) -> None:
     """Save an interrupted run and print the command that continues it."""
     run_dir.save_last(state, progress)
     if distributed.rank() == 0:
         print(f"interrupted in epoch {progress.epoch} after step {progress.step}; continue with: "
-              f"python train_fixed.py {shlex.join([*words, '--resume'])}", file=sys.stderr)
-    distributed.barrier()  # a process that ends early has the others ended, in the middle of their saving
+              f"python train_fixed.py {shlex.join([*settings, '--resume'])}", file=sys.stderr)
+    distributed.barrier()  # torchrun kills the others when one process ends: none may still be saving
 
 
 def closing_line(run_dir: RunDir, progress: TrainProgress, data: TrainingData) -> str:

@@ -217,7 +217,7 @@ def overlapped_rate(predictor: Predictor, paths: list[Path], batch: int) -> floa
         number = itertools.count(1)
         for frames in inputs.batches(read_ahead(predictor, paths, batch), batch):
             detections = predictor.detect([frame.pixels for frame in frames])
-            for frame, detected in zip(frames, detections.images(), strict=True):
+            for frame, detected in zip(frames, detections.per_image(), strict=True):
                 text.write(writers.text_lines(FrameResult(next(number), frame, detected)))
     return len(paths) / (time.perf_counter() - start)
 

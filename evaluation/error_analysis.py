@@ -100,7 +100,9 @@ def errors_px(points: Tensor, target: LaneTarget) -> np.ndarray:
     """
     label_x = rows_from_curves(target.points, ROWS, tolerance=0.0)
     labelled = (label_x >= 0) & target.exists.unsqueeze(-1)
-    distance = (x_at_rows(points, ROWS)[0] - label_x).abs() * REFERENCE_WIDTH_PX
+    x, t = x_at_rows(points, ROWS)
+    x = torch.where(t < 0, points[..., 0, 0, None], torch.where(t > 1, points[..., -1, 0, None], x))
+    distance = (x - label_x).abs() * REFERENCE_WIDTH_PX
     return torch.where(labelled, distance, torch.nan).numpy()
 
 

@@ -18,10 +18,10 @@ from markupsafe import Markup
 from torch import Tensor
 
 from evaluation import error_analysis
-from evaluation.benchmark_scores import sizes_text, with_unit
 from evaluation.collapse_detector import COLLAPSING, LEARNING
 from evaluation.error_analysis import BANDS, ROWS, Calibration, Rates
 from evaluation.evaluator import Evaluation
+from evaluation.score_table import sizes_text, with_unit
 from evaluation.threshold import SLACK, best_threshold
 from formats.base import Sample
 from formats.metric import THRESHOLDS, ThresholdCurve

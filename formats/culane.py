@@ -17,6 +17,8 @@ class CULane(DataSet):
     layout = "list/*.txt naming images with X.lines.txt beside X.jpg (CULane)"
     metric = CULaneMetric()
     image_size_px = CULANE_SIZE
+    validation_lists = ("val.txt", "val_gt.txt", "valid.txt")
+    test_lists = ("test.txt", "test_split/")
 
     def detect(self, root: Path) -> bool:
         return next((root / "list").rglob("*.txt"), None) is not None

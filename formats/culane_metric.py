@@ -49,6 +49,7 @@ class CULaneMetric(Metric):
     """A prediction is a list of lanes (M, 2) in pixels of the image, from the near end to the far one."""
 
     name, title = "culane", "CULane"
+    draws_lanes = True
     main_score = "f1@50"
     score_names: ClassVar = {"f1@50": "F1@50", "mf1": "mF1"}
 

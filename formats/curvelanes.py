@@ -25,6 +25,8 @@ class CurveLanes(DataSet):
     name = "curvelanes"
     layout = "train/ and valid/ with images/X.jpg and labels/X.lines.json (CurveLanes)"
     metric = CULaneMetric(lambda size_px: CANVAS)
+    validation_lists = ("valid.txt",)
+    test_lists = ("test.txt",)
 
     def detect(self, root: Path) -> bool:
         return any(next(root.glob(pattern), None) for pattern in ("*/labels/*.lines.json", "labels/*.lines.json"))

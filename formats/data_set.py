@@ -19,6 +19,8 @@ class DataSet(ABC):
     layout: str  # of its folder, in a few words for messages
     metric: Metric  # of its own benchmark
     image_size_px: tuple[int, int] | None = None  # width, height of its images, where all have the same
+    validation_lists: tuple[str, ...] = ()  # names of lists that validate by custom, the preferred one first
+    test_lists: tuple[str, ...] = ()  # names of lists that are never trained on; a folder of them ends in "/"
 
     @abstractmethod
     def detect(self, root: Path) -> bool:
@@ -31,3 +33,7 @@ class DataSet(ABC):
     @abstractmethod
     def read_label(self, sample: Sample) -> Label:
         """The label of a sample. Raises DataError with file and line."""
+
+    def is_test_list(self, name: str) -> bool:
+        """Whether a list is one of the test lists."""
+        return any(name.startswith(test) if test.endswith("/") else name == test for test in self.test_lists)

@@ -8,7 +8,6 @@ from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
 from formats.parsing import IMAGE_SUFFIXES, lanes_of_text
-from metrics.culane import CULANE_SIZE
 
 
 class Folder(DataSet):
@@ -17,7 +16,6 @@ class Folder(DataSet):
     name = "folder"
     layout = "X.lines.txt beside X.jpg (a folder of your own)"
     metric = CULaneMetric()
-    image_size_px = CULANE_SIZE
 
     def detect(self, root: Path) -> bool:
         return next(root.rglob("*.lines.txt"), None) is not None

@@ -33,6 +33,8 @@ class Llamas(DataSet):
     layout = "labels/train/*/X.json and color_images/train/*/X_color_rect.png (LLAMAS)"
     metric = CULaneMetric(llamas_canvas)
     image_size_px = LLAMAS_SIZE
+    validation_lists = ("valid",)
+    test_lists = ("test",)
 
     def detect(self, root: Path) -> bool:
         return next(root.glob("labels/*/*/*.json"), None) is not None

@@ -33,6 +33,7 @@ class Metric(ABC):
 
     name: str  # on the command line
     title: str
+    draws_lanes: bool = False  # for a score, which takes minutes for thousands of images
     main_score: str  # key of the score that is quoted first
     score_names: ClassVar[Mapping[str, str]]  # key of a score: its name in the epoch line
 

@@ -16,7 +16,7 @@ from formats.tusimple import TuSimple
 from formats.tusimple_metric import TuSimpleMetric
 
 DATA_SETS: dict[str, DataSet] = {  # in the order in which they are recognized
-    data_set.name: data_set for data_set in (TuSimple(), CULane(), CurveLanes(), Llamas(), Folder())
+    item.name: item for item in (TuSimple(), CULane(), CurveLanes(), Llamas(), Folder())
 }
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (TuSimpleMetric(), CULaneMetric())}
 
@@ -47,7 +47,7 @@ def scan(root: str | Path, format_name: str = "auto", require_images: bool = Tru
 
 def detect(root: Path) -> str | None:
     """The name of the data set whose layout a folder has; None where it is none of them."""
-    return next((name for name, data_set in DATA_SETS.items() if data_set.detect(root)), None)
+    return next((name for name, item in DATA_SETS.items() if item.detect(root)), None)
 
 
 def read_label(sample: Sample) -> Label:
@@ -55,9 +55,21 @@ def read_label(sample: Sample) -> Label:
     return DATA_SETS[sample.format].read_label(sample)
 
 
+def data_set(name: str) -> DataSet:
+    """The data set of that name. Raises DataError, naming those there are."""
+    if name not in DATA_SETS:
+        raise DataError(f"data.format is {name[:100]!r}; expected auto or one of {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
+
+
+def own_data_set(samples: SampleIndex) -> DataSet:
+    """The data set that samples belong to: all of one root are of one."""
+    return DATA_SETS[samples.formats()[0]]
+
+
 def own_metric(samples: SampleIndex) -> Metric:
-    """The metric of the benchmark that the samples belong to: all of one root are of one data set."""
-    return DATA_SETS[samples.formats()[0]].metric
+    """The metric of the benchmark that the samples belong to."""
+    return own_data_set(samples).metric
 
 
 def _listed(root: str | Path, format_name: str, require_images: bool) -> Iterator[Sample | DataError]:
@@ -67,13 +79,13 @@ def _listed(root: str | Path, format_name: str, require_images: bool) -> Iterato
         raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
     name = detect(root) if format_name == "auto" else format_name
     if name is None:
-        layouts = "; or ".join(data_set.layout for data_set in DATA_SETS.values())
+        layouts = "; or ".join(item.layout for item in DATA_SETS.values())
         raise DataError(f"{root}: no known layout: expected {layouts}; see docs/DATASETS.md")
-    empty = True
-    for sample in DATA_SETS[name].list_samples(root, require_images):
+    chosen, empty = data_set(name), True
+    for sample in chosen.list_samples(root, require_images):
         empty = False
         yield sample
     if empty:
         other = detect(root)
         hint = f"; it looks like {other}: set data.format={other} or auto" if other not in (None, name) else ""
-        yield DataError(f"{root}: nothing in the {name} layout here, which is {DATA_SETS[name].layout}{hint}")
+        yield DataError(f"{root}: nothing in the {name} layout here, which is {chosen.layout}{hint}")

@@ -6,10 +6,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from formats.base import DataError
+from formats.registry import own_data_set
 from formats.sample_index import SampleIndex
-
-VALIDATION_LISTS = ("label_data_val.json", "val.txt", "val_gt.txt", "valid.txt", "valid", "label_data_0531.json")
-TEST_LISTS = ("test_label.json", "test.txt", "test")
 
 
 def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
@@ -41,20 +39,17 @@ def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[Sampl
 
 
 def _auto_split(samples: SampleIndex, training: bool) -> tuple[SampleIndex, SampleIndex]:
-    is_test = samples.where_lists(lambda lists: all(map(_is_test_list, lists)))
+    data_set = own_data_set(samples)
+    is_test = samples.where_lists(lambda lists: all(map(data_set.is_test_list, lists)))
     if not training and is_test.all():
         return SampleIndex(), samples
     if not is_test.all():  # test images are trained on only where the data set has no others
         samples = samples.take(np.flatnonzero(~is_test))
-    for name in VALIDATION_LISTS:
+    for name in data_set.validation_lists:
         validates = samples.where_lists(lambda lists, name=name: name in lists)
         if 0 < validates.sum() < len(samples):
             return _partition(samples, validates)
     return _last_part(samples, 0.1)
-
-
-def _is_test_list(name: str) -> bool:
-    return name in TEST_LISTS or name.startswith("test_split/")
 
 
 def _partition(samples: SampleIndex, validates: np.ndarray) -> tuple[SampleIndex, SampleIndex]:

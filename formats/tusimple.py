@@ -21,6 +21,8 @@ class TuSimple(DataSet):
     layout = "label_data_*.json or test_label.json beside clips/ (TuSimple)"
     metric = TuSimpleMetric()
     image_size_px = TUSIMPLE_SIZE
+    validation_lists = ("label_data_val.json", "label_data_0531.json")
+    test_lists = ("test_label.json",)
 
     def detect(self, root: Path) -> bool:
         return bool(_label_files(root))

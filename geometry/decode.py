@@ -12,6 +12,8 @@ from geometry.bezier import sample_curve, x_at_rows
 
 NMS_SAMPLES = 16  # points of a curve at which it is compared with its neighbour
 
+MIN_GAP = 0.015  # of the image width
+
 
 class DecodeSettings(NamedTuple):
     """How predicted curves become reported lanes."""
@@ -20,11 +22,11 @@ class DecodeSettings(NamedTuple):
     end_tolerance: float = 0.007  # of the image height: half of TuSimple's 10 px between rows
 
 
-def lane_nms(points: Tensor, confidence: Tensor, threshold: float, min_gap: float = 0.015) -> Tensor:
+def lane_nms(points: Tensor, confidence: Tensor, threshold: float) -> Tensor:
     """Mask (B, L) of the lanes to report: those at or above the threshold, and of two duplicates the more confident.
 
     points (B, L, P, 2), confidence (B, L). Neighbouring slots are duplicates where their curves, in the rows that both
-    cover, are on average less than min_gap of the image width apart (19 px of 1280): both are the line under the
+    cover, are on average less than MIN_GAP of the image width apart (19 px of 1280): both are the line under the
     camera, which may be counted to either side.
     """
     keep = confidence >= threshold
@@ -33,14 +35,14 @@ def lane_nms(points: Tensor, confidence: Tensor, threshold: float, min_gap: floa
         x, t = x_at_rows(points[:, slot], curves[:, slot + 1, :, 1])
         overlap = (t >= 0) & (t <= 1)  # rows that both cover
         gap = ((x - curves[:, slot + 1, :, 0]).abs() * overlap).sum(-1) / overlap.sum(-1)  # NaN where there are none
-        duplicate = keep[:, slot] & keep[:, slot + 1] & (gap < min_gap)
+        duplicate = keep[:, slot] & keep[:, slot + 1] & (gap < MIN_GAP)
         right_wins = confidence[:, slot + 1] > confidence[:, slot]
         keep[:, slot] &= ~(duplicate & right_wins)
         keep[:, slot + 1] &= ~(duplicate & ~right_wins)
     return keep
 
 
-def rows_from_curves(points: Tensor, rows: Tensor, tolerance: float = 5 / 720) -> Tensor:
+def rows_from_curves(points: Tensor, rows: Tensor, tolerance: float) -> Tensor:
     """x (..., R) in [0, 1] of curves points (..., P, 2) at rows (R) in [0, 1]; -1 where a lane has no point.
 
     A lane continues straight beyond its ends for `tolerance` of the image height: TuSimple's labels have a point every

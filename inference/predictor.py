@@ -24,7 +24,7 @@ from inference.fuse_bn import fuse_batch_norms
 from metrics import collapse
 from model import LaneNet, LanePrediction
 from preprocessing.images import preprocess
-from runtime.checkpoint import input_grid, load_model, trained_steps, with_checkpoint
+from runtime.checkpoint import input_grid, load_model, steps_of_training, with_checkpoint
 from runtime.device import autocast, pick_device, pick_precision
 
 
@@ -40,7 +40,7 @@ class Detections(NamedTuple):
         for slot in self.keep.nonzero()[:, 0].tolist():
             yield slot + 1, float(self.confidence[slot]), self.points[slot].numpy()
 
-    def images(self) -> Iterator["Detections"]:
+    def per_image(self) -> Iterator["Detections"]:
         """The detections of each of the B images."""
         return (Detections(*parts) for parts in zip(*self, strict=True))
 
@@ -60,11 +60,11 @@ class Predictor:
     """
 
     def __init__(self, model: LaneNet, grid: InputGrid, device: torch.device, dtype: torch.dtype,
-                 decode: DecodeSettings | None = None, steps: float = math.inf):
+                 decode: DecodeSettings | None = None, trained_steps: float = math.inf):
         self.model = fuse_batch_norms(model, dtype)
         self.grid, self.device, self.dtype = grid, device, dtype
         self.decode = decode or DecodeSettings()
-        self.steps = steps
+        self.trained_steps = trained_steps
 
     @classmethod
     def load(cls, checkpoint: str | Path, device: str = "auto", threshold: float | None = None,
@@ -79,11 +79,11 @@ class Predictor:
         own = with_checkpoint(config, payload).inference
         decode = DecodeSettings(own.threshold if threshold is None else threshold,
                                 own.end_tolerance if end_tolerance is None else end_tolerance)
-        return cls(model, input_grid(config), torch_device, dtype, decode, trained_steps(payload))
+        return cls(model, input_grid(config), torch_device, dtype, decode, steps_of_training(payload))
 
     def __call__(self, image: np.ndarray) -> Detections:
         """The detections of one image (height, width, 3), RGB uint8 of any size."""
-        return next(self.detect([self.preprocess(image)]).images())
+        return next(self.detect([self.preprocess(image)]).per_image())
 
     def preprocess(self, image: np.ndarray) -> np.ndarray:
         """An image as the network takes it, (H, W, 3) uint8; may be called in a thread. Raises ValueError."""

@@ -155,7 +155,7 @@ def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config,
     return model.to(device).eval(), config, payload
 
 
-def trained_steps(payload: dict[str, Any]) -> float:
+def steps_of_training(payload: dict[str, Any]) -> float:
     """The number of training steps before a checkpoint was written; infinite where the file has no number."""
     scores = payload.get("scores")
     steps = scores.get("steps") if isinstance(scores, dict) else None

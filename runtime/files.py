@@ -2,11 +2,14 @@
 
 import contextlib
 import errno
+import json
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -46,6 +49,13 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     except OSError as error:
         error.filename = str(path)  # a full disk does not name it
         raise
+
+
+def json_text(record: Mapping[str, Any], indent: int | None = None) -> str:
+    """A record as JSON, in one line without an indent; numbers that are not finite become null."""
+    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+              for key, value in record.items()}
+    return json.dumps(finite, indent=indent)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from config import Config
 from evaluation.evaluator import Evaluation
 from runtime import checkpoint, distributed
-from runtime.files import write_text
+from runtime.files import json_text, write_text
 from training.epoch_pictures import PICTURES, write_epoch_pictures
 from training.state import TrainProgress, TrainState, load_last, to_payload
 from training.tensorboard import TENSORBOARD_DIR, require_tensorboard, write_scalars
@@ -88,9 +87,8 @@ class RunDir:
                 earlier = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"{self.log}: damaged ({error}); move it away and continue with --resume") from None
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         try:
-            write_text(self.log, "\n".join([*earlier, json.dumps(finite)]) + "\n")
+            write_text(self.log, "\n".join([*earlier, json_text(record)]) + "\n")
         except OSError as error:
             raise TrainingError(f"{self.log}: cannot be written ({error.strerror}); the checkpoints are as they were. "
                                 "Make room in this folder and continue with --resume") from None

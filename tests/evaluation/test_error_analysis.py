@@ -140,6 +140,16 @@ def test_an_error_that_grows_with_distance():
     assert error_analysis.mean_error_px(errors, "image")[0] == pytest.approx(mean, abs=0.01)
 
 
+def test_where_a_prediction_ends_before_its_label_its_end_counts():
+    """A lane that leans by 400 px over the height and ends in the middle: from there on its last x."""
+    (points, _), (label, exists) = image(lane(600, 800, y_near=0.5)), image(lane(600, 1000))
+    errors = error_analysis.errors_px(points, LaneTarget(label, exists))
+    assert error_analysis.mean_error_px(errors, "band")[:5] == pytest.approx([0] * 5, abs=0.01)
+    assert error_analysis.mean_error_px(errors, "band")[5:] == pytest.approx([20, 60, 100, 140, 180], abs=0.01)
+    mean = collapse.mean_x_error(points.numpy(), label.numpy(), exists.numpy())
+    assert error_analysis.mean_error_px(errors, "image")[0] == pytest.approx(mean, rel=0.02)
+
+
 def test_an_image_without_labels_has_no_error():
     (points, _), (label, exists) = image(LEFT), image()
     errors = error_analysis.errors_px(points, LaneTarget(label, exists))

@@ -1,6 +1,5 @@
 """All data sets: each recognized by its layout, listed and read by its own object, scored by its own metric."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 import torch
 from layouts import LAYOUTS, culane, curvelanes, label_error, llamas, tusimple, write_image
 
-from config import DataConfig
 from dataset import LaneDataset
 from evaluation import evaluator
 from formats import registry
@@ -29,10 +27,13 @@ METRIC_OF = {"tusimple": "tusimple", "culane": "culane", "curvelanes": "culane",
 # The objects -------------------------------------------------------------------------------------------------
 
 
-def test_the_choices_of_data_format_are_the_data_sets():
-    choices = {field.name: field.metadata for field in dataclasses.fields(DataConfig)}["format"]["choices"]
-    assert choices == ("auto", *DATA_SETS)
-    assert set(DATA_SETS) == set(LAYOUTS) == set(METRIC_OF), "each has an example for these tests"
+def test_a_name_that_is_no_data_set_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(DataError, match=r"data\.format is 'kitti'; expected auto or one of tusimple, culane"):
+        registry.list_samples(tmp_path, "kitti")
+
+
+def test_each_data_set_has_an_example_for_these_tests():
+    assert set(DATA_SETS) == set(LAYOUTS) == set(METRIC_OF)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

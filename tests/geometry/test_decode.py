@@ -5,6 +5,8 @@ import torch
 from geometry.bezier import control_points_from_x
 from geometry.decode import lane_nms, rows_from_curves
 
+TOLERANCE = 5 / 720
+
 
 def lanes_at(*bottoms, y_far=0.4, y_near=0.9, top=0.5):
     """Straight lanes (N, P, 2) from (top, 0.4) that reach the bottom edge at the given x."""
@@ -44,14 +46,14 @@ def test_a_confidence_equal_to_the_threshold_is_enough():
 def test_rows_have_the_x_of_the_lane_and_minus_one_elsewhere():
     curve = lanes_at(0.2)  # from row 0.4 to row 0.9
     rows = torch.tensor([0.1, 0.4, 0.7, 0.9, 1.0])
-    x = rows_from_curves(curve, rows)[0]
+    x = rows_from_curves(curve, rows, TOLERANCE)[0]
     torch.testing.assert_close(x, torch.tensor([-1.0, 0.5, 0.35, 0.25, -1.0]))
 
 
 def test_a_lane_reaches_its_tolerance_beyond_its_ends_and_no_further():
     curve = lanes_at(0.2)
     rows = torch.tensor([0.4 - 6 / 720, 0.4 - 4 / 720, 0.9 + 4 / 720, 0.9 + 6 / 720])
-    assert (rows_from_curves(curve, rows)[0] >= 0).tolist() == [False, True, True, False]
+    assert (rows_from_curves(curve, rows, TOLERANCE)[0] >= 0).tolist() == [False, True, True, False]
     assert (rows_from_curves(curve, rows, tolerance=7 / 720)[0] >= 0).all()
     assert (rows_from_curves(curve, rows, tolerance=0.0)[0] < 0).all()
 
@@ -59,16 +61,16 @@ def test_a_lane_reaches_its_tolerance_beyond_its_ends_and_no_further():
 def test_a_point_outside_the_image_is_no_point():
     curve = torch.stack((torch.tensor([0.5, 0.3, 0.1, -0.1, -0.3, -0.5]), torch.linspace(0.4, 0.9, 6)), dim=1)
     rows = torch.tensor([0.45, 0.6, 0.75, 0.85])
-    assert (rows_from_curves(curve, rows) >= 0).tolist() == [True, True, False, False]
+    assert (rows_from_curves(curve, rows, TOLERANCE) >= 0).tolist() == [True, True, False, False]
     mirrored = torch.stack((1 - curve[:, 0], curve[:, 1]), dim=1)
-    x = rows_from_curves(mirrored, rows)
+    x = rows_from_curves(mirrored, rows, TOLERANCE)
     assert (x >= 0).tolist() == [True, True, False, False]
     assert (x[2:] == -1).all()
 
 
 def test_within_its_tolerance_a_lane_goes_straight_on():
     rows = torch.tensor([0.4 - 4 / 720, 0.9 + 4 / 720])
-    x = rows_from_curves(lanes_at(0.2), rows)[0]  # a straight one, 0.5 across to the left for each height
+    x = rows_from_curves(lanes_at(0.2), rows, TOLERANCE)[0]  # a straight one, 0.5 across to the left for each height
     torch.testing.assert_close(x, torch.tensor([0.5 + 0.5 * 4 / 720, 0.25 - 0.5 * 4 / 720]))
     leaves = torch.stack((torch.linspace(0.5, 0.0, 6), torch.linspace(0.4, 0.9, 6)), dim=1)  # by the left edge
-    assert (rows_from_curves(leaves, rows) >= 0).tolist() == [True, False]
+    assert (rows_from_curves(leaves, rows, TOLERANCE) >= 0).tolist() == [True, False]

@@ -45,7 +45,7 @@ def test_lanes_of_a_batch_are_those_of_its_images(checkpoint):
     predictor = Predictor.load(checkpoint, "cpu", precision="fp32")
     images = [picture(seed) for seed in range(3)]
     batch = predictor.detect([predictor.preprocess(image) for image in images])
-    for image, detections in zip(images, batch.images(), strict=True):
+    for image, detections in zip(images, batch.per_image(), strict=True):
         for actual, expected in zip(detections, predictor(image), strict=True):
             torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
 
@@ -66,7 +66,7 @@ def test_what_is_no_rgb_image_is_refused(checkpoint, image):
 
 def test_detections_of_one_image_are_pickled_without_their_batch():
     batch = Detections(torch.rand(1000, 6, CONTROL_POINTS, 2), torch.rand(1000, 6), torch.rand(1000, 6) > 0.5)
-    detections = list(batch.images())[7]
+    detections = list(batch.per_image())[7]
     data = pickle.dumps(detections)
     assert len(data) < 2000
     copy = pickle.loads(data)

@@ -75,8 +75,8 @@ def test_the_threshold_auto_is_that_of_the_checkpoint():
 
 
 def test_the_steps_of_a_checkpoint_without_a_number_are_infinite():
-    assert checkpoint.trained_steps({"scores": {"steps": 7}}) == 7
-    assert checkpoint.trained_steps({"scores": {}}) == checkpoint.trained_steps({}) == math.inf
+    assert checkpoint.steps_of_training({"scores": {"steps": 7}}) == 7
+    assert checkpoint.steps_of_training({"scores": {}}) == checkpoint.steps_of_training({}) == math.inf
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from evaluation.benchmark_scores import print_table, sizes_text, with_unit, write_json
+from evaluation.score_table import print_table, sizes_text, with_unit, write_json
 from formats.registry import METRICS
 
 

@@ -1,13 +1,11 @@
 """Scores as people and programs read them: a table, a JSON file."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from formats.metric import Metric
-from runtime.files import write_text
+from runtime.files import json_text, write_text
 
 FRACTIONS = ("accuracy", "accuracy_with_lanes", "fp", "fn", "f1", "mf1", "existence_accuracy")
 
@@ -39,5 +37,4 @@ def print_table(scores: Mapping[str, float], categories: Mapping[str, Mapping[st
 def write_json(path: str | Path | None, scores: Mapping[str, Any]) -> None:
     """Write the scores to a file, when one is requested; what is not finite becomes null."""
     if path:
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in scores.items()}
-        write_text(Path(path), json.dumps(finite, indent=1) + "\n")
+        write_text(Path(path), json_text(scores, indent=1) + "\n")
