@@ -83,7 +83,8 @@ def write_results(evaluation: Evaluation, config: Config, options: argparse.Name
     """Print the table and the diagnosis; write the files that were requested."""
     gt, prediction, decode = evaluation[:3]
     if options.predictions:
-        gt.metric.write_predictions(Path(options.predictions), gt.samples, gt.labels, gt.sizes_px, evaluation.lanes)
+        gt.metric.write_predictions(Path(options.predictions), gt.samples, gt.labels, gt.sizes_px,
+                                    evaluator.to_benchmark(prediction, gt, decode))
     losses = evaluator.validation_losses(prediction, gt, LaneLoss(**vars(config.loss)), decode.threshold)
     evaluation = evaluation._replace(scores=evaluation.scores | losses | evaluation.stats.record())
     print_table(evaluation.scores, evaluation.categories, gt.sizes_px, gt.metric)

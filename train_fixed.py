@@ -118,8 +118,8 @@ def validate(setup: StepSetup, data: TrainingData, losses: LossTerms, epoch: int
         data.train_gt, evaluator.predict(predictor, data.train_set, data.train_gt.indices, batch_size, workers))
     diagnosis = collapse_detector.diagnose(stats, config.guard.min_diversity, config.guard.min_sensitivity,
                                            train_stats, is_early=steps < config.guard.first_steps)
-    decode = evaluator.choose_decode(prediction, gt, config.inference.threshold, config.inference.end_tolerance)
-    evaluation = evaluator.score(prediction, gt, decode, stats, diagnosis)
+    decode, scores = evaluator.choose_decode(prediction, gt, config.inference.threshold, config.inference.end_tolerance)
+    evaluation = evaluator.score(prediction, gt, decode, stats, diagnosis, scores, workers=1)  # none to be interrupted
     record = {"epoch": epoch, "steps": steps, "train_loss": losses.total,
               **{name: getattr(losses, name) for name in setup.loss.weights},
               "threshold": decode.threshold, "verdict": diagnosis.state, **evaluation.scores, **stats.record(),

@@ -53,7 +53,6 @@ class Evaluation(NamedTuple):
     gt: GroundTruth
     prediction: LanePrediction
     decode: DecodeSettings
-    lanes: list[Any]  # of each image, as the metric's benchmark takes them
     scores: dict[str, float]
     categories: dict[str, dict[str, float]]
     stats: CollapseStats
@@ -141,12 +140,18 @@ def validation_losses(prediction: LanePrediction, gt: GroundTruth, loss: LaneLos
 
 
 def choose_decode(prediction: LanePrediction, gt: GroundTruth, threshold: float | str, end_tolerance: float
-                  ) -> DecodeSettings:
-    """The settings as given; for the threshold "auto" the best on these images by the data set's metric."""
-    if threshold == "auto":
-        threshold = best_threshold(gt.metric.threshold_scores(
-            prediction.points, prediction.logits.sigmoid(), gt.labels, gt.sizes_px, end_tolerance))
-    return DecodeSettings(threshold, end_tolerance)
+                  ) -> tuple[DecodeSettings, dict[str, float] | None]:
+    """The settings as given; for the threshold "auto" the best on these images by the data set's metric.
+
+    With them the scores at that threshold, where the metric has them from the search.
+    """
+    if threshold != "auto":
+        return DecodeSettings(threshold, end_tolerance), None
+    curve = gt.metric.threshold_scores(prediction.points, prediction.logits.sigmoid(), gt.labels, gt.sizes_px,
+                                       end_tolerance)
+    best = best_threshold(curve)
+    figures = curve.figures[curve.thresholds.tolist().index(best)] if curve.figures else None
+    return DecodeSettings(best, end_tolerance), figures
 
 
 def to_benchmark(prediction: LanePrediction, gt: GroundTruth, decode: DecodeSettings) -> list[Any]:
@@ -157,8 +162,10 @@ def to_benchmark(prediction: LanePrediction, gt: GroundTruth, decode: DecodeSett
 
 
 def score(prediction: LanePrediction, gt: GroundTruth, decode: DecodeSettings, stats: CollapseStats,
-          diagnosis: Diagnosis) -> Evaluation:
-    """The prediction scored by the metric of the GroundTruth."""
-    lanes = to_benchmark(prediction, gt, decode)
-    scores, categories = gt.metric.score(lanes, gt.samples, gt.labels, gt.sizes_px)
-    return Evaluation(gt, prediction, decode, lanes, scores, categories, stats, diagnosis)
+          diagnosis: Diagnosis, scores: dict[str, float] | None = None, workers: int | None = None) -> Evaluation:
+    """The prediction scored by the metric of the GroundTruth, unless scores are given; workers as there."""
+    categories = {}
+    if scores is None:
+        predictions = to_benchmark(prediction, gt, decode)
+        scores, categories = gt.metric.score(predictions, gt.samples, gt.labels, gt.sizes_px, workers=workers)
+    return Evaluation(gt, prediction, decode, scores, categories, stats, diagnosis)

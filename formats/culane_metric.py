@@ -30,7 +30,7 @@ from metrics.culane import (
 from runtime.files import write_text
 
 CURVE_POINTS = 32  # a lane of 300 px is then given every 10 px, as in CULane's own labels
-AT_50, AT_75 = CULANE_THRESHOLDS.index(0.5), CULANE_THRESHOLDS.index(0.75)
+AT_50 = CULANE_THRESHOLDS.index(0.5)
 
 
 class Canvas(NamedTuple):
@@ -61,18 +61,18 @@ class CULaneMetric(Metric):
         return [lane for lane in sampled_lanes(curves, size_px) if len(lane) >= 2]
 
     def score(self, predictions: Iterable[Sequence[np.ndarray]], samples: Sequence[Sample], labels: Sequence[Label],
-              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None
+              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None, workers: int | None = None
               ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """precision, recall and f1 at IoU 0.5 and 0.75, and mf1; categories are CULane's test_split lists."""
-        counts = self.counts(predictions, labels, sizes_px)
+        counts = self.counts(predictions, labels, sizes_px, workers)
         return scores_from_counts(counts), category_scores(counts, samples)
 
-    def counts(self, predictions: Iterable[Sequence[np.ndarray]], labels: Sequence[Label], sizes_px: Sequence[Size]
-               ) -> np.ndarray:
+    def counts(self, predictions: Iterable[Sequence[np.ndarray]], labels: Sequence[Label], sizes_px: Sequence[Size],
+               workers: int | None = None) -> np.ndarray:
         """(N, 10, 3) int tp, fp, fn of each image at CULANE_THRESHOLDS."""
         counts = np.zeros((len(labels), len(CULANE_THRESHOLDS), 3), int)
         for canvas, indices, pairs in self._pairs_by_canvas(predictions, labels, sizes_px):
-            counts[indices] = culane_counts_many(pairs, size=canvas.size_px, lane_width=canvas.lane_width_px)
+            counts[indices] = culane_counts_many(pairs, workers, size=canvas.size_px, lane_width=canvas.lane_width_px)
         return counts
 
     def selection_scores(self, scores: Mapping[str, float]) -> tuple[float, float]:
@@ -86,7 +86,7 @@ class CULaneMetric(Metric):
         has_points = np.array([[len(lane) >= 2 for lane in image] for image in lanes]).reshape(confidence.shape)
         iou: list = [None] * len(labels)
         for canvas, indices, pairs in self._pairs_by_canvas(lanes, labels, sizes_px):
-            matrices = culane_iou_many(pairs, size=canvas.size_px, lane_width=canvas.lane_width_px)
+            matrices = culane_iou_many(pairs, workers=1, size=canvas.size_px, lane_width=canvas.lane_width_px)
             for i, matrix in zip(indices, matrices, strict=True):
                 iou[i] = matrix
         kept = [lane_nms(points, confidence, float(t)).numpy() & has_points for t in thresholds]
@@ -98,10 +98,9 @@ class CULaneMetric(Metric):
                 if key not in by_choice:
                     by_choice[key] = culane_counts_from_iou(matrix[mask[i]])
                 counts[t] += by_choice[key]
-        tp, fp, fn = counts.transpose(2, 0, 1).astype(float)  # (T, 10) each
-        f1 = 2 * tp / np.maximum(2 * tp + fp + fn, 1)
-        scores = {"F1@50": f1[:, AT_50], "F1@75": f1[:, AT_75]}
-        return ThresholdCurve(np.asarray(thresholds, float), scores, f1[:, AT_50])
+        figures = [scores_from_counts(part[None]) for part in counts]
+        scores = {f"F1@{at}": np.array([figure[f"f1@{at}"] for figure in figures]) for at in (50, 75)}
+        return ThresholdCurve(np.asarray(thresholds, float), scores, scores["F1@50"], figures)
 
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[Sequence[np.ndarray]]) -> None:

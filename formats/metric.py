@@ -24,8 +24,9 @@ class ThresholdCurve(NamedTuple):
     """Scores, fractions (T), of what is reported at each confidence threshold (T)."""
 
     thresholds: np.ndarray
-    scores: dict[str, np.ndarray]  # by the names of the epoch line, the metric's main score first
-    objective: np.ndarray  # what the threshold is chosen by
+    scores: dict[str, np.ndarray]  # by their names in messages, the metric's main score first
+    objective: np.ndarray  # the threshold of its maximum is chosen
+    figures: Sequence[dict[str, float]] | None = None  # all of Metric.score at each threshold, where they cost nothing
 
 
 class Metric(ABC):
@@ -43,9 +44,13 @@ class Metric(ABC):
 
     @abstractmethod
     def score(self, predictions: Iterable[Any], samples: Sequence[Sample], labels: Sequence[Label],
-              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None
+              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None, workers: int | None = None
               ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        """The benchmark's figures as fractions, and those of each category where the data set has any."""
+        """The benchmark's figures as fractions, and those of each category where the data set has any.
+
+        run_times_ms count where the benchmark times predictions. A metric that draws lanes does so in `workers`
+        processes (default: as many as pay); with one it can be called where processes may be interrupted.
+        """
 
     @abstractmethod
     def threshold_scores(self, points: Tensor, confidence: Tensor, labels: Sequence[Label],
@@ -55,7 +60,10 @@ class Metric(ABC):
 
     @abstractmethod
     def selection_scores(self, scores: Mapping[str, float]) -> tuple[float, float]:
-        """What models are compared by, the higher the better: a fraction, and what decides among equals."""
+        """What models are compared by, the higher the better: a fraction, and what decides among equals.
+
+        scores are those of `score` and the "error_px" of metrics.collapse.mean_x_error.
+        """
 
     @abstractmethod
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],

@@ -37,7 +37,7 @@ class TuSimpleMetric(Metric):
         return x[(x >= 0).sum(1) >= 2]
 
     def score(self, predictions: Iterable[np.ndarray], samples: Sequence[Sample], labels: Sequence[Label],
-              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None
+              sizes_px: Sequence[Size], run_times_ms: Sequence[float] | None = None, workers: int | None = None
               ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """accuracy, accuracy_with_lanes, fp, fn, f1; TuSimple has no categories.
 
@@ -58,25 +58,28 @@ class TuSimpleMetric(Metric):
                 "fp": fp, "fn": fn, "f1": tusimple.tusimple_f1(fp, fn)}, {}
 
     def selection_scores(self, scores: Mapping[str, float]) -> tuple[float, float]:
-        """F1 or accuracy, whichever is lower, then the mean error.
+        """F1 or the accuracy over images that have lanes, whichever is lower, then the mean error.
 
-        The community's F1 gives 67 % to a model that reports nothing (no false positive); accuracy does not.
+        The community's F1 gives 67 % to a model that reports nothing (no false positive); accuracy does not. Of an
+        image without lanes accuracy says nothing.
         """
         error_px = scores["error_px"]
-        return min(scores["f1"], scores["accuracy"]), -error_px if math.isfinite(error_px) else -math.inf
+        return (float(_objective(scores["f1"], scores["accuracy_with_lanes"])),
+                -error_px if math.isfinite(error_px) else -math.inf)
 
     def threshold_scores(self, points: Tensor, confidence: Tensor, labels: Sequence[Label], sizes_px: Sequence[Size],
                          end_tolerance: float, thresholds: np.ndarray = THRESHOLDS) -> ThresholdCurve:
         """Every lane is compared with every label once; a threshold only chooses among the results.
 
-        F1 counts for no more than accuracy, as in `selection_scores`.
+        The objective is that of `selection_scores`.
         """
         count = np.array([len(label_x_at_rows(*pair)) for pair in zip(labels, sizes_px, strict=True)])  # (N)
         rows_right, has_points = _compare_all(points, labels, sizes_px, end_tolerance, max(1, count.max()))
         scores = [_mean_scores(rows_right, count, lane_nms(points, confidence, float(t)).numpy() & has_points)
                   for t in thresholds]
         accuracy, f1 = np.array(scores).T
-        return ThresholdCurve(np.asarray(thresholds, float), {"F1": f1, "accuracy": accuracy}, np.minimum(f1, accuracy))
+        return ThresholdCurve(np.asarray(thresholds, float), {"F1": f1, "accuracy of images with lanes": accuracy},
+                              _objective(f1, accuracy))
 
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[np.ndarray]) -> None:
@@ -108,9 +111,9 @@ class TuSimpleMetric(Metric):
         return lanes, run_times_ms
 
 
-def label_rows(label: Label | None, size_px: Size) -> np.ndarray:
+def label_rows(label: Label, size_px: Size) -> np.ndarray:
     """(R) rows at which an image is scored: its label's own, or TuSimple's scaled to its height."""
-    if label is not None and label.rows is not None:
+    if label.rows is not None:
         return label.rows
     return np.array(tusimple.TUSIMPLE_ROWS) * size_px[1] / tusimple.TUSIMPLE_SIZE[1]
 
@@ -176,9 +179,10 @@ def _compare_all(points: Tensor, labels: Sequence[Label], sizes_px: Sequence[Siz
 
 
 def _mean_scores(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) -> tuple[float, float]:
-    """Mean accuracy and F1 of N images from `_compare_all`, with count (N) labels and kept (N, L) lanes.
+    """Mean accuracy over images with lanes, and F1, of N images with count (N) labels and kept (N, L) lanes.
 
-    As metrics.tusimple.tusimple_image: of more than four labels the worst is left out and the rest divided by four.
+    rows_right is that of `_compare_all`. As in metrics.tusimple.tusimple_image, of more than four labels the worst is
+    left out and the rest divided by four.
     """
     exists = np.arange(rows_right.shape[1]) < count[:, None]  # (N, G)
     best = (rows_right * kept[:, None]).max(2)  # (N, G)
@@ -188,6 +192,12 @@ def _mean_scores(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) ->
     scored = np.clip(count, 1, 4)
     fp = np.where(predicted > 0, (predicted - matched) / np.maximum(predicted, 1), 0)
     crowded = predicted > count + 2
-    accuracy = np.where(crowded, 0, total / scored).mean()
+    accuracy = np.where(crowded, 0, total / scored)  # (N)
+    with_lanes = accuracy[count > 0].mean() if count.any() else math.nan
     f1 = tusimple.tusimple_f1(np.where(crowded, 0, fp).mean(), np.where(crowded, 1, missed / scored).mean())
-    return accuracy, f1
+    return with_lanes, f1
+
+
+def _objective(f1: np.ndarray | float, accuracy_with_lanes: np.ndarray | float) -> np.ndarray:
+    """The lower of both, F1 where no image has a lane."""
+    return np.fmin(f1, accuracy_with_lanes)

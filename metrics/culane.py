@@ -10,6 +10,7 @@ Lanes are (N, 2) points in pixels of the benchmark's image. T IoU thresholds.
 import math
 import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import cv2
@@ -167,7 +168,7 @@ def culane_counts_from_iou(iou: np.ndarray, thresholds=CULANE_THRESHOLDS) -> np.
 
 
 def _counts_of_pair(pair, **options) -> np.ndarray:
-    """`culane_counts` of one argument, for Pool.map."""
+    """`culane_counts` of one argument, for a pool."""
     return culane_counts(*pair, **options)
 
 
@@ -197,8 +198,8 @@ def _map_images(function, pairs, workers: int | None) -> list[np.ndarray]:
         workers = min(os.cpu_count() or 1, len(pairs) // _IMAGES_PER_WORKER)
     if workers <= 1:
         return [function(pair) for pair in pairs]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return pool.map(function, pairs, chunksize=16)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # a killed worker ends it
+        return list(pool.map(function, pairs, chunksize=16))
 
 
 def culane_score(pairs_or_counts, workers: int | None = None) -> dict:

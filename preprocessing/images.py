@@ -1,5 +1,6 @@
 """Reading images and resizing them to what the network takes. Images are RGB uint8."""
 
+import functools
 import io
 import warnings
 from pathlib import Path
@@ -9,14 +10,14 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from formats.base import DataError
 from geometry.input_grid import InputGrid
 
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
-HEADER_READERS = {b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
+HEADER_READERS = {b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile}
+WEBP = b"RIFF"
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -29,8 +30,8 @@ def read_image(path: str | Path) -> np.ndarray:
         size_px = image_size(data)
         if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
             raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
-        complete = size_px and not is_truncated(data)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if complete else None
+        readable = data.startswith((*HEADER_READERS, WEBP)) and not is_truncated(data)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if readable else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except (OSError, cv2.error) as error:
@@ -41,18 +42,40 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels by the header of a JPEG, PNG, BMP or WebP file; None for anything else.
+    """(width, height) in pixels by the header of a JPEG, PNG, BMP or WebP file; None where it does not say.
 
     Pillow's readers are called themselves: Image.open has a limit of its own, and its error does not name the size.
+    That of WebP is not, since it allocates the image.
     """
+    if data.startswith(WEBP):
+        return _webp_size(data)
+    _silence_pillow()
     reader = next((reader for start, reader in HEADER_READERS.items() if data.startswith(start)), None)
-    if reader is None:
-        return None
-    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF data, which nobody asked for
     try:
-        return reader(io.BytesIO(data)).size
-    except Exception:  # a damaged header can fail in any way
+        return reader(io.BytesIO(data)).size if reader else None
+    except Exception:  # a damaged header can fail in any way, and the image may be readable all the same
         return None
+
+
+@functools.cache
+def _silence_pillow() -> None:
+    """No warnings of damaged EXIF data, which is not read here."""
+    warnings.filterwarnings("ignore", module="PIL")
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a WebP file by its first chunk (developers.google.com/speed/webp/docs/riff_container)."""
+    if len(data) < 30:
+        return None
+
+    def little(start: int, stop: int) -> int:
+        return int.from_bytes(data[start:stop], "little")
+
+    if data[12:16] == b"VP8 ":
+        return little(26, 28) & 0x3FFF, little(28, 30) & 0x3FFF
+    if data[12:16] == b"VP8L":
+        return 1 + (little(21, 25) & 0x3FFF), 1 + (little(21, 25) >> 14 & 0x3FFF)
+    return (1 + little(24, 27), 1 + little(27, 30)) if data[12:16] == b"VP8X" else None
 
 
 def is_truncated(data: bytes) -> bool:

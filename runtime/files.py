@@ -6,12 +6,16 @@ import json
 import math
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of some network file systems
 
@@ -20,15 +24,17 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # of s
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; the end of the block renames it to `path`, an error removes it.
 
-    It has the suffix of `path`, which may choose the format. The folder is made if need be. A path that exists and is
-    no regular file (a pipe, /dev/stdout) is given as it is. Raises OSError as the block does.
+    It is hidden and has the suffix of `path`, which may choose the format. The folder is made if need be. Of a link the
+    target is replaced. A path that is no regular file (a pipe) or lies below /dev is given as it is. Raises OSError as
+    the block does.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
+    if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
         yield path
         return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:200]}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -67,20 +73,36 @@ def lock(folder: Path, work: str) -> Iterator[None]:
     locks, a line on stderr says so and the block runs without one. Raises OSError where no file can be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Without flock some versions of filelock go by the existence of the file, and warn.
-    warnings.filterwarnings("ignore", message="flock not supported", category=UserWarning)
-    file_lock = FileLock(folder / ".lock")
-    try:
-        try:
-            file_lock.acquire(timeout=0)
-        except Timeout:
-            print(f"{folder}: another process is {work}; waiting for it", file=sys.stderr, flush=True)
-            file_lock.acquire()
-    except (NotImplementedError, OSError) as error:  # other versions raise NotImplementedError
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise
+    path = folder / ".lock"
+    if not _has_locks(path):  # where filelock would wait for ever, warn or raise, as its version has it
         print(f"{folder}: this file system has no locks; start one process at a time here", file=sys.stderr)
+        yield
+        return
+    file_lock = FileLock(path, mode=0o666)  # of a folder that several users share
+    try:
+        file_lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process is {work}; waiting for it", file=sys.stderr, flush=True)
+        file_lock.acquire()
     try:
         yield
     finally:
-        file_lock.release()  # does nothing where none was acquired
+        file_lock.release()
+
+
+def _has_locks(path: Path) -> bool:
+    """Whether a file there can be locked; it is made if need be. Raises OSError where it cannot be written."""
+    if fcntl is None:  # Windows locks files everywhere
+        return True
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # another process has it
+        return True
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return False
+    finally:
+        os.close(descriptor)
+    return True

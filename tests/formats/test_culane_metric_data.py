@@ -8,7 +8,7 @@ import torch
 
 from formats import culane_metric
 from formats.base import Label, Sample
-from formats.culane_metric import Canvas, CULaneMetric, scaled_canvas
+from formats.culane_metric import Canvas, CULaneMetric, scaled_canvas, scores_from_counts
 from formats.registry import DATA_SETS
 from geometry.bezier import control_points_from_x
 from geometry.decode import lane_nms
@@ -57,6 +57,7 @@ def test_every_threshold_scores_as_the_official_counts_do():
         expected = culane_score(np.array(counts))
         assert curve.scores["F1@50"][t] == pytest.approx(expected["f1@50"])
         assert curve.scores["F1@75"][t] == pytest.approx(expected["f1@75"])
+        assert curve.figures[t] == scores_from_counts(np.array(counts))
     assert np.array_equal(curve.objective, curve.scores["F1@50"])
     assert len(set(curve.scores["F1@50"].round(6))) > 15, "the thresholds must differ for this to show anything"
     assert (curve.scores["F1@75"] < curve.scores["F1@50"]).any()

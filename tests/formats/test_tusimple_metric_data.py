@@ -47,15 +47,23 @@ def test_every_threshold_scores_as_the_official_metric_does():
         for slot, position in enumerate((image + list(range(8)))[:6])]) for i, image in enumerate(positions)])
     confidence = torch.rand(30, 6, generator=generator)
     curve = METRIC.threshold_scores(points, confidence, labels, [SIZE_PX] * 30, TOLERANCE)
-    assert list(curve.scores) == ["F1", "accuracy"] and len(curve.thresholds) == 49
+    assert list(curve.scores) == ["F1", "accuracy of images with lanes"] and len(curve.thresholds) == 49
     for threshold, f1, accuracy, objective in zip(curve.thresholds, *curve.scores.values(), curve.objective,
                                                   strict=True):
         keep = lane_nms(points, confidence, float(threshold))
         lanes = [METRIC.to_prediction(points[i][keep[i]], labels[i], SIZE_PX, TOLERANCE) for i in range(30)]
         expected = scores_of(lanes, labels)
-        assert (accuracy, f1) == (pytest.approx(expected["accuracy"]), pytest.approx(expected["f1"]))
-        assert objective == min(f1, accuracy)
+        assert (accuracy, f1) == (pytest.approx(expected["accuracy_with_lanes"]), pytest.approx(expected["f1"]))
+        assert objective == pytest.approx(min(f1, expected["accuracy_with_lanes"]))
     assert len(set(curve.scores["F1"].round(6))) > 20, "the thresholds must differ for this to show anything"
+
+
+def test_images_without_a_lane_do_not_move_the_choice():
+    """Their accuracy is 0 at every threshold: as a part of the objective it would hide what F1 says of the others."""
+    with_lanes = METRIC.selection_scores({"f1": 0.9, "accuracy": 0.5, "accuracy_with_lanes": 0.95, "error_px": 8.0})
+    assert with_lanes == (0.9, -8.0)
+    none = METRIC.selection_scores({"f1": 1.0, "accuracy": 0.0, "accuracy_with_lanes": math.nan, "error_px": math.nan})
+    assert none == (1.0, -math.inf)
 
 
 def test_an_image_without_a_lane_counts_only_in_the_official_accuracy():
@@ -84,7 +92,7 @@ def test_no_image_has_no_score():
 
 
 def key(f1, accuracy, error_px, images=300):
-    return METRIC.selection_key({"f1": f1, "accuracy": accuracy, "error_px": error_px}, images)
+    return METRIC.selection_key({"f1": f1, "accuracy_with_lanes": accuracy, "error_px": error_px}, images)
 
 
 def test_f1_decides_and_among_equals_the_error():

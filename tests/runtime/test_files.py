@@ -57,6 +57,22 @@ def test_the_file_keeps_its_old_content_until_the_block_ends(tmp_path):
     assert path.read_text() == "new"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_of_a_link_the_target_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "target.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "there" / "target.txt")
+    files.write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "there" / "target.txt").read_text() == "new"
+
+
+def test_an_unfinished_file_is_hidden_from_whoever_lists_the_folder(tmp_path):
+    """A killed process leaves it: it must be no label file and no image to the next run."""
+    with files.atomic_write(tmp_path / "label_data_train.json") as temporary:
+        temporary.write_text("half")
+        assert temporary.name.startswith(".") and not list(tmp_path.glob("label_data_*.json"))
+
+
 def test_the_error_of_a_write_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught:
         files.write_bytes(tmp_path, b"")
@@ -133,7 +149,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_a_file_system_without_locks_is_one_line_and_the_work_goes_on(tmp_path, capsys, monkeypatch, number):
     fcntl = pytest.importorskip("fcntl")
 
@@ -148,33 +164,14 @@ def test_a_file_system_without_locks_is_one_line_and_the_work_goes_on(tmp_path, 
     assert entered and capsys.readouterr().err == line
 
 
-@pytest.mark.filterwarnings("error")
-def test_without_flock_the_lock_works_otherwise_or_is_one_line(tmp_path, capsys, monkeypatch):
-    """Some versions of filelock go by the existence of the file then, others raise NotImplementedError."""
-    fcntl = pytest.importorskip("fcntl")
-
-    def flock(*_arguments):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    entered = []
-    for _ in range(2):
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_the_lock_is_for_all_users_of_a_folder(tmp_path):
+    umask = os.umask(0)
+    try:
         with files.lock(tmp_path, "x"):
-            entered.append((tmp_path / ".lock").exists())
-    lines = capsys.readouterr().err.splitlines()
-    unlocked = [f"{tmp_path}: this file system has no locks; start one process at a time here"] * 2
-    assert (entered, lines) == ([True, True], []) or (len(entered), lines) == (2, unlocked)
-
-
-def test_a_lock_that_the_library_has_not_is_one_line(tmp_path, capsys, monkeypatch):
-    def acquire(self, timeout=None):
-        raise NotImplementedError("FileSystem does not appear to support flock")
-
-    monkeypatch.setattr(files.FileLock, "acquire", acquire)
-    entered = False
-    with files.lock(tmp_path, "x"):
-        entered = True
-    assert entered and capsys.readouterr().err.count("\n") == 1
+            assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(umask)
 
 
 def test_a_folder_that_cannot_be_locked_for_another_reason_is_an_error(tmp_path, monkeypatch):

@@ -71,7 +71,8 @@ def test_the_train_loss_is_the_weighted_sum_of_its_terms(trained):
 
 def test_which_of_two_epochs_is_the_better_one():
     def key(f1, accuracy, error_px, num_images=300):
-        return TuSimpleMetric().selection_key({"f1": f1, "accuracy": accuracy, "error_px": error_px}, num_images)
+        return TuSimpleMetric().selection_key({"f1": f1, "accuracy_with_lanes": accuracy, "error_px": error_px},
+                                              num_images)
 
     assert key(0.93, 0.94, 12.0) > key(0.91, 0.94, 8.0)  # F1 decides
     assert key(0.913, 0.94, 8.0) > key(0.914, 0.94, 9.0)  # where it is the same within its error, the distance does
@@ -84,12 +85,12 @@ def test_which_of_two_epochs_is_the_better_one():
 def evaluation_of(diagnosis):
     """What `select` needs of an evaluation of 300 images by TuSimple's metric."""
     gt = GroundTruth(list(range(300)), None, [], [], None, 90.0, TuSimpleMetric())
-    return Evaluation(gt, None, None, [], {}, {}, CollapseStats(), diagnosis)
+    return Evaluation(gt, None, None, {}, {}, CollapseStats(), diagnosis)
 
 
 def test_the_best_model_so_far_is_selected_and_a_collapsed_one_never():
     def select(progress, f1, state, savable=True):
-        record = {"f1": f1, "accuracy": 0.9, "error_px": 10.0, "seconds": 7.0}
+        record = {"f1": f1, "accuracy_with_lanes": 0.9, "error_px": 10.0, "seconds": 7.0}
         return train_fixed.select_best(progress, record, evaluation_of(Diagnosis(state, savable=savable)))
 
     progress = TrainProgress(epoch=3, step=5, sums=torch.ones(5), best=(0.5, -9.0, 0.5), data="fingerprint")
