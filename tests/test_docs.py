@@ -44,7 +44,7 @@ def test_every_relative_link_leads_somewhere(path):
                          ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_every_file_that_is_named_exists(path):
     names = {name for pair in FILE.findall(path.read_text(encoding="utf-8")) for name in pair if name}
-    modules = {file.name for file in ROOT.glob("*/*.py")}  # a document on one room leaves its name out
+    modules = {file.name for file in ROOT.glob("*/*.py")}  # a document on one package leaves its name out
     assert {name for name in names if not (ROOT / name).is_file() and name not in modules} == set()
 
 

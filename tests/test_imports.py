@@ -1,4 +1,4 @@
-"""The rooms: who may import whom, and that importing one does nothing."""
+"""The packages: who may import whom, and that importing one does nothing."""
 
 import ast
 import os
@@ -9,7 +9,7 @@ import pytest
 from paths import ROOT
 
 SCRIPTS = {"train_fixed", "inference_fixed", "evaluate_fixed", "export_fixed", "synthetic", "check_dataset"}
-MAY_IMPORT = {  # besides itself; in this order, so that no room imports one below its own line
+MAY_IMPORT = {  # besides itself; in this order, so that no package imports one below its own line
     "config": set(),
     "geometry": set(),
     "metrics": set(),
@@ -28,11 +28,11 @@ MAY_IMPORT = {  # besides itself; in this order, so that no room imports one bel
     "training": {"config", "dataset", "evaluation", "formats", "geometry", "inference", "losses_fixed", "metrics",
                  "model", "preprocessing", "runtime", "visualization"},
 }
-FILES = sorted([*ROOT.glob("*.py"), *(path for room in MAY_IMPORT for path in (ROOT / room).glob("*.py"))])
+FILES = sorted([*ROOT.glob("*.py"), *(path for package in MAY_IMPORT for path in (ROOT / package).glob("*.py"))])
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES if path.stem != "__init__"}
 
 
-def room(module):
+def package(module):
     """The folder of a module, or the file in the root; config_checks is the second half of config."""
     return module.split(".")[0].removesuffix("_checks")
 
@@ -60,17 +60,17 @@ def imports(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_room_imports_only_those_it_may(name):
-    rooms = {room(other) for other in imports(name)} - {room(name)}
+    packages = {package(other) for other in imports(name)} - {package(name)}
     if name in SCRIPTS:
-        assert not rooms & SCRIPTS, "a script imports no script"
+        assert not packages & SCRIPTS, "a script imports no script"
     else:
-        assert rooms <= MAY_IMPORT[room(name)]
+        assert packages <= MAY_IMPORT[package(name)]
 
 
 def test_the_table_has_no_arrow_upwards_and_no_room_that_is_gone():
     order = list(MAY_IMPORT)
     assert all(order.index(other) < order.index(name) for name, others in MAY_IMPORT.items() for other in others)
-    assert set(order) | SCRIPTS == {room(name) for name in MODULES}
+    assert set(order) | SCRIPTS == {package(name) for name in MODULES}
 
 
 def test_no_module_imports_in_a_circle():
