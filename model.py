@@ -28,7 +28,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB statistics of Im
 
 
 class LanePrediction(NamedTuple):
-    """points (B, L, P, 2) float32 in canonical form (see bezier.py); logits (B, L) of "this lane exists"."""
+    """points (B, L, P, 2) float32 in canonical form (see geometry/bezier.py); logits (B, L) of "this lane exists"."""
 
     points: Tensor
     logits: Tensor

@@ -9,6 +9,8 @@ from typing import Any
 from collapse_records import Run, SeedLog, Settings, Variant
 from old_way import TERMS
 
+from metrics.collapse import REFERENCE_WIDTH_PX
+
 LOSSES = {"ours": "ours", "no columns": "ours less columns", "old": "old", "fixed": "old, s fixed at 0",
           "no curvature": "old less curvature"}
 HEADS = {"ours": "ours", "old": "pooled"}
@@ -40,7 +42,8 @@ def setting(settings: Settings) -> str:
     return (f"{settings.scenes} rendered scenes to train on, {settings.val_scenes} to validate on, input "
             f"{settings.width}x{settings.height}, {settings.epochs} epochs in batches of {settings.batch_size}.\n"
             f"AdamW at {settings.learning_rate:g} with a cosine, float32, no augmentation.\n"
-            "All figures but the column `total, trained` are of the validation scenes; px are of an image 1280 wide.")
+            "All figures but the column `total, trained` are of the validation scenes; "
+            f"px are of an image {REFERENCE_WIDTH_PX} wide.")
 
 
 def runs_by_variant(logs: Sequence[SeedLog]) -> dict[Variant, list[Run]]:

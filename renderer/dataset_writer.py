@@ -32,6 +32,7 @@ EMPTY_SHARE = 0.035  # of the scenes, in both splits: roads without paint, and i
 MIN_SIZE_PX = 64
 MAX_ASPECT = 5  # times as wide as high: of less height a road has too little
 SHARD_SIZE = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
+TUSIMPLE_HEIGHT, TUSIMPLE_ROWS = 720, range(160, 711, 10)  # in pixels; the layout's own
 
 
 class Shard(NamedTuple):
@@ -43,8 +44,8 @@ class Shard(NamedTuple):
 
 
 def h_samples(height: int) -> list[int]:
-    """TuSimple's 56 rows, 160 to 710 of 720, scaled to the image's height."""
-    return [round(row * height / 720) for row in range(160, 711, 10)]
+    """TuSimple's 56 rows scaled to the image's height."""
+    return [round(row * height / TUSIMPLE_HEIGHT) for row in TUSIMPLE_ROWS]
 
 
 def lane_to_xs(points: np.ndarray, height: int) -> list[float]:

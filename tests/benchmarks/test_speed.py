@@ -70,7 +70,8 @@ def test_a_cuda_graph_keeps_the_weights_that_it_reads(monkeypatch):
     run = speed_forward.timed(graph, images, cpu, torch.float32)
     del network, graph
     gc.collect()
-    assert run() >= 0 and weights() is not None
+    run()
+    assert weights() is not None, "a graph reads the weights of its network, which must stay"
 
 
 def test_the_roofline_counts_operations_or_bytes():

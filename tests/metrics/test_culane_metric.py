@@ -182,6 +182,8 @@ def test_score_of_nothing_is_zero(pairs):
     assert culane.culane_score(pairs)["mf1"] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_processes_count_the_same():
     lanes = random_lanes(5, 40, (2, 6))
     pairs = [(lanes[i : i + 3], lanes[i + 1 : i + 5]) for i in range(0, 36, 2)]

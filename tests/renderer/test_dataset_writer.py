@@ -155,6 +155,8 @@ def test_another_request_renders_anew(tmp_path):
     assert complete(tmp_path, 2, 1, 2) and not complete(tmp_path, 3, 1, 2)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_the_renderer_does_not_import_torch():
     code = "import sys, renderer.dataset_writer; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
