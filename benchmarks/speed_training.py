@@ -144,13 +144,13 @@ def second_epoch(device: torch.device, words: Sequence[str], folder: str) -> tup
         epochs.append((dict(watch.seconds), time.perf_counter() - watch.began))
         watch.restart()
 
-    build_stepped = train_fixed.wrap_model
+    wrap_model = train_fixed.wrap_model
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(EpochLines(end_epoch)))
         for owner, name, part in TIMED_FUNCTIONS:
             timed = watch.timed(part, getattr(owner, name))
             stack.enter_context(mock.patch.object(owner, name, as_method(timed)))
-        stack.enter_context(mock.patch.object(train_fixed, "wrap_model", lambda *args: watch.hook(build_stepped(*args))))
+        stack.enter_context(mock.patch.object(train_fixed, "wrap_model", lambda *args: watch.hook(wrap_model(*args))))
         stack.callback(register_optimizer_step_pre_hook(watch.before_optimizer).remove)
         stack.callback(register_optimizer_step_post_hook(watch.after_optimizer).remove)
         train_fixed.main([*words, "train.epochs=2", f"train.device={device.type}", f"train.checkpoint_dir={folder}"])

@@ -92,8 +92,8 @@ def file_metadata(config: Config, options: ExportOptions) -> dict[str, str]:
 def example_input(network: ExportedNetwork, options: ExportOptions) -> Tensor:
     """Black images to trace the network with, which has run on them once.
 
-    That run fills the caches of constant matrices in geometry/bezier.py; filled while an exporter is tracing, they would keep
-    its symbols instead of numbers. A dynamic batch is traced as 2, since 1 would be taken for fixed.
+    That run fills the caches of constant matrices in geometry/bezier.py; filled while an exporter is tracing, they
+    would keep its symbols instead of numbers. A dynamic batch is traced as 2, since 1 would be taken for fixed.
     """
     grid = network.grid
     images = torch.zeros(options.batch or 2, 3, grid.fine_rows, grid.width, dtype=PIXEL_TYPES[options.pixels])
