@@ -1,8 +1,8 @@
 """Agreement with the benchmarks' own evaluators, on what they gave for lanes of real labels.
 
-fixtures/golden has a sample of 20 images of each benchmark; the whole set, 90 and 60 images, is kept beside the
-repository in ../shared/golden. The official programs are TuSimple's evaluate/lane.py, with a run time of 10 ms, and
-CULane's C++ evaluator, with lanes 30 px wide.
+fixtures/golden has a sample of 20 images of each benchmark; the whole set, 90 and 60 images, is not in the repository,
+and its tests are skipped without it. The official programs are TuSimple's evaluate/lane.py, with a run time of 10 ms,
+and CULane's C++ evaluator, with lanes 30 px wide.
 """
 
 import json
