@@ -50,7 +50,8 @@ def scene_sheet(seed: int, width: int, height: int) -> np.ndarray:
     tiles = []
     for index in range(SHEET_SCENES):
         scene = render_split_scene(seed, "train", index, width, height)
-        for points, color in zip(scene.lanes, COLORS, strict=False):
+        for number, points in enumerate(scene.lanes):
+            color = COLORS[number % len(COLORS)]
             cv2.polylines(scene.image, [np.round(points).astype(np.int32)], False, color, 2, cv2.LINE_AA)
         tiles.append(scene.image)
     return contact_sheet(tiles, SHEET_COLUMNS, width // 2)

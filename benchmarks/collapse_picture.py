@@ -62,7 +62,8 @@ def overlay(lanes: Lanes, title: str, width: int, aspect: float) -> np.ndarray:
     """The lanes of several images over each other, a color an image, on a dark ground."""
     height = round(width / aspect)
     canvas = np.full((height, width, 3), DARK, np.uint8)
-    for image_lanes, color in zip(lanes, LANE_COLORS, strict=False):
+    for number, image_lanes in enumerate(lanes):
+        color = LANE_COLORS[number % len(LANE_COLORS)]
         for lane in image_lanes:  # (P, 2)
             curve = sample_curve(torch.tensor(lane), 48).numpy()
             pixels = np.clip(curve * (width, height), -width, 2 * width)

@@ -165,8 +165,8 @@ def _reliability(calibration: Calibration) -> Chart:
 
 
 def _threshold_chart(curve: ThresholdCurve, choice: ThresholdChoice) -> Chart:
-    series = [Series(name, curve.thresholds, score, color)
-              for (name, score), color in zip(curve.scores.items(), SERIES_COLORS, strict=False)]
+    series = [Series(name, curve.thresholds, score, SERIES_COLORS[number % len(SERIES_COLORS)])
+              for number, (name, score) in enumerate(curve.scores.items())]
     return line_chart("Scores by threshold", series, "threshold", "", CHART_PX, (0, 1), (0, 1), choice.marks)
 
 
