@@ -12,13 +12,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from formats.base import DataError
+from formats.files import IMAGE_SUFFIXES  # noqa: F401 - others import it from here
 
 MAX_POINTS = 10_000  # in one lane; more is a broken file, not a road
 MAX_LANES = 64
 MAX_PIXEL = 1e5
 MAX_BYTES = 16_000_000  # of a line of a list, or of a file with one image's lanes
 CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
