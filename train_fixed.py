@@ -56,6 +56,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     print(opening_lines(model, data, config, device, dtype), flush=True)
 
     setup = StepSetup(state, wrap_model(model, config, device), loss, config, device, dtype)
+    predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype)
     with Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
             began = time.perf_counter()
@@ -70,7 +71,8 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
                 return interrupt.status
 
             losses = LossTerms(*(progress.sums / len(order)).tolist())
-            record, evaluation = validate(setup, data, losses, progress.epoch, progress.epoch * steps_per_epoch)
+            record, evaluation = validate(setup, predictor, data, losses, progress.epoch,
+                                          progress.epoch * steps_per_epoch)
             seconds = time.perf_counter() - began
             record |= {"images_per_second": num_images / seconds, "seconds": progress.seconds + seconds}
             progress, is_best = select_best(progress, record, evaluation)
@@ -106,11 +108,11 @@ def wrap_model(model: torch.nn.Module, config: Config, device: torch.device) -> 
     return ddp_model
 
 
-def validate(setup: StepSetup, data: TrainingData, losses: LossTerms, epoch: int, steps: int
+def validate(setup: StepSetup, predictor: Predictor, data: TrainingData, losses: LossTerms, epoch: int, steps: int
              ) -> tuple[dict[str, Any], Evaluation]:
-    """The record of an epoch and the evaluation of its EMA weights on the validation images."""
+    """The record of an epoch and the evaluation of its EMA weights, by the predictor, on the validation images."""
     config, gt = setup.config, data.val_gt
-    predictor = Predictor(setup.state.ema.module, checkpoint.input_grid(config), setup.device, setup.dtype)
+    predictor.load_weights(setup.state.ema.module)  # what it has recorded for its GPU serves all epochs
     batch_size, workers = config.inference.batch_size, config.data.workers
     prediction = evaluator.predict(predictor, data.val_set, gt.indices, batch_size, workers)
     stats = evaluator.collapse_stats(predictor, data.val_set, gt, prediction)

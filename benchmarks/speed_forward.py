@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 import torchvision
+from speed_activity import COLUMNS, Activity, measure
 from speed_roofline import Peak, measure_peak, roofline_ms
 from torch import nn
 
@@ -21,11 +22,12 @@ from geometry.input_grid import InputGrid
 from inference.fuse_bn import fuse_batch_norms
 from inference.predictor import Predictor
 from model import LaneNet
+from runtime.cuda_graph import Recorder, cuda_recorder
 from runtime.device import autocast, pick_precision
 
 WARMUP = 1  # rounds that do not count
 CALLS_AT_BATCH_1 = 5  # a turn, as in a stream of images: the first one meets another network's weights in the caches
-BATCHES = (1, 16)
+BATCHES = {"cuda": (1, 16, 64), "mps": (1, 16), "cpu": (1, 16)}
 BASELINE = "baseline: ResNet-18 trunk"
 SIZES = {  # height, width
     BASELINE: (288, 800),
@@ -48,15 +50,17 @@ def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iter
     """Markdown tables of all networks, one for each batch size and precision."""
     networks = {name: build_network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
     peaks = {dtype: measure_peak(device, dtype, partial(synchronize, device)) for dtype in precisions(device)}
-    for batch in BATCHES:
+    for batch in BATCHES[device.type]:
         count = rounds if batch == 1 else max(3, rounds // 5)
         cases = {name: Case(networks[name], random_images(name, batch).to(device)) for name in SIZES}
         for dtype, peak in peaks.items():
-            medians = alternating(timed_runs(cases, device, dtype), count)
+            runs = {name: timed(forward, cases[network_name(name)].images, device, dtype)
+                    for name, forward in forwards(cases, device, dtype).items()}
+            medians, activity = alternating(runs, count), activities(runs, batch, device)
             yield [f"Forward pass, batch {batch}, {str(dtype).removeprefix('torch.')}, medians of {count} rounds in "
                    f"turn{f' of {CALLS_AT_BATCH_1} calls' if batch == 1 else ''}. The roofline: operations at "
                    f"{peak.operations / 1e12:.2f} TFLOP/s or weights and images at {peak.bytes / 1e9:.0f} GB/s, "
-                   "whichever takes longer; both measured.", "", *table(cases, medians, dtype, peak)]
+                   "whichever takes longer; both measured.", "", *table(cases, medians, dtype, peak, activity)]
 
 
 def build_network(name: str) -> nn.Module:
@@ -78,19 +82,21 @@ def precisions(device: torch.device) -> list[torch.dtype]:
     return list(dict.fromkeys((torch.float32, pick_precision("auto", device))))
 
 
-def timed_runs(cases: dict[str, Case], device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[], float]]:
-    """A function for each row of the table, which returns its milliseconds; see `timed`."""
-    network, images = cases[BASELINE]
-    runs = {BASELINE: timed(baseline_forward(network, device, dtype), images, device, dtype)}
+def forwards(cases: dict[str, Case], device: torch.device, dtype: torch.dtype) -> dict[str, Forward]:
+    """The forward pass of each row of the table; on CUDA ours are recorded by the predictor, as inference runs them."""
+    on_cuda, (trunk, trunk_images) = device.type == "cuda", cases[BASELINE]
+    fused = baseline_forward(fuse_batch_norms(trunk, dtype), device, dtype)
+    result = {BASELINE: baseline_forward(trunk, device, dtype), f"{BASELINE}, fused": fused}
+    if on_cuda:
+        result[f"{BASELINE}, fused, CUDA graph"] = RecordedForward(fused, trunk_images, cuda_recorder(device))
     for name, (network, images) in cases.items():
         if name == BASELINE:
-            name, forward = f"{name}, fused", baseline_forward(fuse_batch_norms(network, dtype), device, dtype)
-        else:
-            forward = Predictor(network, InputGrid(images.shape[3], images.shape[2]), device, dtype).forward
-        runs[name] = timed(forward, images, device, dtype)
-        if device.type == "cuda":
-            runs[f"{name}, CUDA graph"] = timed(CudaGraph(forward, images), images, device, dtype)
-    return runs
+            continue
+        grid = InputGrid(images.shape[3], images.shape[2])
+        if on_cuda:
+            result[f"{name}, no CUDA graph"] = Predictor(network, grid, device, dtype, cuda_graphs=False).forward
+        result[name] = Predictor(network, grid, device, dtype).forward
+    return result
 
 
 def baseline_forward(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Forward:
@@ -102,39 +108,45 @@ def baseline_forward(network: nn.Module, device: torch.device, dtype: torch.dtyp
     return forward
 
 
-class CudaGraph:
+class RecordedForward:
     """A forward pass recorded as a CUDA graph, which one call starts.
 
     A recording reads the weights and the images where they lay, so both are kept for as long as it may run.
     """
 
-    def __init__(self, forward: Forward, images: torch.Tensor):
+    def __init__(self, forward: Forward, images: torch.Tensor, record: Recorder):
         self.forward, self.images = forward, images
-        side_stream = torch.cuda.Stream()  # a recording needs everything to have run once on another stream
-        side_stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side_stream):
-            for _ in range(3):
-                forward(images)
-        torch.cuda.current_stream().wait_stream(side_stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.output = forward(images)
+        self.recording = record(lambda: forward(images))
 
     def __call__(self, _images: torch.Tensor) -> object:
         """Run it once more on the recorded images; returns the output, which the next call overwrites."""
-        self.graph.replay()
-        return self.output
+        self.recording.replay()
+        return self.recording.output
 
 
-def table(cases: dict[str, Case], times: dict[str, float], dtype: torch.dtype, peak: Peak) -> list[str]:
-    """A Markdown table; a run is named after its network, and what is special about it after a comma."""
-    lines = ["| network | input | weights | ms | images/s | baseline / this | roofline, ms | this / roofline |",
-             "|" + 8 * "---|"]
+def network_name(row: str) -> str:
+    """The name of the network of a row: what is special about the row comes after a comma."""
+    return row.partition(",")[0]
+
+
+def activities(runs: dict[str, Callable[[], float]], batch: int, device: torch.device) -> dict[str, Activity]:
+    """What the GPU does in a call of each run; nothing where the device is none of CUDA."""
+    return {name: measure(run, calls_of_turn(batch)) for name, run in runs.items()} if device.type == "cuda" else {}
+
+
+def table(cases: dict[str, Case], times: dict[str, float], dtype: torch.dtype, peak: Peak,
+          activity: dict[str, Activity]) -> list[str]:
+    """A Markdown table of the milliseconds of each row, and of the GPU's activity where there is any."""
+    columns = ["network", "input", "weights", "ms", "images/s", "baseline / this", "roofline, ms", "this / roofline",
+               *(COLUMNS if activity else ())]
+    lines = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, ms in times.items():
-        network, images = cases[name.partition(",")[0]]
+        network, images = cases[network_name(name)]
         weights, least = sum(p.numel() for p in network.parameters()) / 1e6, roofline_ms(network, images, dtype, peak)
-        lines.append(f"| {name} | {images.shape[3]}x{images.shape[2]} | {weights:.1f} M | {ms:.4g} "
-                     f"| {1e3 * len(images) / ms:.0f} | {times[BASELINE] / ms:.1f} | {least:.3g} | {ms / least:.1f} |")
+        cells = [name, f"{images.shape[3]}x{images.shape[2]}", f"{weights:.1f} M", f"{ms:.4g}",
+                 f"{1e3 * len(images) / ms:.0f}", f"{times[BASELINE] / ms:.1f}", f"{least:.3g}", f"{ms / least:.1f}",
+                 *(activity[name].cells(ms) if activity else ())]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -146,7 +158,7 @@ def alternating(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 def timed(forward: Forward, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
     """A function that runs the pass, CALLS_AT_BATCH_1 times at batch 1, and returns the milliseconds a call took."""
-    calls = CALLS_AT_BATCH_1 if len(images) == 1 else 1
+    calls = calls_of_turn(len(images))
 
     def run() -> float:
         with torch.inference_mode(), autocast(device, dtype):  # once: the baseline's weights are cast in the first call
@@ -157,6 +169,11 @@ def timed(forward: Forward, images: torch.Tensor, device: torch.device, dtype: t
             return 1e3 * (time.perf_counter() - start) / calls
 
     return run
+
+
+def calls_of_turn(batch: int) -> int:
+    """How often a network is called in its turn."""
+    return CALLS_AT_BATCH_1 if batch == 1 else 1
 
 
 def synchronize(device: torch.device) -> None:

@@ -27,6 +27,7 @@ import inference_fixed
 from config import Config, load_config
 from geometry.decode import lane_nms
 from inference import inputs, writers
+from inference.batch_runner import to_batch
 from inference.inputs import Frame, Source
 from inference.predictor import Detections, Predictor
 from inference.writers import FrameResult
@@ -51,7 +52,7 @@ class Case(NamedTuple):
     width: int
     height: int
     preprocess: Callable[[np.ndarray], np.ndarray]  # an image (height, width, 3) to what the network takes, (H, W, 3)
-    forward: Callable[[torch.Tensor], Sequence[torch.Tensor]]  # uint8 (B, 3, H, W) to outputs on the device
+    forward: Callable[[Sequence[np.ndarray]], Sequence[torch.Tensor]]  # B of those to outputs on the CPU
     has_lanes: bool = True  # whether these are points (B, L, P, 2) and logits (B, L)
 
 
@@ -100,7 +101,7 @@ def checkpoint_path(folder: Path, name: str) -> Path:
 
 def predictor_case(predictor: Predictor) -> Case:
     """What is measured of a predictor."""
-    return Case(predictor.grid.width, predictor.grid.height, predictor.preprocess, predictor.forward)
+    return Case(predictor.grid.width, predictor.grid.height, predictor.preprocess, predictor.predict)
 
 
 def baseline_case(device: torch.device) -> Case:
@@ -108,8 +109,9 @@ def baseline_case(device: torch.device) -> Case:
     trunk = speed_forward.build_network(BASELINE).to(device, memory_format=torch.channels_last).eval()
     forward = baseline_forward(trunk, device, pick_precision("auto", device))
 
-    def run(images: torch.Tensor) -> list[torch.Tensor]:
-        return [forward(images.to(device).float().contiguous(memory_format=torch.channels_last)).float()]
+    def run(pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        images = to_batch(pixels).to(device).float().contiguous(memory_format=torch.channels_last)
+        return [forward(images).float().cpu()]
 
     height, width = SIZES[BASELINE]
     return Case(width, height, lambda image: resize(image, width, height), run, has_lanes=False)
@@ -142,9 +144,9 @@ def parts_ms(case: Case, paths: Sequence[Path]) -> list[float]:
     stamps = [time.perf_counter()]
     images = [read_image(path) for path in paths]
     stamps.append(time.perf_counter())
-    pixels = torch.from_numpy(np.stack([case.preprocess(image) for image in images]))
+    pixels = [case.preprocess(image) for image in images]
     stamps.append(time.perf_counter())
-    outputs = [part.cpu() for part in case.forward(pixels.permute(0, 3, 1, 2))]  # which waits for the device
+    outputs = case.forward(pixels)
     stamps.append(time.perf_counter())
     if case.has_lanes:
         points, confidence = outputs[0], outputs[1].sigmoid()
@@ -160,7 +162,7 @@ def cuda_memory(case: Case, batch: int) -> int:
     """Bytes that a forward pass takes of a GPU beside the weights."""
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    case.forward(torch.zeros(batch, 3, case.height, case.width, dtype=torch.uint8))
+    case.forward(np.zeros((batch, case.height, case.width, 3), np.uint8))
     return torch.cuda.max_memory_allocated() - before
 
 

@@ -30,15 +30,17 @@ def lane_nms(points: Tensor, confidence: Tensor, threshold: float) -> Tensor:
     camera, which may be counted to either side.
     """
     keep = confidence >= threshold
-    curves = sample_curve(points, NMS_SAMPLES)
-    for slot in range(points.shape[1] - 1):
-        x, t = x_at_rows(points[:, slot], curves[:, slot + 1, :, 1])
-        overlap = (t >= 0) & (t <= 1)  # rows that both cover
-        gap = ((x - curves[:, slot + 1, :, 0]).abs() * overlap).sum(-1) / overlap.sum(-1)  # NaN where there are none
-        duplicate = keep[:, slot] & keep[:, slot + 1] & (gap < MIN_GAP)
-        right_wins = confidence[:, slot + 1] > confidence[:, slot]
-        keep[:, slot] &= ~(duplicate & right_wins)
-        keep[:, slot + 1] &= ~(duplicate & ~right_wins)
+    curves = sample_curve(points[:, 1:], NMS_SAMPLES)  # (B, L - 1, S, 2) of the right one of each two neighbours
+    x, t = x_at_rows(points[:, :-1], curves[..., 1])
+    overlap = (t >= 0) & (t <= 1)  # rows that both cover
+    gap = ((x - curves[..., 0]).abs() * overlap).sum(-1) / overlap.sum(-1)  # (B, L - 1); NaN where there are none
+    close, right_wins = gap < MIN_GAP, confidence[:, 1:] > confidence[:, :-1]
+    if not (close & keep[:, 1:] & keep[:, :-1]).any():
+        return keep
+    for slot in range(points.shape[1] - 1):  # in turn, since a lane that is left out hides no other
+        duplicate = keep[:, slot] & keep[:, slot + 1] & close[:, slot]
+        keep[:, slot] &= ~(duplicate & right_wins[:, slot])
+        keep[:, slot + 1] &= ~(duplicate & ~right_wins[:, slot])
     return keep
 
 

@@ -11,20 +11,23 @@ Shapes: B images, L lane slots, P = 6 control points, H x W the network's input,
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geometry.decode import DecodeSettings, lane_nms
 from geometry.input_grid import InputGrid
+from inference.batch_runner import BatchRunner, to_batch
 from inference.fuse_bn import fuse_batch_norms
 from metrics import collapse
 from model import LaneNet, LanePrediction
 from preprocessing.images import preprocess
 from runtime.checkpoint import input_grid, load_model, steps_of_training, with_checkpoint
+from runtime.cuda_graph import Recorder, cuda_recorder
 from runtime.device import autocast, pick_device, pick_precision
 
 
@@ -37,8 +40,10 @@ class Detections(NamedTuple):
 
     def lanes(self) -> Iterator[tuple[int, float, np.ndarray]]:
         """(slot from 1, confidence, points (P, 2) far to near) of each reported lane of one image, left to right."""
-        for slot in self.keep.nonzero()[:, 0].tolist():
-            yield slot + 1, float(self.confidence[slot]), self.points[slot].numpy()
+        points, confidence = self.points.numpy(), self.confidence.tolist()
+        for slot, kept in enumerate(self.keep.tolist()):
+            if kept:
+                yield slot + 1, confidence[slot], points[slot]
 
     def per_image(self) -> Iterator["Detections"]:
         """The detections of each of the B images."""
@@ -56,19 +61,26 @@ def _from_arrays(*arrays: np.ndarray) -> Detections:
 class Predictor:
     """A copy of a network with its batch norms folded, on its device, in its precision.
 
-    decode: which lanes `detect` reports. steps: after how many steps of training the weights were saved.
+    decode: which lanes `detect` reports. trained_steps: after how many steps of training the weights were saved.
+    cuda_graphs: whether batches are recorded as CUDA graphs where there is CUDA. record: what records them.
+    Threads may share it, as inference/batch_runner.py says.
     """
 
     def __init__(self, model: LaneNet, grid: InputGrid, device: torch.device, dtype: torch.dtype,
-                 decode: DecodeSettings | None = None, trained_steps: float = math.inf):
-        self.model = fuse_batch_norms(model, dtype)
+                 decode: DecodeSettings | None = None, trained_steps: float = math.inf, cuda_graphs: bool = True,
+                 record: Recorder | None = None):
         self.grid, self.device, self.dtype = grid, device, dtype
         self.decode = decode or DecodeSettings()
         self.trained_steps = trained_steps
+        self.model = fuse_batch_norms(model, dtype)
+        if record is None and cuda_graphs and device.type == "cuda":
+            record = cuda_recorder(device)
+        network = partial(_predict, self.model, device, dtype)
+        self.runner = BatchRunner(network, (grid.height, grid.width), device, record)
 
     @classmethod
     def load(cls, checkpoint: str | Path, device: str = "auto", threshold: float | None = None,
-             precision: str = "auto", end_tolerance: float | None = None) -> "Predictor":
+             precision: str = "auto", end_tolerance: float | None = None, cuda_graphs: bool = True) -> "Predictor":
         """The network of a checkpoint; threshold and end_tolerance (default: the checkpoint's own) are for its lanes.
 
         Raises CheckpointError or ConfigError for a checkpoint or a device that cannot be used.
@@ -79,7 +91,19 @@ class Predictor:
         own = with_checkpoint(config, payload).inference
         decode = DecodeSettings(own.threshold if threshold is None else threshold,
                                 own.end_tolerance if end_tolerance is None else end_tolerance)
-        return cls(model, input_grid(config), torch_device, dtype, decode, steps_of_training(payload))
+        return cls(model, input_grid(config), torch_device, dtype, decode, steps_of_training(payload), cuda_graphs)
+
+    def load_weights(self, model: LaneNet) -> None:
+        """Take over the weights of a network like the first one; what is recorded stays and reads them."""
+        fused = fuse_batch_norms(model, self.dtype)
+        if not self.runner.recorded:
+            self.model = fused
+            self.runner.network = partial(_predict, fused, self.device, self.dtype)
+            return
+        with torch.no_grad():
+            own = self.model.state_dict(keep_vars=True)
+            for name, value in fused.state_dict().items():
+                own[name].copy_(value)
 
     def __call__(self, image: np.ndarray) -> Detections:
         """The detections of one image (height, width, 3), RGB uint8 of any size."""
@@ -91,27 +115,38 @@ class Predictor:
             raise ValueError(f"an image of {image.dtype} {image.shape}; expected RGB uint8 (height, width, 3)")
         return preprocess(image, self.grid)
 
-    @torch.inference_mode()
     def forward(self, images: Tensor) -> LanePrediction:
         """points (B, L, P, 2) and logits (B, L), float32 on the device, for uint8 images (B, 3, H, W)."""
-        with autocast(self.device, self.dtype):
-            points, logits = self.model(images.to(self.device, non_blocking=self.device.type != "mps"))
-        return LanePrediction(points.float(), logits.float())
+        return _unpacked(self.runner.on_device(images))
+
+    def predict(self, pixels: Sequence[np.ndarray]) -> LanePrediction:
+        """points (B, L, P, 2) and logits (B, L), float32 on the CPU, for B images as `preprocess` gives them."""
+        return _unpacked(self.runner.on_host(pixels))
 
     def detect(self, pixels: Sequence[np.ndarray]) -> Detections:
         """The detections of B images as `preprocess` gives them."""
-        points, logits = self.forward(_to_batch(pixels))
-        points, confidence = points.cpu(), logits.sigmoid().cpu()
+        points, logits = self.predict(pixels)
+        confidence = logits.sigmoid()
         return Detections(points, confidence, lane_nms(points, confidence, self.decode.threshold))
 
     def sensitivity(self, pixels: Sequence[np.ndarray]) -> float:
         """How far lanes follow when these images, as `preprocess` gives them, are shifted; see metrics/collapse.py."""
         before = self.detect(pixels)
-        shifted = collapse.shift_images(_to_batch(pixels))
+        shifted = collapse.shift_images(to_batch(pixels))
         after = self.detect(shifted.permute(0, 2, 3, 1).numpy())
         return collapse.sensitivity(before[:2], after[:2], self.grid.width)
 
 
-def _to_batch(pixels: Sequence[np.ndarray]) -> Tensor:
-    """(B, 3, H, W) uint8 from B images (H, W, 3)."""
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+def _predict(model: nn.Module, device: torch.device, dtype: torch.dtype, images: Tensor) -> Tensor:
+    """Points and logits of images (B, 3, H, W) on the device, in one tensor (B, L, 2P + 1): one copy to the host.
+
+    Nothing of the autocast outlives the call: the kernels are in dtype already, and others have no gradients.
+    """
+    with autocast(device, dtype):
+        points, logits = model(images)
+    return torch.cat((points.float().flatten(2), logits.float().unsqueeze(-1)), dim=-1)
+
+
+def _unpacked(packed: Tensor) -> LanePrediction:
+    """Points and logits of `_predict`'s tensor, as views of it."""
+    return LanePrediction(packed[..., :-1].unflatten(-1, (-1, 2)), packed[..., -1])

@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 REFERENCE_WIDTH_PX = 1280  # errors in px are those in an image of this width
@@ -102,7 +101,7 @@ def mean_x_error(
 def shift_images(images: Tensor) -> Tensor:
     """The images (N, 3, H, W) uint8 shifted to the right by SHIFT; their left column fills the gap."""
     step = _step(images.shape[3])
-    return F.pad(images[..., :-step].float(), (step, 0, 0, 0), mode="replicate").to(images.dtype)
+    return torch.cat((images[..., :1].expand(-1, -1, -1, step), images[..., :-step]), dim=-1)
 
 
 def sensitivity(before: Lanes, after: Lanes, width: int) -> float:

@@ -3,19 +3,25 @@
 import gc
 import re
 import weakref
-from unittest import mock
+from types import SimpleNamespace
 
 import pytest
 import speed
+import speed_activity
 import speed_forward
 import speed_inference
 import speed_roofline
 import speed_training
 import torch
 from paths import ROOT
+from recorders import StandIn
+from speed_activity import Activity
 from speed_roofline import Peak, roofline_ms
+from torch.autograd import DeviceType
 
+from inference.predictor import Predictor
 from model import LaneNet
+from runtime.cuda_graph import Recording
 
 MACHINE = re.compile(r"\(.+, \d+ core\(s\); 1 thread\(s\); torch \S+; Python \S+; \d{4}-\d\d-\d\d(; load [\d.]+)?\)")
 TINY = ["model.backbone=compact", "model.width=64", "model.height=64", "train.precision=fp32", "guard.patience=9",
@@ -51,7 +57,7 @@ def tables(capsys, *words):
 
 def test_the_forward_tables_measure_every_network_beside_the_baseline(capsys):
     printed = tables(capsys, "forward")
-    assert len(printed) == len(speed_forward.BATCHES) * len(speed_forward.precisions(torch.device("cpu")))
+    assert len(printed) == len(speed_forward.BATCHES["cpu"]) * len(speed_forward.precisions(torch.device("cpu")))
     for _, _, baseline, folded, compact in printed:
         assert [row[0] for row in (baseline, folded, compact)] == [
             speed_forward.BASELINE, f"{speed_forward.BASELINE}, fused", "compact"]
@@ -60,18 +66,55 @@ def test_the_forward_tables_measure_every_network_beside_the_baseline(capsys):
             assert float(row[7]) == pytest.approx(float(row[3]) / float(row[6]), rel=0.05, abs=0.06)
 
 
-def test_a_cuda_graph_keeps_the_weights_that_it_reads(monkeypatch):
-    """Without a GPU, so torch.cuda is a stand-in: a recording has addresses, and keeps nothing alive."""
-    for name in ("Stream", "current_stream", "stream", "CUDAGraph", "graph"):
-        monkeypatch.setattr(torch.cuda, name, mock.MagicMock())
+def test_a_recorded_forward_keeps_the_weights_that_it_reads():
+    """A recording has addresses, and keeps nothing alive; that of the stand-in keeps as little."""
     network, images = torch.nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 8, 8)
     cpu, weights = torch.device("cpu"), weakref.ref(network)
-    graph = speed_forward.CudaGraph(speed_forward.baseline_forward(network, cpu, torch.float32), images)
-    run = speed_forward.timed(graph, images, cpu, torch.float32)
-    del network, graph
+    forward = speed_forward.RecordedForward(speed_forward.baseline_forward(network, cpu, torch.float32), images,
+                                            lambda work: Recording(lambda: None, work()))
+    run = speed_forward.timed(forward, images, cpu, torch.float32)
+    del network, forward
     gc.collect()
     run()
     assert weights() is not None, "a graph reads the weights of its network, which must stay"
+
+
+def test_on_cuda_every_row_has_its_graph_and_what_the_gpu_does(monkeypatch):
+    """Without a GPU: what asks for one is given the CPU, and a recorder's stand-in."""
+    cases = {name: speed_forward.Case(speed_forward.build_network(name).eval(), speed_forward.random_images(name, 1))
+             for name in speed_forward.SIZES}
+    monkeypatch.setattr(speed_forward, "cuda_recorder", lambda _device: StandIn())
+    made = []
+
+    def predictor(network, grid, _device, dtype, cuda_graphs=True):
+        made.append(cuda_graphs)
+        return Predictor(network, grid, torch.device("cpu"), dtype)
+
+    monkeypatch.setattr(speed_forward, "Predictor", predictor)
+    monkeypatch.setattr(speed_forward, "baseline_forward", lambda network, *_: network)
+    forwards = speed_forward.forwards(cases, torch.device("cuda"), torch.float32)
+    baseline = speed_forward.BASELINE
+    assert list(forwards) == [baseline, f"{baseline}, fused", f"{baseline}, fused, CUDA graph",
+                              "compact, no CUDA graph", "compact"]
+    assert made == [False, True]
+    activity = {name: Activity(busy_ms=0.5, launches=3.0) for name in forwards}
+    rows = speed_forward.table(cases, dict.fromkeys(forwards, 2.0), torch.float32, Peak(1e12, 1e12), activity)
+    assert all(row.endswith("| 25 % | 3 |") for row in rows[2:]) and rows[0].endswith("kernels run | launches a call |")
+
+
+def test_time_in_which_a_gpu_is_busy_counts_once():
+    def event(start, end, device=DeviceType.CUDA, **more):
+        return SimpleNamespace(time_range=SimpleNamespace(start=start, end=end), device_type=device, **more)
+
+    kernels = [event(0, 10), event(5, 12), event(6, 8), event(20, 25)]
+    others = [event(0, 100, DeviceType.CPU), event(0, 50, is_user_annotation=True)]
+    assert speed_activity.busy_us([*others, *kernels]) == 17
+    assert speed_activity.busy_us([]) == 0
+
+
+def test_a_profile_without_a_gpu_has_no_kernels():
+    x = torch.ones(64, 64)
+    assert speed_activity.measure(lambda: x @ x) == (0, 0)
 
 
 def test_the_roofline_counts_operations_or_bytes():

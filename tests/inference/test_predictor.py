@@ -5,10 +5,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from recorders import StandIn
 from roads import picture
 
 from geometry.bezier import CONTROL_POINTS
 from geometry.decode import lane_nms
+from geometry.input_grid import InputGrid
+from inference.batch_runner import to_batch
+from inference.onednn import SWITCH
 from inference.predictor import Detections, Predictor
 from preprocessing.images import preprocess, read_image
 from runtime.checkpoint import input_grid, load_model
@@ -72,3 +76,52 @@ def test_detections_of_one_image_are_pickled_without_their_batch():
     copy = pickle.loads(data)
     assert isinstance(copy, Detections)
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(copy, detections, strict=True))
+
+
+def recording_predictor(checkpoint, monkeypatch, record):
+    """A predictor that records on the CPU; its kernels are not packed, since there is nothing to pack on a GPU."""
+    monkeypatch.setenv(SWITCH, "0")
+    model, config, _ = load_model(checkpoint, torch.device("cpu"))
+    return model, Predictor(model, input_grid(config), torch.device("cpu"), torch.float32, record=record)
+
+
+def test_recorded_detections_are_those_of_the_plain_network(checkpoint, monkeypatch):
+    record = StandIn()
+    _, recorded = recording_predictor(checkpoint, monkeypatch, record)
+    plain = Predictor.load(checkpoint, "cpu", precision="fp32")
+    batches = [[plain.preprocess(picture(seed)) for seed in range(first, first + count)]
+               for first, count in ((0, 3), (3, 1), (4, 3), (7, 4))]
+    kept = [recorded.detect(batch) for batch in batches]
+    forward = [recorded.forward(to_batch(batch)) for batch in batches]
+    for batch, detections, prediction in zip(batches, kept, forward, strict=True):
+        expected = plain.detect(batch)
+        torch.testing.assert_close(detections[:2], expected[:2], atol=1e-4, rtol=0)
+        assert torch.equal(detections.keep, expected.keep)
+        torch.testing.assert_close(prediction.points, expected.points, atol=1e-4, rtol=0)
+        torch.testing.assert_close(prediction.logits.sigmoid(), expected.confidence, atol=1e-4, rtol=0)
+    assert (record.recordings, record.replays) == (2, 8)
+
+
+@pytest.mark.parametrize("record", [None, StandIn()], ids=["as they come", "recorded"])
+def test_a_predictor_takes_over_other_weights(checkpoint, monkeypatch, record):
+    model, predictor = recording_predictor(checkpoint, monkeypatch, record)
+    pixels = [predictor.preprocess(picture(seed)) for seed in range(2)]
+    before = predictor.detect(pixels)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    predictor.load_weights(model)
+    after, fresh = predictor.detect(pixels), Predictor(model, predictor.grid, predictor.device, torch.float32)
+    torch.testing.assert_close(after[:2], fresh.detect(pixels)[:2], atol=1e-4, rtol=0)
+    assert (after.points - before.points).abs().max() > 0.01
+    assert record is None or record.recordings == 1
+
+
+def test_cuda_graphs_can_be_turned_off(checkpoint, monkeypatch):
+    """Without a GPU, so what would record is a stand-in."""
+    monkeypatch.setattr("inference.predictor.cuda_recorder", lambda device: device)
+    monkeypatch.setattr("inference.predictor.fuse_batch_norms", lambda model, dtype: model)
+    cuda, grid = torch.device("cuda"), InputGrid(160, 96)
+    assert Predictor(None, grid, cuda, torch.float32).runner.record == cuda
+    assert Predictor(None, grid, cuda, torch.float32, cuda_graphs=False).runner.record is None
+    assert Predictor(None, grid, torch.device("cpu"), torch.float32).runner.record is None
