@@ -19,10 +19,10 @@ import torch
 from tqdm import tqdm
 
 from config import Config, ConfigError
-from formats import splits
+from formats import convert, splits
 from formats.base import DataError, Label, Sample
 from formats.parsing import IMAGE_SUFFIXES
-from formats.registry import data_set, detect, read_label, scan
+from formats.registry import WRITABLE, data_set, detect, read_label, scan
 from formats.sample_index import SampleIndex, evenly_spaced
 from model import starts_above_cut
 from preprocessing.images import read_image
@@ -70,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_problems(checked, config)
         print_upper_bounds(checked, config)
     print_problem("images or labels cannot be used", len(unusable), unusable)
+    if options.convert:
+        print(convert_data_set(options, checked, config.data.split[-1]))
     if options.sheet and checked:
         write_sheet(options.sheet, checked)
         print(f"labelled images to look at: {options.sheet}")
@@ -82,6 +84,10 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     parser.add_argument("words", nargs="*", metavar="ROOT", help="the folder, and section.key=value settings")
     parser.add_argument("--check", metavar="ROOT", help="the same folder, as in: python dataset.py --check ROOT")
     parser.add_argument("--sheet", metavar="FILE.jpg", type=Path, help="also write a contact sheet of labelled images")
+    parser.add_argument("--convert", metavar="OUT", type=Path,
+                        help="also write the data set anew, with copies of its images, into this folder")
+    parser.add_argument("--to", choices=WRITABLE, default="folder",
+                        help="the layout of --convert (default: folder, X.lines.txt beside X.jpg)")
     parser.add_argument("--labels-only", action="store_true", help="without images: take their usual size")
     options, overrides = cli.parse(parser, argv)
     roots = options.words + ([options.check] if options.check else [])
@@ -91,9 +97,22 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     options.root = roots[0]
     if options.sheet and options.labels_only:
         raise ValueError("--sheet shows images; it cannot be written with --labels-only")
+    if options.convert and options.labels_only:
+        raise ValueError("--convert copies images; it cannot be used with --labels-only")
     if options.sheet and options.sheet.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"--sheet {options.sheet}: expected a file name that ends in .jpg or .png")
     return options, cli.load_settings(options, overrides)
+
+
+def convert_data_set(options: argparse.Namespace, checked: Sequence[CheckedSample], rule: str) -> str:
+    """Write what could be read in another layout; returns a line that says what was written."""
+    out, root = options.convert, Path(options.root)
+    if out.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"--convert {out}: lies in {root}, where its images would be read again; name another folder")
+    items = [convert.Labelled(item.sample, item.label, item.size_px) for item in checked]
+    written = convert.write_data_set(items, data_set(options.to), out, rule)
+    left_out = f"; {written.left_out} lanes cannot be written in this layout" if written.left_out else ""
+    return f"written to {out} in the {options.to} layout: {written.images} images, {written.lanes} lanes{left_out}"
 
 
 def usual_size(name: str) -> tuple[int, int]:
@@ -154,9 +173,13 @@ def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
         f"of {lanes} lanes have the same point twice in a row, which breaks CULane's evaluator":
             [item.num_repeated for item in checked],
     }
+    other_size = [item.label.size_px not in (None, item.size_px) for item in checked]
+    problems["images have another size than their label says"] = list(map(int, other_size))
     for description, counts in problems.items():
         examples = [location(item.sample) for item, count in zip(checked, counts, strict=True) if count]
         print_problem(description, sum(counts), examples)
+    if left_out := Counter(shape for item in checked for shape in item.label.left_out):
+        print_counts("drawn shapes that are no lanes", left_out)
 
 
 def print_counts(name: str, counts: dict) -> None:

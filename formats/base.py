@@ -31,3 +31,5 @@ class Label(NamedTuple):
     lanes: list[np.ndarray]  # of (N, 2) float32 in the file's order, which CULane's spline depends on; N may be 0
     rows: np.ndarray | None = None  # (R)
     x_at_rows: np.ndarray | None = None  # (lanes, R)
+    left_out: tuple[str, ...] = ()  # what each shape is that was drawn and is no lane: polygon, road curb ...
+    size_px: tuple[int, int] | None = None  # width, height of the image by its label, where that says it

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
-from formats.data_set import DataSet
-from formats.parsing import IMAGE_SUFFIXES, decoded, image_path, lanes_of_text, text_lines
+from formats.data_set import DataSet, LabelledImage
+from formats.parsing import IMAGE_SUFFIXES, append_line, decoded, image_path, lanes_of_text, text_lines, text_of_lanes
 from metrics.culane import CULANE_SIZE
+from runtime.files import write_text
 
 
 class CULane(DataSet):
@@ -49,3 +50,10 @@ class CULane(DataSet):
 
     def read_label(self, sample: Sample) -> Label:
         return Label(lanes_of_text(sample.label))
+
+    def write_label(self, root: Path, image: LabelledImage) -> int:
+        """X.lines.txt beside the image, and its name in list/train.txt, val.txt or test.txt."""
+        lanes = [lane for lane in image.lanes if len(lane)]
+        write_text((root / image.name).with_suffix(".lines.txt"), text_of_lanes(lanes))
+        append_line(root / "list" / f"{image.part}.txt", f"/{image.name}")
+        return len(image.lanes) - len(lanes)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from formats.base import DataError, Label, Sample
 from formats.metric import THRESHOLDS, Metric, Size, ThresholdCurve
-from formats.parsing import lanes_of_text
+from formats.parsing import lanes_of_text, text_of_lanes
 from geometry.bezier import sample_curve
 from geometry.decode import lane_nms
 from metrics.culane import (
@@ -106,8 +106,7 @@ class CULaneMetric(Metric):
                           sizes_px: Sequence[Size], predictions: Iterable[Sequence[np.ndarray]]) -> None:
         """A tree of .lines.txt, a lane a line: x y x y ..."""
         for sample, lanes in zip(samples, predictions, strict=True):
-            write_text(lines_path(path, sample.name),
-                       "".join(" ".join(f"{v:.3f}" for v in lane.ravel()) + "\n" for lane in lanes))
+            write_text(lines_path(path, sample.name), text_of_lanes(lanes))
 
     def read_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                          sizes_px: Sequence[Size]) -> tuple[list[list[np.ndarray]], None]:

@@ -1,11 +1,23 @@
 """A data set as an object: it recognizes its folder, lists its samples, reads its labels, and has its own metric."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from formats.base import DataError, Label, Sample
 from formats.metric import Metric
+
+
+class LabelledImage(NamedTuple):
+    """An image and its lanes to be written: lanes (N, 2) in pixels of the image."""
+
+    name: str  # of the image, a path below the root of the data set that is written
+    lanes: Sequence[np.ndarray]
+    size_px: tuple[int, int]  # width, height
+    part: str = "train"  # train | val | test
 
 
 class DataSet(ABC):
@@ -33,6 +45,17 @@ class DataSet(ABC):
     @abstractmethod
     def read_label(self, sample: Sample) -> Label:
         """The label of a sample. Raises DataError with file and line."""
+
+    def image_name(self, name: str) -> str:
+        """What an image of that name is called where this data set is written."""
+        return name
+
+    def write_label(self, root: Path, image: LabelledImage) -> int:
+        """Write the label of an image that is at root / image.name; returns how many lanes cannot be written.
+
+        Raises DataError for a data set that is only read.
+        """
+        raise DataError(f"{self.name} is only read; it cannot be written")
 
     def is_test_list(self, name: str) -> bool:
         """Whether a list is one of the test lists."""

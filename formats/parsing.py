@@ -46,15 +46,15 @@ def line_at(path: Path, offset: int) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def whole_file(path: Path) -> bytes:
+def whole_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a file with one image's lanes. Raises DataError where it is unreadable or absurdly large."""
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            text = file.read(max_bytes + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(text) > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES / 1e6:.0f} MB are no label of one image")
+    if len(text) > max_bytes:
+        raise DataError(f"{path}: more than {max_bytes / 1e6:.0f} MB are no label of one image")
     return text
 
 
@@ -94,10 +94,10 @@ def numbers(values: object, where: str) -> np.ndarray:
     return np.asarray(values, float)
 
 
-def list_of(values: object, where: str) -> list:
-    """A list of at most MAX_LANES lanes."""
-    if not isinstance(values, list) or len(values) > MAX_LANES:
-        raise DataError(f"{where} is not a list of at most {MAX_LANES} lanes")
+def list_of(values: object, where: str, at_most: int = MAX_LANES) -> list:
+    """A list of lanes, or of shapes that some of are lanes."""
+    if not isinstance(values, list) or len(values) > at_most:
+        raise DataError(f"{where} is not a list of at most {at_most} lanes")
     return values
 
 
@@ -139,3 +139,15 @@ def lanes_of_text(path: Path) -> list[np.ndarray]:
             raise DataError(f"{where}: {len(values)} numbers; expected pairs 'x y x y ...' (is the file cut short?)")
         lanes.append(numbers(values, where).reshape(-1, 2).astype(np.float32))
     return lanes
+
+
+def text_of_lanes(lanes: Iterable[np.ndarray]) -> str:
+    """The content of a .lines.txt file: a lane (N, 2) a line, 'x y x y ...', to a thousandth of a pixel."""
+    return "".join(" ".join(f"{value:.3f}" for value in lane.ravel()) + "\n" for lane in lanes)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a list, which is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(f"{line}\n".encode("utf-8", "surrogateescape"))

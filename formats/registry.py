@@ -4,20 +4,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from formats.base import DataError, Label, Sample
+from formats.bdd100k import Bdd100k
+from formats.coco import Coco
 from formats.culane import CULane
 from formats.culane_metric import CULaneMetric
 from formats.curvelanes import CurveLanes
+from formats.cvat import Cvat
 from formats.data_set import DataSet
 from formats.folder import Folder
+from formats.labelme import Labelme
 from formats.llamas import Llamas
 from formats.metric import Metric
+from formats.openlane import OpenLane
 from formats.sample_index import SampleIndex
 from formats.tusimple import TuSimple
 from formats.tusimple_metric import TuSimpleMetric
+from formats.vil100 import Vil100
 
 DATA_SETS: dict[str, DataSet] = {  # in the order in which they are recognized
-    item.name: item for item in (TuSimple(), CULane(), CurveLanes(), Llamas(), Folder())
+    item.name: item for item in (TuSimple(), CULane(), CurveLanes(), Llamas(), Vil100(), OpenLane(), Folder(),
+                                 Labelme(), Cvat(), Coco(), Bdd100k())
 }
+WRITABLE = ("tusimple", "culane", "folder", "labelme")
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (TuSimpleMetric(), CULaneMetric())}
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from formats.base import DataError, Label, Sample
-from formats.data_set import DataSet
-from formats.parsing import image_path, json_object, line_at, list_of, numbers, text_lines
-from formats.tusimple_metric import TuSimpleMetric
+from formats.data_set import DataSet, LabelledImage
+from formats.parsing import append_line, image_path, json_object, line_at, list_of, numbers, text_lines
+from formats.tusimple_metric import TuSimpleMetric, label_line, label_rows, label_x_at_rows
 from metrics.tusimple import TUSIMPLE_SIZE
 
 KEYS = "raw_file, lanes and h_samples"
+LIST_NAMES = {"train": "label_data_train.json", "val": "label_data_val.json", "test": "test_label.json"}
 
 
 class TuSimple(DataSet):
@@ -54,6 +55,21 @@ class TuSimple(DataSet):
     def read_label(self, sample: Sample) -> Label:
         where = f"{sample.label}:{sample.line}"
         return _label(json_object(line_at(sample.label, sample.offset), where, KEYS), where)
+
+    def image_name(self, name: str) -> str:
+        return name if name.startswith("clips/") else f"clips/{name}"
+
+    def write_label(self, root: Path, image: LabelledImage) -> int:
+        """A line of a label file: each lane as x at TuSimple's 56 rows, scaled to the height of the image.
+
+        A lane that has fewer than two of these rows in the image cannot be written. Of one that turns back each row
+        has one point.
+        """
+        label = Label(list(image.lanes))
+        rows, x = label_rows(label, image.size_px), label_x_at_rows(label, image.size_px)
+        x = x[(x >= 0).sum(1) >= 2]
+        append_line(root / LIST_NAMES[image.part], label_line(image.name, rows, x.round(2)))
+        return len(image.lanes) - len(x)
 
 
 def _label_files(root: Path) -> list[Path]:

@@ -138,6 +138,11 @@ def x_px_at_rows(curves: Tensor, rows: np.ndarray, size_px: Size, end_tolerance:
     return np.where(x >= 0, (x * size_px[0]).round(2), -2.0)
 
 
+def label_line(name: str, rows: np.ndarray, lanes: np.ndarray) -> str:
+    """One JSON object of a label file: lanes, h_samples, raw_file."""
+    return json.dumps({"lanes": [_plain(lane) for lane in lanes], "h_samples": _plain(rows), "raw_file": name})
+
+
 def submission_line(name: str, rows: np.ndarray, lanes: np.ndarray) -> str:
     """One JSON object: raw_file, lanes, h_samples, run_time.
 

@@ -21,7 +21,7 @@ from geometry.decode import DecodeSettings
 from geometry.input_grid import InputGrid
 from model import LanePrediction
 
-METRIC_OF = {"tusimple": "tusimple", "culane": "culane", "curvelanes": "culane", "llamas": "culane", "folder": "culane"}
+METRIC_OF = dict.fromkeys(LAYOUTS, "culane") | {"tusimple": "tusimple"}
 
 
 # The objects -------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ def test_a_name_that_is_no_data_set_is_refused_with_those_there_are(tmp_path):
 
 
 def test_each_data_set_has_an_example_for_these_tests():
-    assert set(DATA_SETS) == set(LAYOUTS) == set(METRIC_OF)
+    assert list(DATA_SETS) == list(LAYOUTS)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -84,8 +84,8 @@ def test_each_data_set_is_drawn_on_its_own_canvas():
     size_px = (2560, 1440)
     canvases = {name: data_set.metric.canvas(size_px) for name, data_set in DATA_SETS.items()
                 if isinstance(data_set.metric, CULaneMetric)}
-    assert canvases == {"culane": Canvas(size_px, 47), "curvelanes": Canvas((224, 224), 5),
-                        "llamas": Canvas(size_px, 47), "folder": Canvas(size_px, 47)}
+    assert canvases == dict.fromkeys(set(LAYOUTS) - {"tusimple"}, Canvas(size_px, 47)) | {
+        "curvelanes": Canvas((224, 224), 5)}
     assert isinstance(DATA_SETS["tusimple"].metric, TuSimpleMetric)
 
 

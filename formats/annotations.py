@@ -1,0 +1,101 @@
+"""What the files of labelling tools share: names of shapes that are no lanes, lines of points, where images are.
+
+N points, 2 = (x, y) in pixels.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from formats.base import DataError
+from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
+
+NOT_A_LANE = re.compile(r"cross.?walk|zebra|curb|kerb|stop.?lines?\b|stop.?bar", re.IGNORECASE)
+LABEL_FOLDERS = {"labels", "label", "annotations", "annotation", "ann", "json", "jsons"}
+IMAGE_FOLDERS = ("images", "image", "img", "imgs")
+PARTS = ("train", "val", "valid", "test")
+
+
+def is_no_lane(name: object) -> bool:
+    """Whether a shape's name says that it is no lane, though it may be drawn as a line: a crosswalk, a curb ..."""
+    return isinstance(name, str) and NOT_A_LANE.search(name) is not None
+
+
+def shape_name(name: object, other: str) -> str:
+    """A shape's name as it is counted and printed, in one short line; `other` where it has none."""
+    return " ".join(CONTROL.sub(" ", name).split())[:40] or other if isinstance(name, str) else other
+
+
+def points_of_pairs(pairs: object, where: str) -> np.ndarray:
+    """(N, 2) float32 of a list [[x, y], ...]; what follows x and y in a pair is not looked at."""
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) >= 2 for pair in pairs):
+        raise DataError(f"{where} is not a list of points [x, y]")
+    if len(pairs) > MAX_POINTS:
+        raise DataError(f"{where} has more than {MAX_POINTS} points")
+    return numbers([value for x, y, *_ in pairs for value in (x, y)], where).reshape(-1, 2).astype(np.float32)
+
+
+def pixel_size(width: object, height: object) -> tuple[int, int] | None:
+    """(width, height) of an image as a label gives it; None where it does not."""
+    sizes = [value for value in (width, height) if isinstance(value, int) and 0 < value <= 1e5]
+    return (sizes[0], sizes[1]) if len(sizes) == 2 else None
+
+
+class ImageFinder:
+    """Finds the images that a label file names, whichever of the usual folders they lie in below the root.
+
+    These are the label's own folder, the root, their images/, and the folder that lies beside labels/ as the label
+    does in it. Each of them is also searched for the part that the label is of, such as val/.
+    """
+
+    def __init__(self, root: Path, label: Path, must_exist: bool = True):
+        self.root, self.must_exist = Path(os.path.normpath(root)), must_exist
+        folders = dict.fromkeys([label.parent, *_beside_labels(root, label.parent), root,
+                                 *(base / name for base in (label.parent, root) for name in IMAGE_FOLDERS)])
+        words = {word for text in (label.stem, label.parent.name) for word in re.split(r"[^a-z]+", text.lower())}
+        parts = [part for part in PARTS if part in words]
+        self.folders = [*folders, *(folder / middle / part for folder in folders for middle in ("", "100k")
+                                    for part in (*parts, "default"))]
+
+    def find(self, name: object, where: str) -> Path:
+        """The image of that name, without must_exist where it might be. Raises DataError for a missing one or no name.
+
+        A path of another machine or another folder is also tried as the file's name alone. A name without the suffix
+        of an image gets one.
+        """
+        if not isinstance(name, str) or not name.strip() or CONTROL.search(name) or len(name) > 1000:
+            raise DataError(f"{where}: {str(name)[:40]!r} is no name of an image")
+        path = PurePosixPath(PureWindowsPath(name).as_posix() if "\\" in name else name)
+        suffixes = ("",) if path.suffix.lower() in IMAGE_SUFFIXES else _both_cases(IMAGE_SUFFIXES)
+        inner = PurePosixPath(*(part for part in path.parts if part not in ("..", ".", path.anchor)))
+        for relative in dict.fromkeys((path, inner, PurePosixPath(path.name))):
+            for i, folder in enumerate(self.folders):
+                for suffix in suffixes:
+                    image = Path(os.path.normpath(folder / f"{relative}{suffix}"))
+                    if os.path.isfile(image) and image.is_relative_to(self.root):
+                        self.folders.insert(0, self.folders.pop(i))  # where the next ones will be
+                        return image
+        if self.must_exist:
+            raise DataError(f"{where}: the image {name[:200]!r} is missing: not beside the label, nor in images/ or a "
+                            f"folder beside the labels, below {self.root}")
+        return Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
+
+    def name(self, image: Path) -> str:
+        """What the data set calls an image that was found: its path below the root."""
+        return image.relative_to(self.root).as_posix()
+
+
+def _beside_labels(root: Path, folder: Path) -> Iterable[Path]:
+    """The folders that lie beside labels/ as `folder` lies in labels/, for each such folder between it and the root."""
+    parts = Path(os.path.relpath(folder, root)).parts
+    for i, part in enumerate(parts):
+        if part.lower() in LABEL_FOLDERS:
+            yield from (root.joinpath(*parts[:i], name, *parts[i + 1:]) for name in IMAGE_FOLDERS)
+            yield root.joinpath(*parts[:i], *parts[i + 1:])
+
+
+def _both_cases(suffixes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(s for suffix in suffixes for s in (suffix, suffix.upper()))

@@ -1,0 +1,165 @@
+"""CVAT: one XML file for many images, in the form `CVAT for images 1.1`; each lane a polyline.
+
+The form for videos names tracks and frame numbers, but no image, and is not read.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from xml.parsers import expat
+
+from formats.annotations import ImageFinder, is_no_lane, pixel_size, points_of_pairs, shape_name
+from formats.base import DataError, Label, Sample
+from formats.culane_metric import CULaneMetric
+from formats.data_set import DataSet
+from formats.folder import files_below
+from formats.parsing import list_of
+
+CHUNK = 1 << 16
+SNIFFED, SNIFFED_BYTES = 10, 4096  # files, and bytes of each, that are looked into to recognize a folder
+SHAPES = ("polyline", "polygon", "box", "mask", "points", "ellipse", "cuboid", "skeleton")
+
+
+class Cvat(DataSet):
+    """Every .xml file below the root whose outermost element is `annotations`.
+
+    A sample knows the byte at which its image element begins, so that nothing is read twice. Polylines are lanes,
+    unless their label says crosswalk, curb or stop line. Other shapes are left out and counted.
+    """
+
+    name = "cvat"
+    layout = "annotations.xml with <image> and <polyline> (CVAT for images 1.1)"
+    metric = CULaneMetric()
+    validation_lists = ("val", "Val", "valid", "Validation", "validation")
+    test_lists = ("test", "Test")
+
+    def detect(self, root: Path) -> bool:
+        return any(map(_is_cvat, islice(files_below(root, ".xml"), SNIFFED)))
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        for path in filter(_is_cvat, files_below(root, ".xml")):
+            finder, tracks, images = ImageFinder(root, path, require_images), 0, 0
+            try:
+                for name, attributes, offset, line in _elements(path):
+                    tracks += name == "track"
+                    if name == "image":
+                        images += 1
+                        yield self._sample(finder, path, attributes, offset, line)
+            except DataError as error:
+                yield error
+            if tracks:
+                yield DataError(f"{path}: {tracks} tracks of a video, which name no image, cannot be read; export the "
+                                "task as 'CVAT for images 1.1'")
+            elif not images:
+                yield DataError(f"{path}: no image in it; export the task as 'CVAT for images 1.1'")
+
+    def _sample(self, finder: ImageFinder, path: Path, attributes: dict[str, str], offset: int, line: int
+                ) -> Sample | DataError:
+        """The sample of one image element."""
+        try:
+            image = finder.find(attributes.get("name"), f"{path}:{line}")
+        except DataError as error:
+            return error
+        lists = (attributes.get("subset") or path.name,)
+        return Sample(image, path, finder.name(image), lists, self.name, offset, line)
+
+    def read_label(self, sample: Sample) -> Label:
+        """<image name width height><polyline label=".." points="x,y;x,y"/>...</image>."""
+        where = f"{sample.label}:{sample.line}"
+        lanes, left_out, size_px = [], [], None
+        for name, attributes in _image_element(sample.label, sample.offset, where):
+            if name == "image":
+                size_px = pixel_size(*(_whole(attributes.get(key)) for key in ("width", "height")))
+            elif name == "polyline" and not is_no_lane(attributes.get("label")):
+                lanes.append(points_of_pairs(_pairs(attributes.get("points", ""), where), f"{where}: a polyline"))
+            elif name in SHAPES:
+                left_out.append(shape_name(attributes.get("label"), name) if name == "polyline" else name)
+        return Label(list_of(lanes, f"{where}: the polylines"), left_out=tuple(left_out), size_px=size_px)
+
+
+def _is_cvat(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return re.search(rb"<annotations[\s>]", file.read(SNIFFED_BYTES)) is not None
+    except OSError:
+        return False
+
+
+def _elements(path: Path) -> Iterator[tuple[str, dict[str, str], int, int]]:
+    """Name, attributes, byte offset and line of the elements image and track. Raises DataError for broken XML."""
+    found: list = []
+    parser = _parser(lambda name, attributes: name in ("image", "track") and found.append(
+        (name, attributes, parser.CurrentByteIndex, parser.CurrentLineNumber)))
+    for chunk in _chunks(path, 0):
+        _feed(parser, chunk, str(path), parser.CurrentLineNumber)
+        yield from found
+        found.clear()
+    _feed(parser, b"", str(path), parser.CurrentLineNumber, is_last=True)
+
+
+def _image_element(path: Path, offset: int, where: str) -> list[tuple[str, dict[str, str]]]:
+    """Name and attributes of the image element that begins there, and of all in it."""
+    found: list = []
+    open_elements: list[str] = []
+    parser = _parser(lambda name, attributes: (open_elements.append(name), found.append((name, attributes))))
+
+    def end(name: str) -> None:
+        open_elements.pop()
+        if not open_elements:
+            raise _Complete
+
+    parser.EndElementHandler = end
+    try:
+        for chunk in _chunks(path, offset):
+            _feed(parser, chunk, where, 0)
+    except _Complete:
+        return found
+    raise DataError(f"{where}: the image element has no end; was the file changed?")
+
+
+class _Complete(Exception):
+    """The element that is read has ended."""
+
+
+def _parser(start: Callable[[str, dict[str, str]], object]) -> expat.XMLParserType:
+    """A parser of UTF-8 that calls `start` for each element; it takes no document types, which can grow without end."""
+    parser = expat.ParserCreate("utf-8")
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    return parser
+
+
+def _refuse_doctype(*_: object) -> None:
+    raise DataError("a document type")
+
+
+def _feed(parser: expat.XMLParserType, chunk: bytes, where: str, line: int, is_last: bool = False) -> None:
+    try:
+        parser.Parse(chunk, is_last)
+    except expat.ExpatError as error:
+        raise DataError(f"{where}: broken XML: {expat.ErrorString(error.code)}"
+                        + (f" in line {error.lineno}" if line else "")) from None
+    except DataError as error:
+        raise DataError(f"{where}: {error}, which a file of CVAT does not have") from None
+
+
+def _chunks(path: Path, offset: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            yield from iter(lambda: file.read(CHUNK), b"")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _pairs(points: str, where: str) -> list[list[float]]:
+    """[[x, y], ...] of "x,y;x,y"."""
+    try:
+        return [[float(value) for value in pair.split(",")] for pair in points.split(";") if pair.strip()]
+    except ValueError as error:
+        raise DataError(f"{where}: a polyline: {str(error)[:80]}; expected points 'x,y;x,y'") from None
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 7 else None

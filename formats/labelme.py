@@ -1,0 +1,105 @@
+"""labelme: one JSON file an image, X.json beside X.jpg or in another folder, each lane a line of points.
+
+N points, 2 = (x, y) in pixels.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from formats.annotations import ImageFinder, is_no_lane, pixel_size, points_of_pairs, shape_name
+from formats.base import DataError, Label, Sample
+from formats.culane_metric import CULaneMetric
+from formats.data_set import DataSet, LabelledImage
+from formats.folder import files_below
+from formats.parsing import json_object, list_of, whole_file
+from runtime.files import write_text
+
+MAX_BYTES = 200_000_000  # of a file that has its image in it, too
+LINES = ("linestrip", "line")  # shape_type of what is a lane; others enclose an area, or are single points
+SNIFFED = 5  # files that are looked into to recognize a folder
+
+
+class Labelme(DataSet):
+    """Every .json file below the root that has `shapes`; its image has its name, or else the one in `imagePath`.
+
+    Shapes of the types linestrip and line are lanes, unless their label says crosswalk, curb or stop line. Others
+    are left out and counted, and so is what encloses an area.
+    """
+
+    name = "labelme"
+    layout = "X.json with shapes beside X.jpg (labelme)"
+    metric = CULaneMetric()
+
+    def detect(self, root: Path) -> bool:
+        return any(map(_is_labelme, islice(files_below(root, ".json"), SNIFFED)))
+
+    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+        finder, folder = None, None
+        for path in files_below(root, ".json"):
+            if folder != path.parent:
+                finder, folder = ImageFinder(root, path, require_images), path.parent
+            try:
+                image = _image(finder, path)
+            except DataError as error:
+                yield error
+                continue
+            if image is not None:
+                yield Sample(image, path, finder.name(image), ("labelme",), self.name)
+
+    def read_label(self, sample: Sample) -> Label:
+        """{"shapes": [{"label": .., "points": [[x, y], ...], "shape_type": "linestrip"}, ...], "imageWidth": ..}."""
+        record = _record(sample.label)
+        lanes, left_out = [], []
+        for i, shape in enumerate(list_of(record.get("shapes"), f"{sample.label}: 'shapes'", 10_000), start=1):
+            where = f"{sample.label}: shape {i}"
+            if not isinstance(shape, dict):
+                raise DataError(f"{where} is not an object with label, points and shape_type")
+            kind = shape_name(shape.get("shape_type"), "polygon")  # which the first versions had alone
+            if kind not in LINES:
+                left_out.append(kind)
+            elif is_no_lane(shape.get("label")):
+                left_out.append(shape_name(shape.get("label"), kind))
+            else:
+                lanes.append(points_of_pairs(shape.get("points"), f"{where}: points"))
+        size_px = pixel_size(record.get("imageWidth"), record.get("imageHeight"))
+        return Label(list_of(lanes, f"{sample.label}: 'shapes'"), left_out=tuple(left_out), size_px=size_px)
+
+    def write_label(self, root: Path, image: LabelledImage) -> int:
+        """X.json beside the image, each lane a linestrip; a lane of fewer than two points is none."""
+        lanes = [lane for lane in image.lanes if len(lane) >= 2]
+        path = root / image.name
+        write_text(path.with_suffix(".json"), labelme_text(path.name, image.size_px, lanes))
+        return len(image.lanes) - len(lanes)
+
+
+def labelme_text(image_path: str, size_px: tuple[int, int], lanes: list[np.ndarray]) -> str:
+    """The file that labelme reads for an image, with its path from there, and lanes (N, 2)."""
+    shapes = [{"label": "lane", "points": lane.astype(float).round(3).tolist(), "group_id": None, "description": "",
+               "shape_type": "linestrip", "flags": {}} for lane in lanes]
+    return json.dumps({"version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": image_path, "imageData": None,
+                       "imageHeight": size_px[1], "imageWidth": size_px[0]}, indent=1)
+
+
+def _record(path: Path) -> dict:
+    return json_object(whole_file(path, MAX_BYTES), str(path), '"shapes" (labelme)')
+
+
+def _is_labelme(path: Path) -> bool:
+    try:
+        record = _record(path)
+    except DataError:
+        return False
+    return isinstance(record.get("shapes"), list) and "imagePath" in record
+
+
+def _image(finder: ImageFinder, path: Path) -> Path | None:
+    """The image of a label file: the one of its name, or else the one that it names; None where it is no label."""
+    try:
+        return finder.find(path.stem, str(path))
+    except DataError:  # so that most files, which may have their image in them, need not be read
+        record = _record(path)
+        return finder.find(record.get("imagePath"), str(path)) if "shapes" in record else None
