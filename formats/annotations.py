@@ -5,12 +5,13 @@ N points, 2 = (x, y) in pixels.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from formats.base import DataError
+from formats.files import Tree
 from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
 
 NOT_A_LANE = re.compile(r"cross.?walk|zebra|curb|kerb|stop.?lines?\b|stop.?bar", re.IGNORECASE)
@@ -42,6 +43,11 @@ def pixel_size(width: object, height: object) -> tuple[int, int] | None:
     """(width, height) of an image as a label gives it; None where it does not."""
     sizes = [value for value in (width, height) if isinstance(value, int) and 0 < value <= 1e5]
     return (sizes[0], sizes[1]) if len(sizes) == 2 else None
+
+
+def label_files(root: Path, suffix: str) -> Iterator[Path]:
+    """The files below the root with this suffix, sorted."""
+    return (path for path in Tree(root).files() if path.suffix.lower() == suffix)
 
 
 class ImageFinder:

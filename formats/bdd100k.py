@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from formats.annotations import ImageFinder, is_no_lane, points_of_pairs, shape_name
+from formats.annotations import ImageFinder, is_no_lane, label_files, points_of_pairs, shape_name
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
-from formats.folder import files_below
 from formats.json_stream import first_char, list_items, object_items, value_at
 from formats.outlines import join_outlines
 from formats.parsing import list_of
@@ -42,11 +41,11 @@ class Bdd100k(DataSet):
     test_lists = ("lane_test.json", "test.json", "test")
 
     def detect(self, root: Path) -> bool:
-        return any(map(_is_bdd100k, islice(files_below(root, ".json"), SNIFFED)))
+        return any(map(_is_bdd100k, islice(label_files(root, ".json"), SNIFFED)))
 
     def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
         finder, folder = None, None
-        for path in files_below(root, ".json"):
+        for path in label_files(root, ".json"):
             try:
                 for offset, record in _records(path) if _has_lanes(path) else ():
                     if finder is None or folder != (path if offset >= 0 else path.parent):

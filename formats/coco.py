@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from formats.annotations import ImageFinder, is_no_lane, pixel_size, points_of_pairs, shape_name
+from formats.annotations import ImageFinder, is_no_lane, label_files, pixel_size, points_of_pairs, shape_name
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
-from formats.folder import files_below
 from formats.json_stream import first_char, object_items, value_at
 from formats.parsing import MAX_POINTS, list_of
 
@@ -51,10 +50,10 @@ class Coco(DataSet):
     test_lists = ("test.json", "instances_test.json", "test/_annotations.coco.json")
 
     def detect(self, root: Path) -> bool:
-        return any(map(_has_lanes, islice(files_below(root, ".json"), SNIFFED)))
+        return any(map(_has_lanes, islice(label_files(root, ".json"), SNIFFED)))
 
     def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        for path in files_below(root, ".json"):
+        for path in label_files(root, ".json"):
             try:
                 index = coco_index(path)
                 finder = ImageFinder(root, path, require_images)

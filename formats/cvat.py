@@ -9,11 +9,10 @@ from itertools import islice
 from pathlib import Path
 from xml.parsers import expat
 
-from formats.annotations import ImageFinder, is_no_lane, pixel_size, points_of_pairs, shape_name
+from formats.annotations import ImageFinder, is_no_lane, label_files, pixel_size, points_of_pairs, shape_name
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
-from formats.folder import files_below
 from formats.parsing import list_of
 
 CHUNK = 1 << 16
@@ -35,10 +34,10 @@ class Cvat(DataSet):
     test_lists = ("test", "Test")
 
     def detect(self, root: Path) -> bool:
-        return any(map(_is_cvat, islice(files_below(root, ".xml"), SNIFFED)))
+        return any(map(_is_cvat, islice(label_files(root, ".xml"), SNIFFED)))
 
     def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        for path in filter(_is_cvat, files_below(root, ".xml")):
+        for path in filter(_is_cvat, label_files(root, ".xml")):
             finder, tracks, images = ImageFinder(root, path, require_images), 0, 0
             try:
                 for name, attributes, offset, line in _elements(path):

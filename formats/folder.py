@@ -22,7 +22,7 @@ class Folder(DataSet):
         return next(root.rglob("*.lines.txt"), None) is not None
 
     def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        for path in files_below(root, ".lines.txt"):
+        for path in _files_below(root, ".lines.txt"):
             stem = path.name.removesuffix(".lines.txt")
             candidates = [path.with_name(stem + s) for suffix in IMAGE_SUFFIXES for s in (suffix, suffix.upper())]
             image = next((p for p in candidates if p.is_file()), None if require_images else candidates[0])
@@ -41,14 +41,14 @@ class Folder(DataSet):
         return len(image.lanes) - len(lanes)
 
 
-def files_below(folder: Path, suffix: str) -> Iterator[Path]:
+def _files_below(folder: Path, suffix: str) -> Iterator[Path]:
     """Files whose names end so, sorted as paths are, with the names of one folder a level in memory."""
     try:
         children = sorted(os.scandir(folder), key=lambda child: child.name)
-    except OSError:  # such as lost+found: nobody's data
+    except PermissionError:  # such as lost+found: nobody's data
         return
     for child in children:
         if child.name.endswith(suffix):
             yield folder / child.name
         elif child.is_dir(follow_symlinks=False):
-            yield from files_below(folder / child.name, suffix)
+            yield from _files_below(folder / child.name, suffix)

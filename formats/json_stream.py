@@ -31,7 +31,7 @@ def object_items(path: Path, keys: Collection[str]) -> Iterator[tuple[str, int, 
         while stream.next_char() != "}":
             _, key = stream.value()
             stream.expect(":")
-            if key in keys and stream.next_char() == "[":
+            if isinstance(key, str) and key in keys and stream.next_char() == "[":
                 yield from ((key, offset, value) for offset, value in stream.items())
             else:
                 stream.value()
@@ -65,7 +65,7 @@ class _Stream:
         self.file, self.path = file, path
         self.text, self.start, self.at, self.ended = "", offset, 0, False  # text begins at the byte `start`
         file.seek(offset)
-        self._read_more(CHUNK)
+        self._read_more(max(CHUNK, len(BOM)))
         if offset == 0 and self.text.startswith(BOM):
             self.at = len(BOM)
 
@@ -87,10 +87,13 @@ class _Stream:
     def items(self) -> Iterator[tuple[int, Any]]:
         """Offset and value of each item of the list that follows."""
         self.expect("[")
-        while self.next_char() != "]":
+        is_first = True
+        while not (is_first and self.next_char() == "]"):
             yield self.value()
-            if self.next_char() != "]":
-                self.expect(",")
+            is_first = False
+            if self.next_char() == "]":
+                break
+            self.expect(",")
         self.at += 1
 
     def value(self) -> tuple[int, Any]:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.annotations import ImageFinder, is_no_lane, pixel_size, points_of_pairs, shape_name
+from formats.annotations import ImageFinder, is_no_lane, label_files, pixel_size, points_of_pairs, shape_name
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet, LabelledImage
-from formats.folder import files_below
 from formats.parsing import json_object, list_of, whole_file
 from runtime.files import write_text
 
@@ -35,11 +34,11 @@ class Labelme(DataSet):
     metric = CULaneMetric()
 
     def detect(self, root: Path) -> bool:
-        return any(map(_is_labelme, islice(files_below(root, ".json"), SNIFFED)))
+        return any(map(_is_labelme, islice(label_files(root, ".json"), SNIFFED)))
 
     def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
         finder, folder = None, None
-        for path in files_below(root, ".json"):
+        for path in label_files(root, ".json"):
             if folder != path.parent:
                 finder, folder = ImageFinder(root, path, require_images), path.parent
             try:

@@ -37,7 +37,13 @@ class Llamas(DataSet):
     test_lists = ("test",)
 
     def detect(self, root: Path) -> bool:
-        return next(root.glob("labels/*/*/*.json"), None) is not None
+        first = next(root.glob("labels/*/*/*.json"), None)
+        if first is None or (root / "color_images").is_dir() or (root / "grayscale_images").is_dir():
+            return first is not None
+        try:  # labels without images; BDD100K's and others lie in such folders, too
+            return isinstance(json_file(first, '"lanes"').get("lanes"), list)
+        except DataError:
+            return False
 
     def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
         for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):

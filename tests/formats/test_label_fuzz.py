@@ -17,11 +17,15 @@ from formats.sample_index import SampleIndex
 from preprocessing.targets import lanes_in_slots
 
 LABEL_KEYS = ["raw_file", "lanes", "h_samples", "Lines", "x", "y", "markers", "lane_id", "pixel_start", "pixel_end",
-              "world_start", "z"]
+              "world_start", "z", "shapes", "points", "shape_type", "label", "imagePath", "images", "annotations",
+              "categories", "id", "image_id", "file_name", "keypoints", "segmentation", "name", "labels", "poly2d",
+              "vertices", "types", "frames", "objects", "lane", "lane_lines", "uv", "sequences", "set"]
 FILES = {  # of which each data set is read: lists and labels
     "tusimple": ["label_data_0313.json"], "culane": ["list/test.txt", "drive/a.lines.txt"],
     "curvelanes": ["train/train.txt", "train/labels/x.lines.json"], "llamas": ["labels/valid/drive/1_2.json"],
-    "folder": ["day/one.lines.txt"]}
+    "folder": ["day/one.lines.txt"], "vil100": ["Json/0_Road/00000.jpg.json", "data/db_info.yaml"],
+    "openlane": ["lane3d_300/training/segment-1/1.json"], "labelme": ["day/a.json"], "cvat": ["annotations.xml"],
+    "coco": ["annotations/train.json"], "bdd100k": ["labels/lane_train.json"]}
 json_value = nested(st.one_of(number, text, st.booleans(), st.none()), LABEL_KEYS)
 lanes = st.lists(st.lists(number, max_size=6), max_size=4)
 records = st.one_of(
@@ -69,6 +73,7 @@ def test_any_label_is_read_or_refused(tmp_path_factory, name, file, data):
                 continue
             label = outcome(lambda sample=sample: registry.read_label(sample))
             if label is not None:
+                assert all(len(shape) < 100 and "\n" not in shape for shape in label.left_out)
                 assert all(np.isfinite(lane).all() and lane.shape[1:] == (2,) for lane in label.lanes)
                 target, num_unassigned, num_too_short = lanes_in_slots(label, (320, 180), 6)
                 assert target.points.isfinite().all()

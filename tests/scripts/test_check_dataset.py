@@ -6,11 +6,12 @@ import re
 import cv2
 import numpy as np
 import pytest
-from layouts import LAYOUTS, curvelanes
+from layouts import LAYOUTS, curvelanes, labelme
 from paths import SHARED
 
 import check_dataset
 from config import ConfigError
+from formats.registry import WRITABLE
 
 LABELS = SHARED / "data" / "tusimple_labels"
 CULANE = LABELS.parent / "culane"
@@ -126,6 +127,49 @@ def test_folder_that_is_no_data_set(tmp_path):
 def test_a_sheet_needs_images(tmp_path):
     with pytest.raises(ValueError, match="labels-only"):
         check_dataset.main([str(tmp_path), "--labels-only", "--sheet", "x.jpg"])
+
+
+# Conversion --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", WRITABLE)
+def test_a_data_set_is_written_in_another_layout(tmp_path, capsys, to):
+    """And that, read again, in labelme's, in which its lanes can be corrected by hand."""
+    status, out = report_of(capsys, labelme(tmp_path / "mine"), "--convert", tmp_path / "out", "--to", to)
+    assert status == 0 and f"written to {tmp_path / 'out'} in the {to} layout: 2 images, 4 lanes" in out
+    status, out = report_of(capsys, tmp_path / "out", "--convert", tmp_path / "back", "--to", "labelme")
+    assert status == 0 and f"{to} layout, 2 labelled images" in out and "lanes per image: 2: 2" in out
+    assert len(list((tmp_path / "back").rglob("*.json"))) == 2
+
+
+def test_what_cannot_be_read_is_not_written(folder, tmp_path, capsys):
+    status, out = report_of(capsys, folder, "--convert", tmp_path / "out")
+    assert status == 1 and "in the folder layout: 6 images, 11 lanes" in out
+    status, out = report_of(capsys, folder, "--convert", tmp_path / "rows", "--to", "tusimple")
+    assert "6 images, 9 lanes; 2 lanes cannot be written in this layout" in out
+
+
+@pytest.mark.parametrize(("out", "message"), [
+    (".", "lies in"), ("sub/out", "lies in"), ("../full", "is there and not empty; name a new folder")])
+def test_where_a_conversion_is_refused(folder, out, message):
+    (folder.parent / "full").mkdir()
+    (folder.parent / "full" / "mine.txt").write_text("")
+    with pytest.raises(ValueError, match=message):
+        check_dataset.main([str(folder), "--convert", str(folder / out)])
+
+
+def test_a_conversion_needs_images(tmp_path):
+    with pytest.raises(ValueError, match="--convert copies images; it cannot be used with --labels-only"):
+        check_dataset.main([str(tmp_path), "--labels-only", "--convert", "out"])
+
+
+def test_shapes_that_are_no_lanes_and_labels_of_another_size_are_reported(tmp_path, capsys):
+    root = labelme(tmp_path)
+    path = root / "day" / "a.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"imageWidth": 640}))
+    _, out = report_of(capsys, root)
+    assert "drawn shapes that are no lanes: polygon: 2" in out
+    assert f"1 images have another size than their label says\n      {path}" in out
 
 
 @pytest.mark.slow
