@@ -10,18 +10,27 @@ import numpy as np
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from formats.base import DataError
 from geometry.input_grid import InputGrid
+from preprocessing import jpeg
 
+KINDS = "JPEG, PNG, BMP, WebP or TIFF"
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_IMAGE_BYTES = 4 * MAX_IMAGE_PIXELS  # of a file: none of that many pixels needs more
-HEADER_READERS = {b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile}
-WEBP = b"RIFF"
+WEBP, PNG = b"RIFF", b"\x89PNG"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+HEADER_READERS = {jpeg.SOI: JpegImageFile, PNG: PngImageFile, b"BM": BmpImageFile, **dict.fromkeys(TIFF, TiffImageFile)}
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras use
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """RGB uint8 (height, width, 3), upright by its EXIF tag. Raises DataError when it cannot be decoded."""
+def read_image(path: str | Path, thorough: bool = False) -> np.ndarray:
+    """RGB uint8 (height, width, 3), upright by its EXIF tag. Raises DataError when it cannot be decoded.
+
+    A damaged JPEG is refused where the damage shows at a glance, or wherever it can be found if `thorough`, which takes
+    twice as long.
+    """
     path = Path(path)
     try:
         if path.stat().st_size > MAX_IMAGE_BYTES:
@@ -30,26 +39,64 @@ def read_image(path: str | Path) -> np.ndarray:
         size_px = image_size(data)
         if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
             raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
-        readable = data.startswith((*HEADER_READERS, WEBP)) and not is_truncated(data)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if readable else None
+        image = _decoded(data, f"{path}", thorough) if size_px or not data.startswith(TIFF) else None
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if image is None:
-        raise DataError(f"{path}: not an image that can be decoded (JPEG, PNG, BMP or WebP; or is it truncated?)")
+        raise DataError(f"{path}: not an image that can be decoded ({KINDS}; or is it truncated?)")
     return image
 
 
+def is_image(data: bytes) -> bool:
+    """Whether a file begins as an image of one of the KINDS does."""
+    return data.startswith((*HEADER_READERS, WEBP))
+
+
+def _decoded(data: bytes, name: str, thorough: bool) -> np.ndarray | None:
+    """RGB uint8 (height, width, 3) of the bytes of a file; None where it is no image. Raises DataError."""
+    if not is_image(data):
+        return None
+    quiet_decoders()
+    is_jpeg = data.startswith(jpeg.SOI)
+    pixel_data = jpeg.pixel_data(data) if is_jpeg else (0, 0)
+    if pixel_data[1] < 0:  # OpenCV before 5 fills the missing rows with gray, silently
+        return None
+    is_deep = data.startswith(TIFF) or (data.startswith(PNG) and data[24:25] == b"\x10")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if is_deep else cv2.IMREAD_COLOR_RGB  # which spoils 16-bit TIFF
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        return None
+    if is_jpeg and (thorough or jpeg.looks_damaged(data, *pixel_data, image)):
+        if reason := jpeg.damage(data, *pixel_data):
+            raise DataError(f"{name}: a damaged JPEG: {reason}; copy it anew, or take it out")
+        return image
+    if not is_deep:
+        return image
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{name}: its pixels are {image.dtype}; save them in 8 or 16 bits")
+    return cv2.cvtColor(image if image.dtype == np.uint8 else _to_8_bits(image), cv2.COLOR_BGR2RGB)
+
+
+def _to_8_bits(image: np.ndarray) -> np.ndarray:
+    """uint8 of uint16 pixels, which fill as many of the 16 bits as their camera has: the fewest that hold them all.
+
+    The scale is one of five, so that images of one camera are scaled alike.
+    """
+    bits = next(depth for depth in DEPTHS if int(image.max()) < 1 << depth)
+    return (image >> (bits - 8)).astype(np.uint8)
+
+
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels by the header of a JPEG, PNG, BMP or WebP file; None where it does not say.
+    """(width, height) in pixels by the header of a file of one of the KINDS; None where it does not say.
 
     Pillow's readers are called themselves: Image.open has a limit of its own, and its error does not name the size.
     That of WebP is not, since it allocates the image.
     """
     if data.startswith(WEBP):
         return _webp_size(data)
-    _silence_pillow()
+    quiet_decoders()
     reader = next((reader for start, reader in HEADER_READERS.items() if data.startswith(start)), None)
     try:
         return reader(io.BytesIO(data)).size if reader else None
@@ -58,9 +105,10 @@ def image_size(data: bytes) -> tuple[int, int] | None:
 
 
 @functools.cache
-def _silence_pillow() -> None:
-    """No warnings of damaged EXIF data, which is not read here."""
+def quiet_decoders() -> None:
+    """No lines of Pillow and OpenCV themselves: errors are ours, and name the file."""
     warnings.filterwarnings("ignore", module="PIL")
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # it moved in OpenCV 5
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
@@ -76,16 +124,6 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
     if data[12:16] == b"VP8L":
         return 1 + (little(21, 25) & 0x3FFF), 1 + (little(21, 25) >> 14 & 0x3FFF)
     return (1 + little(24, 27), 1 + little(27, 30)) if data[12:16] == b"VP8X" else None
-
-
-def is_truncated(data: bytes) -> bool:
-    """Whether a file is a JPEG without its end marker; OpenCV before 5 fills its missing rows with gray, silently."""
-    if data[:2] != b"\xff\xd8":
-        return False
-    position = 2
-    while data[position:position + 1] == b"\xff" and data[position + 1:position + 2] != b"\xda":  # before the scan
-        position += 2 + int.from_bytes(data[position + 2:position + 4], "big")
-    return data.rfind(b"\xff\xd9", position) < 0  # from behind, where it usually is
 
 
 def preprocess(image: np.ndarray, grid: InputGrid) -> np.ndarray:

@@ -61,7 +61,7 @@ def test_preprocessing_keeps_positions(size):
 
 # Headers -----------------------------------------------------------------------------------------------------
 
-SUFFIXES = {".jpg": [], ".jpeg": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], ".png": [], ".bmp": [], ".webp": [],
+SUFFIXES = {".tiff": [], ".jpg": [], ".jpeg": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], ".png": [], ".bmp": [], ".webp": [],
             ".webp ": [cv2.IMWRITE_WEBP_QUALITY, 101]}
 
 
@@ -83,7 +83,7 @@ def test_a_jpeg_with_exif_and_padding_has_its_size():
     assert image_size(data[:40]) is None and image_size(b"\xff\xd8" + b"\xff" * 100) is None
 
 
-@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if not s.startswith(".webp")])
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if not s.startswith((".webp", ".tiff"))])
 def test_an_absurd_image_is_refused_before_its_pixels_are_allocated(tmp_path, suffix, monkeypatch):
     data = bytearray(encoded(suffix))
     small, huge = (64, 36) if suffix in (".png", ".bmp") else (36, 64), (30_000, 30_000)
@@ -121,12 +121,46 @@ def test_damaged_exif_data_brings_no_warning_of_pillow(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("suffix", [".tiff", ".pgm"])
+@pytest.mark.parametrize("suffix", [".pgm", ".jp2"])
 def test_other_formats_are_refused(tmp_path, suffix):
     written, data = cv2.imencode(suffix, np.full((36, 64, 1), 90, np.uint8))
     assert written
     (tmp_path / "a.jpg").write_bytes(data.tobytes())
-    assert "not an image that can be decoded (JPEG, PNG, BMP or WebP" in refusal(tmp_path / "a.jpg")
+    assert "not an image that can be decoded (JPEG, PNG, BMP, WebP or TIFF" in refusal(tmp_path / "a.jpg")
+
+
+# Depths and kinds --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_deep_images_are_as_bright_as_their_camera_meant(tmp_path, suffix, bits):
+    """16-bit files hold what the camera has: 12 bits of them are not a nearly black image."""
+    shallow = np.random.default_rng(0).integers(0, 256, (36, 64, 3), np.uint8)
+    deep = (shallow.astype(np.uint16) << (bits - 8)) + (1 << (bits - 8)) - 1
+    assert cv2.imwrite(str(tmp_path / f"a{suffix}"), deep[..., ::-1])
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}"), shallow)
+
+
+def test_two_images_of_one_camera_are_scaled_alike(tmp_path):
+    for name, largest in (("dark", 1100), ("bright", 4095)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.array([[1024, largest]], np.uint16))
+    assert read_image(tmp_path / "dark.png")[0, 0, 0] == read_image(tmp_path / "bright.png")[0, 0, 0] == 64
+
+
+def test_tiff_images_are_read_and_truncated_ones_refused(tmp_path):
+    path, image = tmp_path / "a.tif", np.random.default_rng(0).integers(0, 256, (36, 64, 3), np.uint8)
+    data = cv2.imencode(".tif", image[..., ::-1])[1].tobytes()
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_image(path), image)
+    path.write_bytes(data[:len(data) // 2])
+    assert "is it truncated?" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_pixels_of_no_known_range_are_refused(tmp_path, kind):
+    assert cv2.imwrite(str(tmp_path / "a.tif"), np.full((36, 64, 3), 0.5, kind))
+    assert refusal(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
