@@ -139,9 +139,10 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
     Raises OSError where it cannot be written.
     """
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if is_jpeg else []
     try:
-        done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+        done, data = cv2.imencode(".jpg" if is_jpeg else path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     except cv2.error:  # a format that OpenCV does not know
         done = False
     if not done:
