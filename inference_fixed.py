@@ -19,6 +19,7 @@ from dataset import validation_samples
 from evaluation import collapse_detector
 from evaluation.collapse_detector import COLLAPSING, CollapseStats
 from formats.base import Sample
+from formats.convert import new_folder
 from inference import inputs
 from inference.inputs import Frame, Source
 from inference.predictor import Predictor
@@ -47,6 +48,8 @@ def run_inference(options: argparse.Namespace, config: Config, device: torch.dev
     with distributed.main_process_first():  # it may have to render validation scenes
         predictor = load_predictor(options, config, device)
         sources, labels = list_inputs(options, config)
+        if options.labels and distributed.rank() == 0:
+            new_folder(options.labels)
     sources = distributed.broadcast(sources)  # a folder may have grown in between
     total, stats = inputs.total_frames(sources), RunStats()
     is_live = has_camera(sources)
@@ -141,6 +144,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
     parser.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
     parser.add_argument("--save-images", metavar="DIR", type=Path,
                         help="write each image with its lanes drawn, and each video annotated")
+    parser.add_argument("--labels", metavar="DIR", type=Path,
+                        help="write a new folder of images with label files, to correct in labelme and train on")
     parser.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
     parser.add_argument("--show", action="store_true", help="open a window; after an image any key goes on, q ends")
     parser.add_argument("--json", metavar="FILE", help="write a JSON object for each image, one a line; - writes "
@@ -155,7 +160,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
 def outputs(options: argparse.Namespace) -> Outputs:
     """What the options ask for."""
     text = None if options.json == STDOUT else sys.stdout
-    return Outputs(text, options.json, options.tusimple, options.save_images, options.sheet, options.show)
+    return Outputs(text, options.json, options.tusimple, options.save_images, options.labels, options.sheet,
+                   options.show)
 
 
 def report_stream(options: argparse.Namespace) -> TextIO:

@@ -23,6 +23,7 @@ from formats.sample_index import evenly_spaced
 from formats.tusimple_metric import TuSimpleMetric, label_rows, submission_line
 from geometry.bezier import sample_curve
 from inference.inputs import Frame
+from inference.label_files import LabelFiles
 from inference.predictor import Detections
 from inference.video import video_writer
 from inference.window import Window, open_window
@@ -56,14 +57,15 @@ class Writers:
     """
 
     def __init__(self, line_formatters: Sequence[tuple[TextIO, LineFormatter]], overlays: "Overlays | None",
-                 sheet_frames: Sequence[int], window: Window | None):
+                 sheet_frames: Sequence[int], window: Window | None, label_files: LabelFiles | None = None):
         self.line_formatters, self.overlays, self.window = line_formatters, overlays, window
+        self.label_files, self.labelled = label_files, 0
         self.sheet_frames, self.tiles = frozenset(sheet_frames), []
 
     @property
     def draw(self) -> bool:
-        """Whether images are drawn on, and to be kept for that."""
-        return bool(self.overlays or self.sheet_frames or self.window)
+        """Whether images are drawn on or written, and to be kept for that."""
+        return bool(self.overlays or self.sheet_frames or self.window or self.label_files)
 
     @property
     def closed(self) -> bool:
@@ -71,13 +73,15 @@ class Writers:
         return bool(self.window and self.window.closed)
 
     def render(self, result: FrameResult) -> FrameResult:
-        """The result with its lines and its drawn image, in place of its full-size one; writes the overlay."""
+        """The result with its lines and its drawn image, in place of its full-size one; writes overlay and label."""
         in_main_process = bool(self.window) or result.number in self.sheet_frames
         drawn = None
         if self.overlays or in_main_process:
             drawn = draw_lanes(result.frame.image, *result.detections)
         if self.overlays:
             self.overlays.write(result, drawn)
+        if self.label_files:
+            self.label_files.write(result.frame, result.detections.points[result.detections.keep])
         lines = [format_lines(result) for _, format_lines in self.line_formatters]
         return result._replace(frame=result.frame._replace(image=None), lines=lines,
                                drawn=drawn if in_main_process else None)
@@ -89,6 +93,7 @@ class Writers:
             return
         for (file, _), lines in zip(self.line_formatters, result.lines, strict=True):
             tqdm.write(lines, file=file)
+        self.labelled += self.label_files is not None
         if result.number in self.sheet_frames:
             self.tiles.append(result.drawn)
         if self.window:
@@ -102,6 +107,7 @@ class Outputs(NamedTuple):
     json: str | Path | None = None
     tusimple: Path | None = None
     overlays: Path | None = None  # a folder
+    labels: Path | None = None  # a folder
     sheet: Path | None = None
     show: bool = False  # a window
 
@@ -122,8 +128,12 @@ def open_writers(outputs: Outputs, total: int | None, labels: Mapping[str, Sampl
                                     partial(tusimple_line, labels=labels, end_tolerance=end_tolerance)))
         overlays = stack.enter_context(Overlays(outputs.overlays)) if outputs.overlays else None
         writers = Writers(line_formatters, overlays, sheet_frames(total) if outputs.sheet else (),
-                          open_window() if outputs.show else None)
+                          open_window() if outputs.show else None,
+                          LabelFiles(outputs.labels) if outputs.labels else None)
         yield writers
+        if writers.labelled:
+            tqdm.write(f"{outputs.labels}: {writers.labelled} label files; correct them in labelme, then train with "
+                       f"data.root={outputs.labels}", file=sys.stderr)
         if writers.tiles:
             write_image(outputs.sheet, contact_sheet(writers.tiles, SHEET_COLUMNS))
 
