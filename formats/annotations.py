@@ -58,7 +58,8 @@ class ImageFinder:
     """
 
     def __init__(self, root: Path, label: Path, must_exist: bool = True):
-        self.root, self.must_exist = Path(os.path.normpath(root)), must_exist
+        root, label = (Path(os.path.normpath(path)) for path in (root, label))
+        self.root, self.must_exist = root, must_exist
         folders = dict.fromkeys([label.parent, *_beside_labels(root, label.parent), root,
                                  *(base / name for base in (label.parent, root) for name in IMAGE_FOLDERS)])
         words = {word for text in (label.stem, label.parent.name) for word in re.split(r"[^a-z]+", text.lower())}
@@ -74,6 +75,9 @@ class ImageFinder:
         """
         if not isinstance(name, str) or not name.strip() or CONTROL.search(name) or len(name) > 1000:
             raise DataError(f"{where}: {str(name)[:40]!r} is no name of an image")
+        is_plain = name.lower().endswith(IMAGE_SUFFIXES) and not re.search(r"^/|\\|:|(^|/)\.{0,2}(/|$)", name)
+        if is_plain and os.path.isfile(usual := f"{self.folders[0]}/{name}"):
+            return Path(usual)  # of many thousands
         path = PurePosixPath(PureWindowsPath(name).as_posix() if "\\" in name else name)
         suffixes = ("",) if path.suffix.lower() in IMAGE_SUFFIXES else _both_cases(IMAGE_SUFFIXES)
         inner = PurePosixPath(*(part for part in path.parts if part not in ("..", ".", path.anchor)))
@@ -96,7 +100,7 @@ class ImageFinder:
 
 def _beside_labels(root: Path, folder: Path) -> Iterable[Path]:
     """The folders that lie beside labels/ as `folder` lies in labels/, for each such folder between it and the root."""
-    parts = Path(os.path.relpath(folder, root)).parts
+    parts = folder.relative_to(root).parts
     for i, part in enumerate(parts):
         if part.lower() in LABEL_FOLDERS:
             yield from (root.joinpath(*parts[:i], name, *parts[i + 1:]) for name in IMAGE_FOLDERS)

@@ -16,7 +16,7 @@ from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
 from formats.json_stream import first_char, list_items, object_items, value_at
 from formats.outlines import join_outlines
-from formats.parsing import list_of
+from formats.parsing import MAX_LANES, list_of
 
 MAX_LABELS = 10_000  # of one image, boxes among them
 BEZIER_POINTS = 8  # of one cubic, its first point not among them
@@ -60,7 +60,6 @@ class Bdd100k(DataSet):
         where = str(path) if offset < 0 else f"{path} at byte {offset}"
         try:
             image = finder.find(record.get("name") or path.stem, where)
-            _lines(record, where)  # so that a broken label is named before training starts
         except DataError as error:
             return error
         return Sample(image, path, finder.name(image), (path.name if offset >= 0 else path.parent.name,), self.name,
@@ -69,6 +68,7 @@ class Bdd100k(DataSet):
     def read_label(self, sample: Sample) -> Label:
         where = str(sample.label) if sample.offset < 0 else f"{sample.label} at byte {sample.offset}"
         lines, left_out = _lines(value_at(sample.label, max(sample.offset, 0)), where)
+        list_of(lines, f"{where}: the lines", 2 * MAX_LANES)
         width_px = max((float(points[:, 0].max()) for _, points in lines if len(points)), default=0)
         lanes, joined = join_outlines(lines, min(width_px, self.image_size_px[0]))  # of smaller images at least so
         return Label(list_of(lanes, f"{where}: the lines"),

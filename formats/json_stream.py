@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 from formats.base import DataError
 from formats.parsing import MAX_BYTES
 
-CHUNK = 1 << 16  # bytes at first; doubled for a value that needs more
+CHUNK = 1 << 16  # bytes read at a time; more for a value that needs them
+ONE_VALUE = 1 << 12  # bytes read at first where one value is asked for
 BOM = "\xef\xbb\xbf"
 DECODER = json.JSONDecoder()
 
@@ -20,13 +21,13 @@ DECODER = json.JSONDecoder()
 def list_items(path: Path) -> Iterator[tuple[int, Any]]:
     """Offset and value of each item of a file that is one JSON list. Raises DataError."""
     with _opened(path) as file:
-        yield from _Stream(file, path).items()
+        yield from _Stream(file, path, chunk=CHUNK).items()
 
 
 def object_items(path: Path, keys: Collection[str]) -> Iterator[tuple[str, int, Any]]:
     """Key, offset and value of each item of these lists in a file that is one JSON object. Raises DataError."""
     with _opened(path) as file:
-        stream = _Stream(file, path)
+        stream = _Stream(file, path, chunk=CHUNK)
         stream.expect("{")
         while stream.next_char() != "}":
             _, key = stream.value()
@@ -61,11 +62,11 @@ def _opened(path: Path) -> BinaryIO:
 class _Stream:
     """A position in a JSON file, of which what is not yet parsed is in memory."""
 
-    def __init__(self, file: BinaryIO, path: Path, offset: int = 0):
-        self.file, self.path = file, path
+    def __init__(self, file: BinaryIO, path: Path, offset: int = 0, chunk: int = ONE_VALUE):
+        self.file, self.path, self.chunk = file, path, chunk
         self.text, self.start, self.at, self.ended = "", offset, 0, False  # text begins at the byte `start`
         file.seek(offset)
-        self._read_more(max(CHUNK, len(BOM)))
+        self._read_more(max(self.chunk, len(BOM)))
         if offset == 0 and self.text.startswith(BOM):
             self.at = len(BOM)
 
@@ -76,7 +77,7 @@ class _Stream:
                 self.at += 1
             if self.at < len(self.text) or self.ended:
                 return self.text[self.at:self.at + 1]
-            self._read_more(CHUNK)
+            self._read_more(self.chunk)
 
     def expect(self, char: str) -> None:
         """Consume this character. Raises DataError where another one follows."""
@@ -113,7 +114,7 @@ class _Stream:
             if len(self.text) > MAX_BYTES:
                 raise DataError(f"{self.path}: broken JSON, or a value of more than {MAX_BYTES / 1e6:.0f} MB, at byte "
                                 f"{self.start}")
-            self._read_more(max(CHUNK, len(self.text)))
+            self._read_more(max(self.chunk, len(self.text)))
         text, offset, self.at = self.text[:end], self.start, end
         if not text.isascii():
             try:

@@ -4,6 +4,7 @@ N points, 2 = (x, y) in pixels.
 """
 
 import json
+import mmap
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -88,9 +89,13 @@ def _record(path: Path) -> dict:
 
 
 def _is_labelme(path: Path) -> bool:
+    """Whether a file has the keys of labelme; a large one of another tool is searched for them, and not parsed."""
     try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(b'"shapes"') < 0 or content.find(b'"imagePath"') < 0:
+                return False
         record = _record(path)
-    except DataError:
+    except (DataError, OSError, ValueError):  # ValueError: an empty file cannot be mapped
         return False
     return isinstance(record.get("shapes"), list) and "imagePath" in record
 

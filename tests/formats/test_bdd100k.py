@@ -120,6 +120,7 @@ def test_other_json_is_not_claimed(tmp_path):
     (3, "'labels' is not a list of objects"), ({"poly2d": 3}, "poly2d is not a list of lines"),
     ({"poly2d": [3]}, "not a list of lines with vertices"), ({"poly2d": [{}]}, "vertices is not a list of points"),
     ({"poly2d": [{"vertices": [[1, "x"]]}]}, "not a number"), ({"poly2d": [[1, "x", "L"]]}, "not a number"),
+    (bdd_label([(1, 2), (3, 4)]) | {"poly2d": [{"vertices": [[1, 2]]}] * 200}, "at most 128 lanes"),
     ({"poly2d": [{"vertices": [[1, 2]], "types": "LC"}]}, "2 types for 1 vertices"),
     ({"poly2d": [{"vertices": [[1, 2], [3, 4]], "types": "LC"}]}, "a curve has two control points C and an end")])
 def test_a_broken_label_is_named_with_its_byte(tmp_path, label, message):

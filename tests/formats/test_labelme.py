@@ -114,3 +114,11 @@ def test_a_name_with_dots_keeps_them(tmp_path):
     root = labelme(tmp_path, ["day/1682315089.487194.jpg"])
     sample, = registry.list_samples(root)
     assert sample.label.name == "1682315089.487194.json" and np.isfinite(registry.read_label(sample).lanes[0]).all()
+
+
+def test_a_root_that_is_written_in_a_roundabout_way(tmp_path):
+    root = labelme(tmp_path / "data", ["labels/a.jpg"])
+    (root / "images").mkdir()
+    (root / "labels" / "a.jpg").rename(root / "images" / "a.jpg")
+    sample, = registry.list_samples(root / ".." / "data" / "labels" / "..")
+    assert sample.name == "images/a.jpg" and sample.image.is_file()
