@@ -88,6 +88,7 @@ class TrainConfig:
     device: str = setting("auto", choices=("auto", "cuda", "mps", "cpu"))
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = False
+    cuda_graph: bool | str = setting("auto", choices=("auto",))
     epochs: int = setting(7, low=1, high=100_000)
     batch_size: int = setting(16, low=1, high=65_536)
     optimizer: str = setting("muon", choices=("muon", "adamw"))

@@ -22,10 +22,12 @@ from runtime.device import pick_device, pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
 from runtime.signals import Interrupt
 from training.data import TrainingData, load_data
+from training.device_steps import device_steps
+from training.epoch import train_epoch
 from training.messages import epoch_line, opening_lines
 from training.run_dir import RunDir, TrainingError
 from training.state import TrainProgress, TrainState, build_model, build_state, restore
-from training.step import StepSetup, train_epoch
+from training.step import StepSetup, step_setup
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +57,8 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     progress = resume_or_start(state, data, run_dir, resumed)
     print(opening_lines(model, data, config, device, dtype), flush=True)
 
-    setup = StepSetup(state, wrap_model(model, config, device), loss, config, device, dtype)
+    setup = step_setup(state, wrap_model(model, config, device), loss, config, device, dtype)
+    steps = device_steps(setup, data.train_set)
     predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype)
     with Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
@@ -63,7 +66,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
             order = epoch_order(data.part_sizes, config.data.weights, config.train.seed, progress.epoch)
             batch_indices = batches(order, config.train.batch_size)
             num_images = sum(map(len, batch_indices[progress.step:]))
-            progress = train_epoch(setup, data.train_set, batch_indices, progress, interrupt)
+            progress = train_epoch(setup, data.train_set, batch_indices, progress, interrupt, steps)
             if stop := distributed.all_reduce_max(interrupt.signal):
                 interrupt.signal = stop
                 progress = progress._replace(seconds=progress.seconds + time.perf_counter() - began)

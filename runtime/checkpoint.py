@@ -21,8 +21,8 @@ from runtime.files import atomic_write
 
 DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
 FORMAT = "lane-regression"  # marks our own checkpoints
-VERSION = 7  # to be raised when weights no longer fit the network, or when keys of what is saved change
-READABLE_VERSIONS = (6, 7)  # 6 has other names for some settings, and for the states in last.pth
+VERSION = 8  # to be raised when weights no longer fit the network, or when keys of what is saved change
+READABLE_VERSIONS = (6, 7, 8)  # 6 has other names for some settings, 6 and 7 have other states in last.pth
 
 
 class CheckpointError(ValueError):
@@ -93,7 +93,7 @@ def load_checkpoint(path: str | Path, purpose: str = "used") -> dict[str, Any]:
     version = payload.get("version")
     if not isinstance(version, int) or version not in READABLE_VERSIONS:
         raise CheckpointError(f"{path}: checkpoint version {shown(version)}, this software reads "
-                              f"{' and '.join(map(str, READABLE_VERSIONS))}")
+                              f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}")
     try:
         payload["config"] = config_from_dict(payload["config"], f"{path}: config")
     except (KeyError, TypeError, AttributeError) as error:

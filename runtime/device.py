@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from config import ConfigError
 
@@ -50,13 +51,36 @@ def _cpu_multiplies_bf16() -> bool:
     return False
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """The autocast context of a dtype; for float32 it does nothing."""
-    return torch.autocast(device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32)
+def autocast(device: torch.device, dtype: torch.dtype, cache: bool = True) -> torch.autocast:
+    """The autocast context of a dtype; for float32 it does nothing. `cache`: a weight used twice is cast once."""
+    return torch.autocast(device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32,
+                          cache_enabled=cache)
+
+
+class Readback:
+    """Numbers on their way from a device: a GPU is not stopped, and goes on with what it has been given since."""
+
+    def __init__(self, numbers: Tensor):
+        self.event = torch.cuda.Event() if numbers.is_cuda else None
+        self.numbers = numbers.to("cpu", non_blocking=numbers.is_cuda)  # to pinned memory where it is not waited for
+        if self.event:
+            self.event.record()
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether `values` will not wait."""
+        return self.event is None or self.event.query()
+
+    def values(self) -> list:
+        """The numbers in nested lists; waits for the device to come to them."""
+        if self.event:
+            self.event.synchronize()
+        return self.numbers.tolist()
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (all devices)."""
+    """Seed Python, NumPy and PyTorch (all devices), and have a GPU choose kernels that repeat themselves."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True

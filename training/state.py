@@ -12,12 +12,14 @@ from model import LaneNet
 from runtime import checkpoint, distributed
 from runtime.checkpoint import CheckpointError
 from training.ema import ExponentialMovingAverage
+from training.loss_scaler import LossScaler
 from training.optimizer import Muon
+from training.schedule import Schedule
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
-              "train.compile", "train.checkpoint_dir", "train.tensorboard", "inference.batch_size",
-              "guard.patience")  # when a run is resumed
-FINAL_RATE = 0.01  # of the learning rate, where the cosine ends
+              "train.compile", "train.cuda_graph", "train.checkpoint_dir", "train.tensorboard",
+              "inference.batch_size", "guard.patience")  # when a run is resumed
+ADAMW_BETAS = 0.9, 0.999  # of a run without Muon: what most papers use
 
 
 class TrainState(NamedTuple):
@@ -25,9 +27,9 @@ class TrainState(NamedTuple):
 
     model: LaneNet
     ema: ExponentialMovingAverage  # of the weights: what is validated and saved as the best model
-    optimizer: torch.optim.Optimizer
-    lr_scheduler: torch.optim.lr_scheduler.LRScheduler
-    scaler: torch.amp.GradScaler
+    optimizer: Muon
+    schedule: Schedule
+    scaler: LossScaler
 
 
 class TrainProgress(NamedTuple):
@@ -53,47 +55,31 @@ def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
 
 def build_state(model: LaneNet, config: Config, steps: int, device: torch.device, dtype: torch.dtype) -> TrainState:
     """The state before the first of `steps` steps: warm-up and cosine over all of them."""
-    optimizer = build_optimizer(model, config, device)
-    warmup = max(1, round(config.train.warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        share = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * share)) / 2
-
     return TrainState(
         model,
-        ExponentialMovingAverage(model, config.train.ema),
-        optimizer,
-        torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
-        torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+        ExponentialMovingAverage(model),
+        build_optimizer(model, config),
+        Schedule(config.train, steps).to(device),
+        LossScaler(enabled=dtype == torch.float16).to(device),
     )
 
 
-def build_optimizer(model: LaneNet, config: Config, device: torch.device) -> torch.optim.Optimizer:
+def build_optimizer(model: LaneNet, config: Config) -> Muon:
     """Muon or AdamW; weight decay for matrices and kernels only."""
     settings = config.train
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    if settings.optimizer == "muon":
-        kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colors, is AdamW's
-        muon = set(kernels)
-        return Muon(kernels, [p for p in decayed if p not in muon], others, settings.learning_rate,
-                    settings.weight_decay)
-    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, settings.learning_rate, weight_decay=settings.weight_decay,
-                             fused=device.type in ("cuda", "cpu"))
+    if settings.optimizer == "adamw":
+        return Muon([], decayed, others, settings.learning_rate, settings.weight_decay, ADAMW_BETAS)
+    kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colors, is AdamW's
+    muon = set(kernels)
+    return Muon(kernels, [p for p in decayed if p not in muon], others, settings.learning_rate, settings.weight_decay)
 
 
 def to_payload(state: TrainState, progress: TrainProgress) -> dict[str, Any]:
     """The contents of last.pth by their keys."""
     return {
-        "model": state.model.state_dict(),
-        "ema": state.ema.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "lr_scheduler": state.lr_scheduler.state_dict(),
-        "scaler": state.scaler.state_dict(),
+        **{name: part.state_dict() for name, part in state._asdict().items()},
         "progress": {"epoch": progress.epoch, "step": progress.step, "sums": progress.sums, "best": progress.best,
                      "collapsed_epochs": progress.collapsed_epochs, "seconds": progress.seconds,
                      "data": progress.data},
@@ -124,8 +110,7 @@ def restore(state: TrainState, payload: dict[str, Any], path: Path) -> TrainProg
     checkpoint.load_weights(state.model, payload.get("model"), path)
     try:
         for name, part in state._asdict().items():
-            if name != "scaler" or payload[name]:  # empty where the run was not in float16
-                part.load_state_dict(payload[name])
+            part.load_state_dict(payload[name])
         progress = TrainProgress(**payload["progress"])
         for name, usual in TrainProgress(sums=progress.sums)._asdict().items():
             if not isinstance(getattr(progress, name), type(usual)):

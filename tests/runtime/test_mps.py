@@ -6,18 +6,17 @@ import torch
 import torchgen
 import yaml
 from batches import pictures, some_target
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from config import AugmentConfig, Config
 from geometry.decode import lane_nms
 from geometry.input_grid import RowWarp
-from geometry.slots import resolve_ambiguous_assignment
 from losses_fixed import LaneLoss
 from model import LaneNet
-from preprocessing.augment import augment, sample_params
+from preprocessing.augment import sample_params
 from training.state import build_state
+from training.step import step, step_setup
 
 
 class Recorded(TorchDispatchMode):
@@ -54,21 +53,20 @@ def test_a_training_step_uses_nothing_that_mps_lacks():
     """float64 does not exist on MPS, nor do most of torch.linalg; the fit matrices are made once, on the CPU."""
     torch.manual_seed(0)
     rows = RowWarp(0.25, 3.5)
-    model, settings = LaneNet(warp=rows).train(), AugmentConfig()
-    optimizer = build_state(model, Config(), 10, torch.device("cpu"), torch.float32).optimizer  # the default one
+    model = LaneNet(warp=rows).train()
+    cpu = torch.device("cpu")
+    state = build_state(model, Config(), 10, cpu, torch.float32)  # with the default optimizer
+    setup = step_setup(state, model, LaneLoss(), Config(), cpu, torch.float32)
 
-    def step():
-        params = sample_params(2, settings, 1.5, torch.Generator().manual_seed(0))
-        images, target = augment(pictures(2), some_target(2), params, rows)
-        (points, logits), row_logits = model(images, with_rows=True)
-        LaneLoss()(points, logits, resolve_ambiguous_assignment(points, logits, target), row_logits).total.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
+    def run_step():
+        params = sample_params(2, AugmentConfig(), 1.5, torch.Generator().manual_seed(0))
+        step(setup, pictures(2), some_target(2), params, 2)
+        points, logits = model(pictures(2))
         lane_nms(points.detach(), logits.detach().sigmoid(), 0.5)
 
-    step()
+    run_step()
     with Recorded() as recorded:
-        step()
+        run_step()
     assert len(recorded.names) > 30 and any("convolution_backward" in name for name in recorded.names)
     assert recorded.doubles == set()
     used = {name for name in recorded.names if not name.startswith("profiler.")}

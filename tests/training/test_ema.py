@@ -1,9 +1,10 @@
 """The moving average of the weights: closed forms, what is copied as it is, and its state."""
 
+import pytest
 import torch
 from torch import nn
 
-from training.ema import ExponentialMovingAverage
+from training.ema import ExponentialMovingAverage, update_weights
 
 
 def network():
@@ -20,16 +21,16 @@ def set_all(model, value):
 def averages(values, decay):
     """Each weight or buffer of the average of a network that is set to these values, a step each."""
     model = network()
-    ema = ExponentialMovingAverage(model, decay)
-    for value in values:
+    ema, weights = ExponentialMovingAverage(model), update_weights(len(values), decay).float()
+    for value, weight in zip(values, weights, strict=False):  # there is a weight more, for after the last
         set_all(model, value)
-        ema.update_parameters(model)
+        ema.update(model, weight)
     return ema, [tensor.item() for tensor in (*ema.module.parameters(), *ema.module.buffers())]
 
 
 def test_the_first_step_is_copied():
-    ema, (*means, count) = averages([3.0], 0.9)
-    assert means == [3.0] * 6 and count == 3 and int(ema.n_averaged) == 1
+    _, (*means, count) = averages([3.0], 0.9)
+    assert means == [3.0] * 6 and count == 3
 
 
 def test_memory_is_short_in_the_first_steps_and_reaches_the_decay():
@@ -47,16 +48,23 @@ def test_running_statistics_are_averaged_and_counts_are_copied():
     assert len(means) == 6 and len(set(means)) == 1 and count == 12
 
 
+def test_the_weights_are_those_of_one_update_after_the_other():
+    for decay in (0.0, 0.5, 0.998):
+        expected = [1.0] + [1 - min(decay, (1 + n) / (10 + n)) for n in range(1, 3000)]
+        assert update_weights(2999, decay).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_on_a_device_that_is_not_the_cpu_nothing_is_read_back():
+    """`meta` has no numbers: asked for one, as for the value of a weight, it raises an error."""
+    model = network().to("meta")
+    ExponentialMovingAverage(model).update(model, torch.zeros((), device="meta"))
+
+
 def test_its_state_goes_on_where_it_was():
     whole, _ = averages([1.0, 2.0, 4.0], 0.5)
     half, _ = averages([1.0, 2.0], 0.5)
-    rest, model = ExponentialMovingAverage(network(), 0.5), network()
+    rest, model = ExponentialMovingAverage(network()), network()
     rest.load_state_dict(half.state_dict())
     set_all(model, 4.0)
-    rest.update_parameters(model)
+    rest.update(model, update_weights(3, 0.5)[2].float())
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True))
-
-
-def test_the_count_of_steps_stays_on_the_cpu():
-    """A GPU would have to finish all steps before it could tell how many there were."""
-    assert ExponentialMovingAverage(network().to("meta"), 0.5).n_averaged.device == torch.device("cpu")

@@ -171,8 +171,8 @@ def test_a_structure_that_holds_itself_a_billion_times_is_read_once(tmp_path):
 
 @pytest.mark.parametrize("change", [
     {"progress": None}, {"progress": {"epoch": "x"}}, {"progress": {"best": 3}}, {"optimizer": {}},
-    {"progress": {"speed": 1}}, {"optimizer": {"param_groups": [3], "state": 1}}, {"lr_scheduler": []}, {"ema": 3},
-    {"model": {3: 4}}, {"model": None}], ids=str)
+    {"progress": {"speed": 1}}, {"optimizer": {"param_groups": [3], "state": 1}}, {"schedule": []}, {"scaler": {}},
+    {"ema": 3}, {"model": {3: 4}}, {"model": None}], ids=str)
 def test_a_run_with_parts_of_another_shape_is_not_resumed(tmp_path, change):
     config, path = load_config(None, ["model.width=64", "model.height=64"]), tmp_path / "last.pth"
     state = build_state(checkpoint.build_model(config), config, 10, torch.device("cpu"), torch.float32)

@@ -138,16 +138,3 @@ def test_a_saved_optimizer_goes_on_as_if_it_had_not_stopped():
     rest[1].load_state_dict(half[1].state_dict())
     run(range(3, 6), *rest)
     assert all(torch.equal(a, b) for a, b in zip(whole[0], rest[0], strict=True))
-
-
-def test_a_step_that_overflows_in_float16_is_left_out():
-    kernel, bias = torch.nn.Parameter(random(4, 4, 3, 3)), torch.nn.Parameter(random(4))
-    optimizer, scaler = Muon([kernel], [], [bias], lr=0.01, weight_decay=0.1), torch.amp.GradScaler("cpu")
-    before = kernel.detach().clone()
-    for worst, moves in ((float("inf"), False), (1.0, True)):
-        scaler.scale(kernel.sum() * worst + bias.sum()).backward()
-        scaler.unscale_(optimizer)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        assert torch.equal(kernel, before) != moves and torch.isfinite(kernel).all() and torch.isfinite(bias).all()

@@ -126,21 +126,27 @@ def test_resuming_without_a_run_says_so(settings):
 # What the version before wrote ---------------------------------------------------------------------------------
 
 OLD_NAMES = {("train", "optimizer"): "optimiser", ("augment", "color"): "colour", ("model", "cut_top"): "sky"}
-OLD_STATES = {"ema": "average", "optimizer": "optimiser", "lr_scheduler": "schedule"}  # of last.pth
+OLD_STATES = {  # of last.pth: a state, and what the versions called it
+    6: {"ema": "average", "optimizer": "optimiser", "schedule": "schedule"},
+    7: {"ema": "ema", "optimizer": "optimizer", "schedule": "lr_scheduler"}}
 
 
-def write_as_version_6(source, target):
-    """A checkpoint under the keys that version 6 had."""
+def write_as_version(version, source, target):
+    """A checkpoint under the keys that an earlier version had."""
     payload = torch.load(source, weights_only=True)
     for (section, name), old in OLD_NAMES.items():
-        payload["config"][section][old] = payload["config"][section].pop(name)
-    payload = {OLD_STATES.get(name, name): value for name, value in payload.items()}
-    torch.save(payload | {"version": 6}, target)
+        settings = payload["config"][section]
+        if version == 6:
+            settings[old] = settings.pop(name)
+    del payload["config"]["train"]["cuda_graph"]
+    payload = {OLD_STATES[version].get(name, name): value for name, value in payload.items()}
+    torch.save(payload | {"version": version}, target)
 
 
-def test_a_run_of_version_6_is_not_resumed_and_stays_as_it_was(settings, trained):
+@pytest.mark.parametrize("version", [6, 7])
+def test_a_run_of_an_earlier_version_is_not_resumed_and_stays_as_it_was(settings, trained, version):
     Path("run").mkdir()
-    write_as_version_6(trained / "last.pth", "run/last.pth")
+    write_as_version(version, trained / "last.pth", "run/last.pth")
     before = Path("run/last.pth").read_bytes()
     with pytest.raises(CheckpointError, match=r"^run/last\.pth: the interrupted run is of an earlier version; "
                                               r"finish it .*train\.init_from=run/last\.pth$") as caught:
@@ -149,9 +155,10 @@ def test_a_run_of_version_6_is_not_resumed_and_stays_as_it_was(settings, trained
     assert Path("run/last.pth").read_bytes() == before and len(list(Path("run").iterdir())) == 1
 
 
+@pytest.mark.parametrize("version", [6, 7])
 @pytest.mark.parametrize("name", ["best_model.pth", "last.pth"])
-def test_a_run_may_start_from_a_model_of_version_6(settings, trained, name):
-    write_as_version_6(trained / name, "old.pth")
+def test_a_run_may_start_from_a_model_of_an_earlier_version(settings, trained, name, version):
+    write_as_version(version, trained / name, "old.pth")
     starts_from(settings, Path("old.pth"), trained / name)
 
 

@@ -17,9 +17,11 @@ from geometry.input_grid import InputGrid
 from losses_fixed import LaneLoss, LossTerms
 from runtime import checkpoint
 from runtime.signals import Interrupt
+from training.epoch import epoch_params, epoch_seed, train_epoch
+from training.loss_check import CHECK_EVERY, refuse_invalid_loss
 from training.run_dir import TrainingError
 from training.state import TrainProgress, build_state
-from training.step import CHECK_EVERY, StepSetup, refuse_invalid_loss, step_seed, train_epoch
+from training.step import step_setup
 
 CPU = torch.device("cpu")
 BATCH_INDICES = [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]]
@@ -34,8 +36,8 @@ def setup_of(*overrides, loss=None):
     config = load_config(None, ["model.width=64", "model.height=64", "data.workers=0", *overrides])
     torch.manual_seed(0)
     model = checkpoint.build_model(config)
-    return StepSetup(build_state(model, config, 10, CPU, torch.float32), model, loss or LaneLoss(), config, CPU,
-                     torch.float32)
+    return step_setup(build_state(model, config, 10, CPU, torch.float32), model, loss or LaneLoss(), config, CPU,
+                      torch.float32)
 
 
 class RecordedLoss(LaneLoss):
@@ -66,7 +68,9 @@ def test_a_step_changes_all_weights_and_moves_schedule_and_average_once(images):
     before = {name: weight.detach().clone() for name, weight in setup.state.model.named_parameters()}
     train_epoch(setup, images, BATCH_INDICES[:1], TrainProgress(), Interrupt())
     assert [name for name, weight in setup.state.model.named_parameters() if torch.equal(weight, before[name])] == []
-    assert setup.state.lr_scheduler.last_epoch == 1 and int(setup.state.ema.n_averaged) == 1
+    assert int(setup.state.schedule.steps) == 1 and float(setup.state.optimizer.count) == 1
+    pairs = zip(setup.state.model.parameters(), setup.state.ema.module.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs), "the first weights are the average"
     assert setup.state.model.training
 
 
@@ -109,14 +113,17 @@ def test_a_second_signal_ends_an_epoch_at_once(images):
     setup = setup_of(loss=RecordedLoss(stop_twice))
     with pytest.raises(KeyboardInterrupt), Interrupt().caught() as interrupt:
         train_epoch(setup, images, BATCH_INDICES, TrainProgress(), interrupt)
-    assert setup.state.lr_scheduler.last_epoch == 0, "in the midst of its first step"
+    assert float(setup.state.optimizer.count) == 0, "in the midst of its first step"
 
 
-def test_no_two_steps_have_the_same_augmentation():
-    seeds = {step_seed(*position) for position in itertools.product((*range(5), 2**31), range(1, 6), range(50))}
-    assert len(seeds) == 6 * 5 * 50
-    torch.Generator().manual_seed(step_seed(2**31, 100_000, 10_000_018))  # the largest there are
-    assert step_seed(3, 2, 1) == (3 * 1_000_003 + 2) * 10_000_019 + 1, "as in the runs that were resumed so far"
+def test_no_two_epochs_and_no_two_images_have_the_same_views():
+    seeds = {epoch_seed(seed, epoch) for seed, epoch in itertools.product((*range(5), 2**31), range(1, 51))}
+    assert len(seeds) == 6 * 50
+    torch.Generator().manual_seed(epoch_seed(2**31, 100_000))  # the largest there are
+    config = load_config(None)
+    views = torch.cat([epoch_params(config, 1.5, epoch, 100).matrix.flatten(1) for epoch in (1, 2)])
+    assert len(views.unique(dim=0)) == 200
+    assert torch.equal(epoch_params(config, 1.5, 2, 100).matrix.flatten(1), views[100:])
 
 
 # Losses that end a run ---------------------------------------------------------------------------------------
@@ -134,7 +141,7 @@ def test_a_loss_that_was_infinite_in_an_earlier_step_ends_the_epoch(images):
 
 def test_a_negative_loss_ends_the_run():
     values = dict.fromkeys(LossTerms._fields, 0.2) | {"total": -0.1}
-    terms = LossTerms(**{name: torch.tensor(value) for name, value in values.items()})
+    terms = LossTerms(**values)
     with pytest.raises(TrainingError, match=r"epoch 3, step 7: total -0\.1, regression 0\.2"):
         refuse_invalid_loss(terms, 3, 7)
 
@@ -142,7 +149,7 @@ def test_a_negative_loss_ends_the_run():
 @pytest.mark.parametrize("name", LossTerms._fields)
 @pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf])
 def test_every_term_is_checked(name, value):
-    terms = LossTerms(*(torch.tensor(0.0) for _ in LossTerms._fields))
+    terms = LossTerms(*(0.0 for _ in LossTerms._fields))
     refuse_invalid_loss(terms, 1, 1)
     with pytest.raises(TrainingError, match=rf"{name} {value:.4g}"):
-        refuse_invalid_loss(terms._replace(**{name: torch.tensor(value)}), 1, 1)
+        refuse_invalid_loss(terms._replace(**{name: value}), 1, 1)

@@ -26,7 +26,7 @@ LOG_KEYS = {  # of a run with TuSimple's metric; what reads a log relies on them
     "accuracy", "accuracy_with_lanes", "fp", "fn", "f1",
     "error_px", "constant_error_px", "shuffled_error_px", "grey_error_px", "diversity", "sensitivity",
     "train_error_px", "train_constant_error_px", "train_diversity"}
-LAST_KEYS = {"format", "version", "config", "model", "ema", "optimizer", "lr_scheduler", "scaler", "progress"}
+LAST_KEYS = {"format", "version", "config", "model", "ema", "optimizer", "schedule", "scaler", "progress"}
 BEST_KEYS = {"format", "version", "config", "model", "scores"}
 VERDICTS = {LEARNING, NOT_YET, COLLAPSING}
 

@@ -1,0 +1,92 @@
+"""Steps whose images are all on the device; on a GPU one is recorded as a CUDA graph and the others are replayed.
+
+A step launches a thousand small kernels. Launched one at a time they take many times as long as they run; a graph
+launches all of them at once.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from config import ConfigError
+from dataset import LaneDataset
+from runtime import distributed
+from runtime.cuda_graph import Recorder, Recording, cuda_recorder
+from training.device_batches import DeviceBatches
+from training.run_dir import TrainingError
+from training.step import StepSetup, step
+
+
+class DeviceSteps:
+    """Runs the next step of an epoch when it is called with its number of images.
+
+    With a recorder there is a recording for each number; batches of an epoch have at most two. One that fails is a
+    line on stderr, and steps go on without it; where it is `required`, it ends the run.
+    """
+
+    def __init__(self, setup: StepSetup, dataset: LaneDataset, record: Recorder | None = None, required: bool = False):
+        self.setup, self.batches = setup, DeviceBatches(dataset)
+        self.record, self.required = record, required
+        self.recordings: dict[int, Recording] = {}
+
+    def __call__(self, num_images: int) -> None:
+        if self.record and num_images not in self.recordings:
+            self._record(num_images)
+        if num_images in self.recordings:
+            self.recordings[num_images].replay()
+        else:
+            self._run(num_images)
+
+    def _run(self, num_images: int) -> Tensor:
+        step(self.setup, *self.batches.take(num_images), num_images)
+        return self.setup.losses.last
+
+    def _record(self, num_images: int) -> None:
+        """Record a step of so many images; nothing that a step changes is changed by it. Raises TrainingError."""
+        try:
+            with unchanged([*self.setup.tensors(), self.batches.position]):
+                self.recordings[num_images] = self.record(lambda: self._run(num_images))
+        except RuntimeError as error:  # of whatever driver, library or lack of memory
+            reason = " ".join(str(error).split())[:200]
+            if self.required:
+                raise TrainingError(f"a step cannot be recorded as a CUDA graph ({reason}); "
+                                    "set train.cuda_graph to auto or false") from None
+            print(f"a step cannot be recorded as a CUDA graph ({reason}); training goes on without, and slower",
+                  file=sys.stderr)
+            self.record = None
+
+
+@contextlib.contextmanager
+def unchanged(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """The tensors have the values from before the block after it, in the same memory."""
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(value)
+
+
+def device_steps(setup: StepSetup, dataset: LaneDataset) -> DeviceSteps | None:
+    """The steps of a run whose images are on the device of its only process, recorded as train.cuda_graph says.
+
+    Raises ConfigError where it is true and cannot be.
+    """
+    requested = setup.config.train.cuda_graph
+    obstacles = {
+        f"the device is {setup.device.type}": setup.device.type != "cuda",
+        "there are several processes": distributed.world_size() > 1,
+        "the images are not on the device (data.cache, data.on_device)": not dataset.preloaded,
+        "train.compile is true": setup.config.train.compile,
+    }
+    obstacle = next((words for words, applies in obstacles.items() if applies), None)
+    if requested is True and obstacle:
+        raise ConfigError(f"train.cuda_graph is true, but {obstacle}; set it to auto")
+    if not dataset.preloaded or distributed.world_size() > 1:
+        return None
+    record = cuda_recorder(setup.device) if requested and not obstacle else None
+    return DeviceSteps(setup, dataset, record, requested is True)
