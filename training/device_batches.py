@@ -41,8 +41,11 @@ class DeviceBatches:
         self.position.fill_(position)
 
     def take(self, count: int) -> tuple[Tensor, LaneTarget, AugmentParams]:
-        """The next images (B, 3, H, W), uint8 in channels-last memory, with their target and views."""
-        rows = self.position + torch.arange(count, device=self.position.device)  # (B)
+        """The next images (B, 3, H, W), uint8 in channels-last memory, with their target and views.
+
+        After the last comes the first again: the steps before a recording may go on beyond an epoch's end.
+        """
+        rows = (self.position + torch.arange(count, device=self.position.device)) % len(self.order)  # (B)
         self.position += count
         index = self.order[rows]
         target = LaneTarget(self.points[index], self.exists[index])

@@ -86,7 +86,10 @@ def test_batches_are_the_rows_of_the_order_and_of_the_views(images):
         assert torch.equal(taken, expected) and torch.equal(target.points, expected_target.points)
         assert taken.is_contiguous(memory_format=torch.channels_last)
         assert all(torch.equal(mine, part[3:6]) for mine, part in zip(views, params, strict=True))
-        assert int(batches.position) == 6 and len(batches.take(2)[0]) == 2
+        assert int(batches.position) == 6
+    batches.begin(BATCH_INDICES, params, position=9)
+    taken, *_ = batches.take(2)
+    assert torch.equal(taken, images.__getitems__([0, 9])[0]), "after the last comes the first"
 
 
 @pytest.mark.parametrize("record", [None, Recorder()], ids=["plain", "recorded"])
