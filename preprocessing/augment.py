@@ -45,10 +45,8 @@ def augment(images: Tensor, target: LaneTarget, params: AugmentParams, rows: Row
     """Float RGB images (B, 3, H, W) in [0, 255] and their target, from uint8 images on the grid `rows` and theirs."""
     matrix, gain, offset, blank = (p.to(images.device, non_blocking=images.device.type != "mps") for p in params)
     grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:], rows)
-    if rows.cut_top:
-        grid[..., 1].clamp_(min=1 / images.shape[2] - 1)  # the top was not kept: the first row stands for it
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
-    images = torch.addcmul(offset, images, gain).clamp_(0, 255)
+    images.mul_(gain).add_(offset).clamp_(0, 255)
     target = warp_lanes(target, matrix)
     visible = ~blank[:, None]
     return images, LaneTarget(target.points * visible[..., None, None], target.exists & visible)
@@ -114,8 +112,13 @@ def _sampling_grid(matrix: Tensor, height: int, width: int, rows: RowWarp) -> Te
     """
     x = (2 * torch.arange(width, device=matrix.device) + 1) / width - 1
     y = 2 * rows.y((torch.arange(height, device=matrix.device) + 0.5) / height) - 1
-    across = x[:, None] * matrix[:, None, :, 0] + matrix[:, None, :, 2]  # (B, W, 2)
-    down = y[:, None] * matrix[:, None, :, 1]  # (B, H, 2)
-    grid = across[:, None] + down[:, :, None]
-    grid[..., 1] = 2 * rows.v((grid[..., 1] + 1) / 2) - 1
+    across = x * matrix[:, :, :1] + matrix[:, :, 2:]  # (B, 2, W)
+    down = y * matrix[:, :, 1:2]  # (B, 2, H)
+    y_across, y_down = across[:, 1] / 2, (down[:, 1] + 1) / 2  # of the image, in [0, 1]
+    v = rows.v(y_across[:, None] + y_down[..., None]).mul_(2).sub_(1)  # (B, H, W)
+    if rows.cut_top:
+        v.clamp_(min=1 / height - 1)  # the top was not kept: the first row stands for it
+    grid = torch.empty(*v.shape, 2, device=v.device)
+    grid[..., 0] = across[:, :1] + down[:, 0, :, None]
+    grid[..., 1] = v
     return grid

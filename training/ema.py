@@ -8,27 +8,30 @@ from torch import Tensor, nn
 
 
 class ExponentialMovingAverage(nn.Module):
-    """The exponential moving average of a model's weights and buffers, in `module`."""
+    """The exponential moving average of the weights and buffers of a model, in `module`; counts are copied.
+
+    Both models stay on the device where they are now.
+    """
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.module = copy.deepcopy(model).requires_grad_(False)
+        pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self.means, self.values = (list(part) for part in zip(*floats, strict=True))
+        self.counts, self.new_counts = (list(part) for part in zip(*counts, strict=True)) if counts else ([], [])
 
     @torch.no_grad()
-    def update(self, model: nn.Module, weight: Tensor) -> None:
-        """Take the model's present weights and buffers in, with a weight () on their device; counts are copied."""
-        means, values, counts, new_counts = [], [], [], []
-        for mean, value in zip(_tensors(self.module), _tensors(model), strict=True):
-            is_float = mean.is_floating_point()
-            (means if is_float else counts).append(mean)
-            (values if is_float else new_counts).append(value)
+    def update(self, weight: Tensor) -> None:
+        """Take the model's present values in, with a weight () on their device."""
         if weight.device.type == "cpu":
-            torch._foreach_lerp_(means, values, [weight] * len(means))
+            torch._foreach_lerp_(self.means, self.values, [weight] * len(self.means))
         else:  # a launch for each tensor on a GPU; these are for all of them together
-            torch._foreach_mul_(means, 1 - weight)
-            torch._foreach_add_(means, torch._foreach_mul(values, weight))
-        if counts:
-            torch._foreach_copy_(counts, new_counts)
+            torch._foreach_mul_(self.means, 1 - weight)
+            torch._foreach_add_(self.means, torch._foreach_mul(self.values, weight))
+        if self.counts:
+            torch._foreach_copy_(self.counts, self.new_counts)
 
 
 def update_weights(steps: int, decay: float) -> Tensor:

@@ -73,12 +73,12 @@ def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentPa
     state.optimizer.zero_grad(set_to_none=True)
     scale = state.scaler.scale if state.scaler.enabled else None
     (terms.total if scale is None else terms.total * scale).backward()
-    grads = [p.grad for p in state.model.parameters() if p.grad is not None]
+    grads = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
     finite = clip_gradients(grads, setup.config.train.clip_norm, scale)
     with contextlib.nullcontext() if scale is None else undone_unless(finite, state.optimizer.tensors()):
         state.optimizer.step(factor)
     if scale is not None:
         state.scaler.update(finite)
-    state.ema.update(state.model, average_weight)
+    state.ema.update(average_weight)
     losses.last.copy_(torch.stack(terms).detach())
     losses.sums.add_(losses.last, alpha=num_images)

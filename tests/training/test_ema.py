@@ -24,7 +24,7 @@ def averages(values, decay):
     ema, weights = ExponentialMovingAverage(model), update_weights(len(values), decay).float()
     for value, weight in zip(values, weights, strict=False):  # there is a weight more, for after the last
         set_all(model, value)
-        ema.update(model, weight)
+        ema.update(weight)
     return ema, [tensor.item() for tensor in (*ema.module.parameters(), *ema.module.buffers())]
 
 
@@ -57,14 +57,15 @@ def test_the_weights_are_those_of_one_update_after_the_other():
 def test_on_a_device_that_is_not_the_cpu_nothing_is_read_back():
     """`meta` has no numbers: asked for one, as for the value of a weight, it raises an error."""
     model = network().to("meta")
-    ExponentialMovingAverage(model).update(model, torch.zeros((), device="meta"))
+    ExponentialMovingAverage(model).update(torch.zeros((), device="meta"))
 
 
 def test_its_state_goes_on_where_it_was():
     whole, _ = averages([1.0, 2.0, 4.0], 0.5)
     half, _ = averages([1.0, 2.0], 0.5)
-    rest, model = ExponentialMovingAverage(network()), network()
+    model = network()
+    rest = ExponentialMovingAverage(model)
     rest.load_state_dict(half.state_dict())
     set_all(model, 4.0)
-    rest.update(model, update_weights(3, 0.5)[2].float())
+    rest.update(update_weights(3, 0.5)[2].float())
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True))

@@ -43,7 +43,7 @@ def train(state, steps):
             parameter.grad = parameter.detach().clone()
         factor, weight = state.schedule.advance()
         state.optimizer.step(factor)
-        state.ema.update(state.model, weight)
+        state.ema.update(weight)
 
 
 # The groups --------------------------------------------------------------------------------------------------
