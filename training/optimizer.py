@@ -86,10 +86,10 @@ class Muon(torch.optim.Optimizer):
                     tensors.append(tensor)
         directions = [torch.stack(part) for _, part in parts.values()]  # (n, rows, columns) each
         grams = torch.cat([_padded(x @ x.mT) for x in directions])
-        factors = orthogonalizers(grams).split([len(x) for x in directions])
+        factors = (lr * orthogonalizers(grams)).split([len(x) for x in directions])
         torch._foreach_mul_(kernels, 1 - lr * group["weight_decay"])
         for ((rows, _, rate), (weights, _)), left, x in zip(parts.items(), factors, directions, strict=True):
-            torch._foreach_sub_(weights, ((lr * rate * left[:, :rows, :rows]) @ x).unbind())
+            torch._foreach_sub_(weights, (left[:, :rows, :rows] @ x).unbind(), alpha=rate)
 
     def _step_others(self, others: list[Tensor], group: dict[str, Any], factor: Tensor | float) -> None:
         """Steps are counted for all of them: they are expected to have gradients from the same step on."""

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from config import Config
+from geometry.input_grid import RowWarp
 from geometry.slots import LaneTarget, resolve_ambiguous_assignment
 from losses_fixed import LaneLoss, LossTerms
 from preprocessing.augment import AugmentParams, augment
-from runtime import distributed
+from runtime import checkpoint, distributed
 from runtime.device import autocast
 from training.loss_scaler import clip_gradients, undone_unless
 from training.state import TrainState
@@ -39,6 +40,7 @@ class StepSetup(NamedTuple):
     config: Config
     device: torch.device
     dtype: torch.dtype  # of convolutions
+    warp: RowWarp  # of the images' rows
     losses: Losses
 
     def tensors(self) -> Iterator[Tensor]:
@@ -53,8 +55,8 @@ class StepSetup(NamedTuple):
 def step_setup(state: TrainState, ddp_model: nn.Module, loss: LaneLoss, config: Config, device: torch.device,
                dtype: torch.dtype) -> StepSetup:
     """A StepSetup with losses of 0."""
-    zeros = torch.zeros(2, len(LossTerms._fields), device=device)
-    return StepSetup(state, ddp_model, loss, config, device, dtype, Losses(*zeros.unbind()))
+    losses = Losses(*torch.zeros(2, len(LossTerms._fields), device=device).unbind())
+    return StepSetup(state, ddp_model, loss, config, device, dtype, checkpoint.input_grid(config).warp, losses)
 
 
 def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentParams, num_images: int) -> None:
@@ -64,7 +66,7 @@ def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentPa
     """
     state, losses = setup.state, setup.losses
     factor, average_weight = state.schedule.advance()
-    images, target = augment(images, target, params, state.model.head.warp)
+    images, target = augment(images, target, params, setup.warp)
     with autocast(setup.device, setup.dtype, cache=False):  # each weight is cast once; a graph would keep a stale copy
         (points, logits), rows = setup.ddp_model(images, with_rows=True)
     target = resolve_ambiguous_assignment(points, logits, target)
