@@ -4,6 +4,7 @@ Shapes: B batch, N images, L lane slots, P = 6 control points, S samples, F x W 
 of which the network gets H rows, 2 = (x, y) in [0, 1].
 """
 
+import copy
 import io
 import json
 import warnings
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import Config
@@ -54,13 +56,35 @@ class ExportedNetwork(nn.Module):
 
     def __init__(self, network: LaneNet, grid: InputGrid, curves: int):
         super().__init__()
-        self.network, self.grid, self.curves = network, grid, curves
+        self.network, self.grid, self.curves = copy.deepcopy(network), grid, curves
+        self.network.head.along, self.network.head.ends = map(ConvInThrees, (network.head.along, network.head.ends))
         self.register_buffer("row_means", torch.from_numpy(grid.averaging_matrix()), persistent=False)  # (H, F)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         points, logits = self.network((self.row_means @ images.float() + 0.5).floor())
         outputs = points, logits.sigmoid()
         return (*outputs, sample_curve(points, self.curves)) if self.curves else outputs
+
+
+class ConvInThrees(nn.Module):
+    """A convolution by a kernel of 9x1 as the sum of three by 3x1.
+
+    OpenCV 5.0's default engine gives wrong numbers for 9x1, 1x9 and 1-D kernels without a word, and right ones for 3x1.
+    In onnxruntime it takes 0.02 ms longer.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        if conv.kernel_size != (9, 1) or conv.padding != (4, 0):
+            raise ValueError(f"a kernel of {conv.kernel_size} with {conv.padding} around; expected (9, 1) and (4, 0)")
+        self.kernels = nn.ParameterList(part.clone() for part in conv.weight.detach().split(3, dim=2))
+        self.bias = conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        above, middle, below = self.kernels
+        rows = F.pad(x, (0, 0, 4, 4))
+        return (F.conv2d(rows[:, :, :-6], above) + F.conv2d(rows[:, :, 3:-3], middle, self.bias)
+                + F.conv2d(rows[:, :, 6:], below))
 
 
 def require_onnx() -> None:

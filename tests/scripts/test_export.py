@@ -4,6 +4,7 @@ import builtins
 import json
 import re
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ import export_fixed
 from config import load_config
 from geometry import bezier
 from inference import export
-from inference.export import ExportError, ExportOptions
+from inference.export import ConvInThrees, ExportedNetwork, ExportError, ExportOptions
 from inference.predictor import Predictor
 from metrics.collapse import REFERENCE_WIDTH_PX
 from preprocessing.images import resize
@@ -124,6 +125,36 @@ def test_the_onnx_file_carries_all_that_its_user_needs(checkpoint, dynamic, tmp_
     assert [metadata[key] for key in ("width", "height", "slots", "threshold")] == ["96", "180", "6", "0.5"]
     other = exported(checkpoint, tmp_path / "lanes.onnx", "inference.threshold=0.7")
     assert opened(other).get_modelmeta().custom_metadata_map["threshold"] == "0.7"
+
+
+ENGINES = ("ENGINE_CLASSIC", "ENGINE_NEW")  # of OpenCV 5, which takes the new one by default; before there was one
+
+
+@pytest.mark.parametrize(("batch", "pixels"), [(1, "uint8"), (3, "float"), ("dynamic", "uint8")])
+def test_all_engines_of_opencv_give_what_the_network_gives(network, checkpoint, images, tmp_path, batch, pixels):
+    """OpenCV 5.0 calculates kernels of 9x1 wrongly, and says nothing."""
+    pytest.importorskip("onnxruntime")  # which checks the export
+    path = exported(checkpoint, tmp_path / "lanes.onnx", f"--batch={batch}", f"--pixels={pixels}", "--curves=7")
+    images = images[:2 if batch == "dynamic" else batch]
+    expected = network_outputs(network, images)
+    for engine in [[], *([getattr(cv2.dnn, name)] for name in ENGINES if hasattr(cv2.dnn, name))]:
+        net = cv2.dnn.readNetFromONNX(str(path), *engine)
+        net.setInput(images.astype(np.float32 if pixels == "float" else np.uint8), "images")
+        for output, value in zip(net.forward(["points", "confidence", "curves"]), expected, strict=True):
+            np.testing.assert_allclose(output.reshape(value.shape), value, rtol=0, atol=0.1 / REFERENCE_WIDTH_PX)
+
+
+def test_a_convolution_of_nine_rows_is_three_of_three(network):
+    conv, x = network.head.along, torch.randn(2, network.head.along.in_channels, 11, 6)
+    torch.testing.assert_close(ConvInThrees(conv)(x), conv(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"expected \(9, 1\)"):
+        ConvInThrees(network.head.columns)
+
+
+def test_exporting_leaves_the_network_as_it_is(network):
+    before = dict(network.state_dict())
+    ExportedNetwork(network, GRID, 0)
+    assert network.state_dict().keys() == before.keys() and type(network.head.along) is torch.nn.Conv2d
 
 
 @pytest.mark.parametrize("batch", ["2", "dynamic"])
