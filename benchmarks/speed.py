@@ -1,10 +1,11 @@
 """How fast the network, inference and training are on every device here, as Markdown tables.
 
-    python benchmarks/speed.py [forward] [inference] [training] [tusimple] [--device cpu] [section.key=value ...]
+    python benchmarks/speed.py [forward] [inference] [training] [tusimple] [--quick] [--device cpu] [KEY=VALUE ...]
 
 Each table is printed as soon as it is measured, with the machine and the date below it. Nothing else should run
 meanwhile. `inference` renders its images, and `training` renders and caches 6,300 scenes on its first run, unless
-data.root is given. `tusimple`, a training of that size, is left out without a GPU unless it is named.
+data.root is given. `tusimple`, a training of that size, is left out without a GPU unless it is named. With --quick
+all of it takes about three minutes on a GPU: fewer rounds, files and scenes, and elsewhere only the compact network.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import machine
 import speed_forward
 import speed_inference
 import speed_training
+from speed_scale import full_scale, quick_scale
 
 from runtime import cli
 from runtime.device import pick_device, seed_everything
@@ -40,16 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                            help=f"{', '.join(SECTIONS)} (default: all); section.key=value settings")
     arguments.add_argument("--device", choices=("cuda", "mps", "cpu"), help="default: every one that is here")
     arguments.add_argument("--rounds", type=int, default=15, help="in which networks take turns (default: %(default)s)")
+    arguments.add_argument("--quick", action="store_true", help="a little of everything, in about three minutes")
     options, overrides = cli.parse(arguments, argv)
     if not SECTIONS.keys() >= set(options.words):
         arguments.error(f"a section is one of: {', '.join(SECTIONS)}")
     keep_freed_memory()
     for device in [pick_device(options.device)] if options.device else devices():
+        scale = quick_scale(device) if options.quick else full_scale(device, options.rounds)
         usual = [section for section in SECTIONS if device.type == "cuda" or section not in FOR_GPUS]
         for section in options.words or usual:
             seed_everything(0)
             print(f"\n## {section} on {device}", flush=True)
-            for table in SECTIONS[section](device, options.rounds, overrides):
+            for table in SECTIONS[section](device, scale, overrides):
                 print("", *table, "", machine.description(device), sep="\n", flush=True)
     return 0
 

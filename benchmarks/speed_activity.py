@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile, supported_activities
 
 RUNS = 5  # that are profiled
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch", "cudaMemcpyAsync", "cudaMemsetAsync")
@@ -29,7 +29,7 @@ def measure(run: Callable[[], object], calls: int = 1) -> Activity:
 
     Kernels take as long as without the profiler, but the host does not: the time of a call is measured without it.
     """
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=supported_activities()) as profiler:
         for _ in range(RUNS):
             run()
     events, count = list(profiler.events()), RUNS * calls

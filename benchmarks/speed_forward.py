@@ -1,8 +1,8 @@
-"""Time of a forward pass through each backbone, beside a baseline: the least work of the detectors that people use.
+"""Time of a forward pass through each backbone, beside the baseline of speed_networks.py.
 
-The baseline is torchvision's ResNet-18 trunk at 288x800, without any head, as it comes, and once more with its batch
-norms folded into its convolutions, as ours are for inference. All run in turn, so that a slow moment of the machine
-hits every one of them; the figures are medians over the rounds, in milliseconds a batch.
+The baseline runs as it comes, and once more with its batch norms folded into its convolutions, as ours are for
+inference. All run in turn, so that a slow moment of the machine hits every one of them; the figures are medians over
+the rounds, in milliseconds a batch.
 """
 
 import statistics
@@ -12,29 +12,20 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-import torchvision
 from speed_activity import COLUMNS, Activity, measure
+from speed_networks import BASELINE, build_network, random_images
 from speed_roofline import Peak, measure_peak, roofline_ms
+from speed_scale import Scale
 from torch import nn
 
-from config import Config
 from geometry.input_grid import InputGrid
 from inference.fuse_bn import fuse_batch_norms
 from inference.predictor import Predictor
-from model import LaneNet
 from runtime.cuda_graph import Recorder, cuda_recorder
 from runtime.device import autocast, pick_precision
 
 WARMUP = 1  # rounds that do not count
 CALLS_AT_BATCH_1 = 5  # a turn, as in a stream of images: the first one meets another network's weights in the caches
-BATCHES = {"cuda": (1, 16, 64), "mps": (1, 16), "cpu": (1, 16)}
-BASELINE = "baseline: ResNet-18 trunk"
-SIZES = {  # height, width
-    BASELINE: (288, 800),
-    "compact": (Config().model.height, Config().model.width),
-    "resnet18": (216, 800),  # what is left of 288 rows without the sky
-    "resnet34": (216, 800),
-}
 
 Forward = Callable[[torch.Tensor], object]  # images (B, 3, H, W) on the device -> a prediction on the device
 
@@ -46,13 +37,14 @@ class Case(NamedTuple):
     images: torch.Tensor  # (B, 3, H, W)
 
 
-def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Markdown tables of all networks, one for each batch size and precision."""
-    networks = {name: build_network(name).to(device, memory_format=torch.channels_last).eval() for name in SIZES}
+def tables(device: torch.device, scale: Scale, _overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Markdown tables of the networks, one for each batch size and precision."""
+    networks = {name: build_network(name).to(device, memory_format=torch.channels_last).eval()
+                for name in scale.networks}
     peaks = {dtype: measure_peak(device, dtype, partial(synchronize, device)) for dtype in precisions(device)}
-    for batch in BATCHES[device.type]:
-        count = rounds if batch == 1 else max(3, rounds // 5)
-        cases = {name: Case(networks[name], random_images(name, batch).to(device)) for name in SIZES}
+    for batch in scale.batches:
+        count = scale.rounds if batch == 1 else max(3, scale.rounds // 5)
+        cases = {name: Case(networks[name], random_images(name, batch).to(device)) for name in networks}
         for dtype, peak in peaks.items():
             runs = {name: timed(forward, cases[network_name(name)].images, device, dtype)
                     for name, forward in forwards(cases, device, dtype).items()}
@@ -61,20 +53,6 @@ def tables(device: torch.device, rounds: int, _overrides: Sequence[str]) -> Iter
                    f"turn{f' of {CALLS_AT_BATCH_1} calls' if batch == 1 else ''}. The roofline: operations at "
                    f"{peak.operations / 1e12:.2f} TFLOP/s or weights and images at {peak.bytes / 1e9:.0f} GB/s, "
                    "whichever takes longer; both measured.", "", *table(cases, medians, dtype, peak, activity)]
-
-
-def build_network(name: str) -> nn.Module:
-    """One of ours, or the baseline."""
-    if name != BASELINE:
-        return LaneNet(name, slots=Config().model.slots)
-    return nn.Sequential(*list(torchvision.models.resnet18().children())[:-2])
-
-
-def random_images(name: str, batch: int) -> torch.Tensor:
-    """(B, 3, H, W) in channels-last memory as the network takes them: ours normalize uint8 themselves."""
-    shape = (batch, 3, *SIZES[name])
-    images = torch.rand(shape) if name == BASELINE else torch.randint(256, shape, dtype=torch.uint8)
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:

@@ -18,9 +18,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import speed_forward
 import torch
-from speed_forward import BASELINE, SIZES, WARMUP, baseline_forward
+from speed_activity import COLUMNS, measure
+from speed_forward import WARMUP, baseline_forward
+from speed_networks import BASELINE, SIZES, build_network
+from speed_scale import Scale
 
 import dataset
 import inference_fixed
@@ -36,12 +38,7 @@ from renderer.scene import render_scene
 from runtime.checkpoint import build_model, save_checkpoint
 from runtime.device import pick_precision
 
-FILES = 48
-SIZE_PX = (1280, 720)
 QUALITY = 90  # of the JPEG files
-LATENCIES = 8  # images at batch 1 for each round: a 99th percentile needs a hundred
-SECONDS = 1.5  # of inference, for each rate
-REPEATS = 3  # of each rate
 CORES = os.cpu_count() or 1
 PARTS = ("decode", "resize", "forward", "lanes and text")
 
@@ -56,31 +53,32 @@ class Case(NamedTuple):
     has_lanes: bool = True  # whether these are points (B, L, P, 2) and logits (B, L)
 
 
-def tables(device: torch.device, rounds: int, overrides: Sequence[str]) -> Iterator[list[str]]:
+def tables(device: torch.device, scale: Scale, overrides: Sequence[str]) -> Iterator[list[str]]:
     """Markdown tables: the parts at batch 1 and at inference.batch_size, then the whole."""
     config = load_config(None, overrides)
     batch = config.inference.batch_size
     with tempfile.TemporaryDirectory() as folder:
-        paths = image_files(Path(folder), config, overrides)
-        predictors = {name: random_predictor(name, Path(folder), device) for name in SIZES if name != BASELINE}
+        paths = image_files(Path(folder), config, overrides, scale)
+        predictors = {name: random_predictor(name, Path(folder), device) for name in scale.networks
+                      if name != BASELINE}
         cases = {BASELINE: baseline_case(device)} | {name: predictor_case(one) for name, one in predictors.items()}
         megabytes = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
         origin = "" if any(word.startswith("data.root=") for word in overrides) else ", rendered"
         files = f"{len(paths)} JPEG files{origin}, {megabytes:.2f} MB each on average"
-        for size, count in ((1, LATENCIES * rounds), (batch, max(3, rounds // 5))):
+        for size, count in ((1, scale.latencies * scale.rounds), (batch, max(3, scale.rounds // 5))):
             yield [f"Batch {size}, milliseconds an image, medians of {count} rounds in turn, one part after the "
                    f"other; {files}:", "", *parts_table(cases, paths, size, count, device)]
-        yield [f"Files to lanes, batch {batch}, images a second, medians of {REPEATS}; {files}:", "",
-               *throughput_table(predictors, paths, batch, Path(folder))]
+        yield [f"Files to lanes, batch {batch}, images a second, medians of {scale.repeats}; {files}:", "",
+               *throughput_table(predictors, paths, batch, Path(folder), scale)]
 
 
-def image_files(folder: Path, config: Config, overrides: Sequence[str]) -> list[Path]:
+def image_files(folder: Path, config: Config, overrides: Sequence[str], scale: Scale) -> list[Path]:
     """The validation images of data.root where it was given, else rendered scenes, written to the folder."""
     if any(word.startswith("data.root=") for word in overrides):
-        return [sample.image for sample in itertools.islice(dataset.validation_samples(config), FILES)]
-    paths = [folder / f"{seed}.jpg" for seed in range(FILES)]
+        return [sample.image for sample in itertools.islice(dataset.validation_samples(config), scale.files)]
+    paths = [folder / f"{seed}.jpg" for seed in range(scale.files)]
     for seed, path in enumerate(paths):
-        image = cv2.cvtColor(render_scene(seed, *SIZE_PX).image, cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(render_scene(seed, *scale.file_size_px).image, cv2.COLOR_RGB2BGR)
         path.write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes())
     return paths
 
@@ -106,7 +104,7 @@ def predictor_case(predictor: Predictor) -> Case:
 
 def baseline_case(device: torch.device) -> Case:
     """The trunk alone, which predicts no lanes."""
-    trunk = speed_forward.build_network(BASELINE).to(device, memory_format=torch.channels_last).eval()
+    trunk = build_network(BASELINE).to(device, memory_format=torch.channels_last).eval()
     forward = baseline_forward(trunk, device, pick_precision("auto", device))
 
     def run(pixels: Sequence[np.ndarray]) -> list[torch.Tensor]:
@@ -125,7 +123,8 @@ def parts_table(cases: dict[str, Case], paths: list[Path], batch: int, rounds: i
         chosen = list(itertools.islice(files, batch))
         for name, case in cases.items():
             times[name].append(parts_ms(case, chosen))
-    columns = ["network", "input", *PARTS, "p50", "p99", "images/s", *(["GPU memory"] if device.type == "cuda" else [])]
+    columns = ["network", "input", *PARTS, "p50", "p99", "images/s",
+               *(["GPU memory", *(f"{column}, forward" for column in COLUMNS)] if device.type == "cuda" else [])]
     lines = [f"| {' | '.join(columns)} |", "|" + len(columns) * "---|"]
     for name, case in cases.items():
         parts = np.array(times[name][WARMUP:]) / batch  # (rounds, parts)
@@ -134,7 +133,9 @@ def parts_table(cases: dict[str, Case], paths: list[Path], batch: int, rounds: i
                  f"{medians[3]:.1f}" if case.has_lanes else "", f"{np.median(whole):.1f}",
                  f"{np.percentile(whole, 99):.1f}", f"{1e3 / np.median(whole):.0f}"]
         if device.type == "cuda":
-            cells.append(f"{cuda_memory(case, batch) / 1e6:.0f} MB")
+            images = np.zeros((batch, case.height, case.width, 3), np.uint8)
+            activity = measure(lambda case=case, images=images: case.forward(images))
+            cells += [f"{cuda_memory(case, images) / 1e6:.0f} MB", *activity.cells(batch * medians[2])]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -158,15 +159,16 @@ def parts_ms(case: Case, paths: Sequence[Path]) -> list[float]:
     return [1e3 * (after - before) for before, after in itertools.pairwise(stamps)]
 
 
-def cuda_memory(case: Case, batch: int) -> int:
-    """Bytes that a forward pass takes of a GPU beside the weights."""
+def cuda_memory(case: Case, images: np.ndarray) -> int:
+    """Bytes that a forward pass takes of a GPU beside the weights and what its recordings keep."""
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    case.forward(np.zeros((batch, case.height, case.width, 3), np.uint8))
+    case.forward(images)
     return torch.cuda.max_memory_allocated() - before
 
 
-def throughput_table(predictors: dict[str, Predictor], paths: list[Path], batch: int, folder: Path) -> list[str]:
+def throughput_table(predictors: dict[str, Predictor], paths: list[Path], batch: int, folder: Path, scale: Scale
+                     ) -> list[str]:
     """The rate of inference as the script runs it, against those of its two halves alone.
 
     Each half is timed with all cores to itself, and with the half of them that is left to it when both run at once.
@@ -176,11 +178,12 @@ def throughput_table(predictors: dict[str, Predictor], paths: list[Path], batch:
              "the script |", "|" + 10 * "---|"]
     for name, predictor in predictors.items():
         rates = []
-        for _ in range(REPEATS):
-            network = network_rate(predictor, batch)
-            files = list(itertools.islice(itertools.cycle(paths), max(2 * batch, round(SECONDS * network))))
+        for _ in range(scale.repeats):
+            network = network_rate(predictor, batch, scale.seconds)
+            files = list(itertools.islice(itertools.cycle(paths), max(2 * batch, round(scale.seconds * network))))
             with inputs.half_the_threads():
-                halves = reading_rate(predictor, 4 * paths, max(1, CORES // 2)), network_rate(predictor, batch)
+                halves = (reading_rate(predictor, 4 * paths, max(1, CORES // 2)),
+                          network_rate(predictor, batch, scale.seconds))
             rates.append((reading_rate(predictor, 4 * paths, CORES), network, *halves,
                           overlapped_rate(predictor, files, batch)))
         reading, network, half_reading, half_network, both = map(statistics.median, zip(*rates, strict=True))
@@ -192,12 +195,12 @@ def throughput_table(predictors: dict[str, Predictor], paths: list[Path], batch:
     return lines
 
 
-def network_rate(predictor: Predictor, batch: int) -> float:
+def network_rate(predictor: Predictor, batch: int, seconds: float) -> float:
     """Images a second through the network alone, by all threads."""
     pixels = [np.zeros((predictor.grid.height, predictor.grid.width, 3), np.uint8)] * batch
     predictor.detect(pixels)
     start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS:
+    while time.perf_counter() - start < seconds:
         predictor.detect(pixels)
         done += batch
     return done / (time.perf_counter() - start)

@@ -16,6 +16,7 @@ from unittest import mock
 
 import torch
 from speed_forward import synchronize
+from speed_scale import TUSIMPLE, Scale
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -28,7 +29,6 @@ from training.device_batches import DeviceBatches
 from training.ema import ExponentialMovingAverage
 from training.run_dir import RunDir
 
-TUSIMPLE = (3626, 358)  # all of its labelled images, and as many more as are usually kept back to validate on
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
 
 FORWARD, LOSS, BACKWARD, OPTIMIZER = "forward", "loss, forward and backward", "backward of the network", "optimizer"
@@ -120,21 +120,23 @@ class EpochLines(io.StringIO):
         return super().write(text)
 
 
-def tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
+def tables(device: torch.device, scale: Scale, words: Sequence[str]) -> Iterator[list[str]]:
     """A Markdown table of one epoch, the second; words are overrides such as model.backbone=resnet18.
 
     Raises RuntimeError where a part of it was never reached, as after a change of train_fixed.py.
     """
     with tempfile.TemporaryDirectory() as folder:
-        seconds, whole = second_epoch(device, words, folder)
-        images_per_second = json.loads((Path(folder) / "log.jsonl").read_text().splitlines()[-1])["images_per_second"]
+        scenes = rendered_scenes(Path(folder) / "scenes", scale.scenes, words)
+        seconds, whole = second_epoch(device, [*scenes, *words], f"{folder}/checkpoints")
+        log = Path(folder, "checkpoints", "log.jsonl").read_text().splitlines()
     if missing := [part for part in PARTS if part not in seconds]:
         raise RuntimeError(f"train_fixed.py has not called: {', '.join(missing)}; look at benchmarks/speed_training.py")
     seconds = {part: seconds[part] for part in PARTS} | {"everything else": whole - sum(seconds.values())}
     lines = ["| part of an epoch | share |", "|---|---|"]
     lines += [f"| {part} | {100 * value / whole:.1f} % |" for part, value in seconds.items()]
-    yield [f"Training{''.join(f' {word}' for word in words)}, second epoch, its validation included: "
-           f"{images_per_second:.0f} images/s", "", *lines]
+    of_images = f" on {scale.scenes[0]} scenes" if scenes else ""
+    yield [f"Training{''.join(f' {word}' for word in words)}{of_images}, second epoch, its validation included: "
+           f"{json.loads(log[-1])['images_per_second']:.0f} images/s", "", *lines]
 
 
 def second_epoch(device: torch.device, words: Sequence[str], folder: str) -> tuple[dict[str, float], float]:
@@ -159,20 +161,29 @@ def second_epoch(device: torch.device, words: Sequence[str], folder: str) -> tup
     return epochs[1]
 
 
-def tusimple_tables(device: torch.device, _rounds: int, words: Sequence[str]) -> Iterator[list[str]]:
+def rendered_scenes(root: Path, count: tuple[int, int] | None, words: Sequence[str]) -> list[str]:
+    """Settings that train on so many scenes, rendered in a folder; none for None, or where data.root is given."""
+    if count is None or any(word.startswith("data.root=") for word in words):
+        return []
+    dataset_writer.write_dataset(root, *count, seed=0)
+    return [f"data.root={root}", f"data.cache_dir={root}/cache"]
+
+
+def tusimple_tables(device: torch.device, scale: Scale, words: Sequence[str]) -> Iterator[list[str]]:
     """A Markdown table of training on as many images as TuSimple has, on rendered ones; words are overrides."""
     stamps = []
     with tempfile.TemporaryDirectory() as folder, \
             contextlib.redirect_stdout(EpochLines(lambda: stamps.append(time.perf_counter()))):
-        dataset_writer.write_dataset(Path(folder), *TUSIMPLE, seed=0)
+        dataset_writer.write_dataset(Path(folder), *scale.tusimple, seed=0)
         train_fixed.main([*USUAL, f"data.root={folder}", f"data.cache_dir={folder}/cache", *words, "train.epochs=3",
                           f"train.device={device.type}", f"train.checkpoint_dir={folder}/checkpoints"])
     seconds = (stamps[2] - stamps[0]) / 2  # the first epoch warms up
-    images, validation = TUSIMPLE
+    images, validation = scale.tusimple
     yield [f"Training {' '.join([*USUAL, *words])}: {images} rendered images in the cache, {validation} to "
            "validate on; mean of the second and third epoch, all of it included:", "",
-           "| seconds an epoch | images/s | minutes for 50 epochs, extrapolated |", "|---|---|---|",
-           f"| {seconds:.2f} | {images / seconds:.0f} | {50 * seconds / 60:.2f} |"]
+           f"| seconds an epoch | images/s | minutes for 50 epochs of {TUSIMPLE[0]} images, extrapolated |",
+           "|---|---|---|",
+           f"| {seconds:.2f} | {images / seconds:.0f} | {50 * seconds / 60 * TUSIMPLE[0] / images:.2f} |"]
 
 
 def as_method(call: Callable) -> Callable:

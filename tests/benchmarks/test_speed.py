@@ -10,15 +10,19 @@ import speed
 import speed_activity
 import speed_forward
 import speed_inference
+import speed_networks
 import speed_roofline
 import speed_training
 import torch
 from paths import ROOT
 from recorders import StandIn
 from speed_activity import Activity
+from speed_networks import BASELINE, build_network, random_images
 from speed_roofline import Peak, roofline_ms
+from speed_scale import TUSIMPLE, Scale, full_scale, quick_scale
 from torch.autograd import DeviceType
 
+from config import load_config
 from inference.predictor import Predictor
 from model import LaneNet
 from runtime.cuda_graph import Recording
@@ -28,24 +32,24 @@ TINY = ["model.backbone=compact", "model.width=64", "model.height=64", "train.pr
         "guard.min_diversity=0", "guard.min_sensitivity=0"]  # models of a few steps are kept
 
 
+SCALE = Scale(rounds=3, networks=(BASELINE, "compact"), batches=(1, 16), files=3, file_size_px=(160, 96), latencies=1,
+              seconds=0.01, repeats=1)
+
+
 @pytest.fixture(autouse=True)
 def tiny(tmp_path, monkeypatch):
     """Two networks of 64x64 pixels and three files, elsewhere than in the repository."""
     monkeypatch.chdir(tmp_path)
-    for name in list(speed_forward.SIZES):
-        if name not in ("compact", speed_forward.BASELINE):
-            monkeypatch.delitem(speed_forward.SIZES, name)
-        else:
-            monkeypatch.setitem(speed_forward.SIZES, name, (64, 64))
-    for name, value in {"FILES": 3, "SIZE_PX": (160, 96), "SECONDS": 0.01, "REPEATS": 1, "LATENCIES": 1}.items():
-        monkeypatch.setattr(speed_inference, name, value)
+    for name in SCALE.networks:
+        monkeypatch.setitem(speed_networks.SIZES, name, (64, 64))
+    monkeypatch.setattr(speed, "full_scale", lambda _device, _rounds: SCALE)
     monkeypatch.setattr(speed_roofline, "MATRIX_ROWS", {"cpu": 64})
     monkeypatch.setattr(speed_roofline, "COPIED_BYTES", {"cpu": 4096})
 
 
 def tables(capsys, *words):
     """The tables that the script prints, as lists of rows of cells; each is followed by the machine."""
-    assert speed.main([*words, "--device", "cpu", "--rounds", "3"]) == 0
+    assert speed.main([*words, "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     result = [[[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()]
               for block in re.findall(r"(?:^\|.*\n)+", out, re.MULTILINE)]
@@ -57,10 +61,10 @@ def tables(capsys, *words):
 
 def test_the_forward_tables_measure_every_network_beside_the_baseline(capsys):
     printed = tables(capsys, "forward")
-    assert len(printed) == len(speed_forward.BATCHES["cpu"]) * len(speed_forward.precisions(torch.device("cpu")))
+    assert len(printed) == len(SCALE.batches) * len(speed_forward.precisions(torch.device("cpu")))
     for _, _, baseline, folded, compact in printed:
         assert [row[0] for row in (baseline, folded, compact)] == [
-            speed_forward.BASELINE, f"{speed_forward.BASELINE}, fused", "compact"]
+            BASELINE, f"{BASELINE}, fused", "compact"]
         assert baseline[5] == "1.0" and float(compact[5]) > 0
         for row in (baseline, folded, compact):
             assert float(row[7]) == pytest.approx(float(row[3]) / float(row[6]), rel=0.05, abs=0.06)
@@ -81,8 +85,8 @@ def test_a_recorded_forward_keeps_the_weights_that_it_reads():
 
 def test_on_cuda_every_row_has_its_graph_and_what_the_gpu_does(monkeypatch):
     """Without a GPU: what asks for one is given the CPU, and a recorder's stand-in."""
-    cases = {name: speed_forward.Case(speed_forward.build_network(name).eval(), speed_forward.random_images(name, 1))
-             for name in speed_forward.SIZES}
+    cases = {name: speed_forward.Case(build_network(name).eval(), random_images(name, 1))
+             for name in SCALE.networks}
     monkeypatch.setattr(speed_forward, "cuda_recorder", lambda _device: StandIn())
     made = []
 
@@ -93,8 +97,7 @@ def test_on_cuda_every_row_has_its_graph_and_what_the_gpu_does(monkeypatch):
     monkeypatch.setattr(speed_forward, "Predictor", predictor)
     monkeypatch.setattr(speed_forward, "baseline_forward", lambda network, *_: network)
     forwards = speed_forward.forwards(cases, torch.device("cuda"), torch.float32)
-    baseline = speed_forward.BASELINE
-    assert list(forwards) == [baseline, f"{baseline}, fused", f"{baseline}, fused, CUDA graph",
+    assert list(forwards) == [BASELINE, f"{BASELINE}, fused", f"{BASELINE}, fused, CUDA graph",
                               "compact, no CUDA graph", "compact"]
     assert made == [False, True]
     activity = {name: Activity(busy_ms=0.5, launches=3.0) for name in forwards}
@@ -144,12 +147,23 @@ def test_the_inference_tables_go_from_files_to_lanes(capsys):
     assert float(whole[2][9].split()[0]) > 0.1
 
 
+def test_on_cuda_the_parts_of_inference_have_memory_and_what_the_gpu_does(tmp_path, monkeypatch):
+    """Without a GPU: what asks for one is a stand-in."""
+    monkeypatch.setattr(speed_inference, "cuda_memory", lambda _case, images: 1e6 * len(images))
+    monkeypatch.setattr(speed_inference, "measure", lambda call: call() and Activity(busy_ms=0.0, launches=4))
+    paths = speed_inference.image_files(tmp_path, load_config(None, []), [], SCALE)
+    case = speed_inference.predictor_case(speed_inference.random_predictor("compact", tmp_path, torch.device("cpu")))
+    header, _, row = speed_inference.parts_table({"compact": case}, paths, 2, 1, torch.device("cuda"))
+    assert header.endswith("| GPU memory | kernels run, forward | launches a call, forward |")
+    assert row.endswith("| 2 MB | 0 % | 4 |") and header.count("|") == row.count("|")
+
+
 def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
-    monkeypatch.setattr(speed_training, "TUSIMPLE", (8, 4))
+    monkeypatch.setattr(speed, "full_scale", lambda _device, _rounds: SCALE._replace(tusimple=(8, 4)))
     [[header, _, (seconds, rate, minutes)]] = tables(capsys, "tusimple", *TINY)
     assert header[2].endswith("extrapolated")
     assert float(seconds) * float(rate) == pytest.approx(8, rel=0.1)
-    assert float(minutes) == pytest.approx(50 * float(seconds) / 60, abs=0.02)
+    assert float(minutes) == pytest.approx(50 * float(seconds) / 60 * TUSIMPLE[0] / 8, rel=0.02)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -166,7 +180,7 @@ def test_a_part_of_an_epoch_that_is_never_reached_is_an_error(rendered, monkeypa
     monkeypatch.setattr(speed_training, "TIMED_FUNCTIONS", (*speed_training.TIMED_FUNCTIONS, unused))
     monkeypatch.setattr(speed_training, "PARTS", (*speed_training.PARTS, unused[2]))
     with pytest.raises(RuntimeError, match="has not called: a renamed function"):
-        next(speed_training.tables(torch.device("cpu"), 1, [f"data.root={rendered}", *TINY]))
+        next(speed_training.tables(torch.device("cpu"), SCALE, [f"data.root={rendered}", *TINY]))
 
 
 def test_a_stopwatch_books_inner_parts_on_themselves_alone(monkeypatch):
@@ -183,9 +197,29 @@ def test_a_gpu_alone_is_given_hours_of_work(capsys, monkeypatch):
     assert re.findall("## (.+) on cpu", capsys.readouterr().out) == ["forward", "inference", "training"]
 
 
+def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
+    scales = []
+    monkeypatch.setattr(speed, "SECTIONS", {name: lambda _device, scale, _: scales.append(scale) or iter([["| a |"]])
+                                            for name in speed.SECTIONS})
+    cpu = torch.device("cpu")
+    assert speed.main(["--quick", "--device", "cpu"]) == 0
+    assert scales == 3 * [quick_scale(cpu)]
+    full = full_scale(cpu, 15)
+    for name in ("rounds", "networks", "batches", "files", "latencies", "seconds", "repeats", "tusimple"):
+        assert getattr(quick_scale(cpu), name) < getattr(full, name), name
+    assert quick_scale(torch.device("cuda")).networks == full.networks
+
+
+def test_a_quick_training_renders_its_own_scenes(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(speed, "quick_scale", lambda _device: SCALE._replace(scenes=(8, 4)))
+    [[_, _, *rows]] = tables(capsys, "training", "--quick", "train.batch_size=4", *TINY)
+    assert len(rows) == len(speed_training.PARTS) + 1
+    assert not list(tmp_path.iterdir()), "the default's scenes and cache are left alone"
+
+
 def test_images_of_ones_own_are_measured_where_a_root_is_given(rendered, tmp_path):
-    config = speed_inference.load_config(None, [f"data.root={rendered}"])
-    paths = speed_inference.image_files(tmp_path, config, [f"data.root={rendered}"])
+    config = load_config(None, [f"data.root={rendered}"])
+    paths = speed_inference.image_files(tmp_path, config, [f"data.root={rendered}"], SCALE)
     assert len(paths) == 3 and all(path.is_relative_to(rendered) for path in paths)
 
 
