@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import cv2
+
 Result = TypeVar("Result")
 
 
@@ -16,9 +18,13 @@ def prefetch(jobs: Iterable[Callable[[], Result]], threads: int | None = None, a
     """The results of the jobs, in order; at most `ahead` of them are begun before they are needed.
 
     By default one thread a core, and four jobs ahead for each. With low_priority the threads yield to all others (on
-    Linux). An exception of a job is raised in its turn, and the jobs behind it are cancelled.
+    Linux). An exception of a job is raised in its turn, and the jobs behind it are cancelled. Where there are several
+    threads OpenCV has none of its own meanwhile: each job would wait for cores that the others use.
     """
     threads = threads or os.cpu_count() or 1
+    of_opencv = cv2.getNumThreads()
+    if threads > 1:
+        cv2.setNumThreads(1)
     ahead = 4 * threads if ahead is None else ahead
     pool = ThreadPoolExecutor(threads, initializer=_lower_priority if low_priority else None)
     pending = deque()
@@ -31,6 +37,7 @@ def prefetch(jobs: Iterable[Callable[[], Result]], threads: int | None = None, a
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(of_opencv)
 
 
 def _lower_priority() -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from functools import partial
 
+import cv2
 import pytest
 
 from runtime.prefetch import prefetch
@@ -47,3 +48,18 @@ def test_jobs_run_in_threads_of_their_own(low_priority):
 
 def test_no_jobs_give_no_results():
     assert list(prefetch([])) == []
+
+
+@pytest.mark.parametrize(("threads", "inside"), [(1, 2), (3, 1)])
+def test_opencv_has_threads_of_its_own_only_beside_a_single_one(threads, inside):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        assert set(prefetch((cv2.getNumThreads for _ in range(9)), threads=threads)) == {inside}
+        assert cv2.getNumThreads() == 2
+        results = prefetch((cv2.getNumThreads for _ in range(9)), threads=threads)
+        next(results)
+        results.close()
+        assert cv2.getNumThreads() == 2, "nor where they end early"
+    finally:
+        cv2.setNumThreads(before)
