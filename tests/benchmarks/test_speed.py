@@ -12,6 +12,7 @@ import speed_forward
 import speed_inference
 import speed_networks
 import speed_roofline
+import speed_step
 import speed_training
 import torch
 from paths import ROOT
@@ -32,8 +33,8 @@ TINY = ["model.backbone=compact", "model.width=64", "model.height=64", "train.pr
         "guard.min_diversity=0", "guard.min_sensitivity=0"]  # models of a few steps are kept
 
 
-SCALE = Scale(rounds=3, networks=(BASELINE, "compact"), batches=(1, 16), files=3, file_size_px=(160, 96), latencies=1,
-              seconds=0.01, repeats=1)
+SCALE = Scale(rounds=3, networks=(BASELINE, "compact"), batches=(1, 16), step_batches=(4,), files=3,
+              file_size_px=(160, 96), latencies=1, seconds=0.01, repeats=1)
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +167,26 @@ def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
     assert float(minutes) == pytest.approx(50 * float(seconds) / 60 * TUSIMPLE[0] / 8, rel=0.02)
 
 
+def test_a_training_step_is_measured_alone(capsys):
+    [[header, _, row]] = tables(capsys, "step", *TINY[:4])
+    assert header == ["batch", "a step", "ms", "images/s"] and row[:2] == ["4", "as it comes"]
+    assert float(row[3]) == pytest.approx(4e3 / float(row[2]), rel=0.01)
+
+
+def test_steps_as_a_graph_change_the_weights_as_those_without():
+    """Without a GPU, so the recorder is a stand-in."""
+    weights = []
+    for record in (None, StandIn()):
+        torch.manual_seed(0)
+        steps = speed_step.build_steps(load_config(None, TINY[:4]), 4, torch.device("cpu"), record)
+        before = steps.setup.state.model.head.x_embedding.detach().clone()
+        speed_step.timed(steps, 4, torch.device("cpu"))()
+        weights.append(steps.setup.state.model.head.x_embedding.detach())
+        assert not torch.equal(before, weights[-1])
+    torch.testing.assert_close(*weights)
+    assert record.recordings == 1 and record.replays == speed_step.STEPS
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_parts_of_an_epoch_are_all_of_it(rendered, capsys, optimizer):
     [[_, _, *rows]] = tables(capsys, "training", f"data.root={rendered}", f"train.optimizer={optimizer}", *TINY)
@@ -194,7 +215,7 @@ def test_a_stopwatch_books_inner_parts_on_themselves_alone(monkeypatch):
 def test_a_gpu_alone_is_given_hours_of_work(capsys, monkeypatch):
     monkeypatch.setattr(speed, "SECTIONS", {name: lambda *_: iter([["| a |"]]) for name in speed.SECTIONS})
     assert speed.main(["--device", "cpu"]) == 0
-    assert re.findall("## (.+) on cpu", capsys.readouterr().out) == ["forward", "inference", "training"]
+    assert re.findall("## (.+) on cpu", capsys.readouterr().out) == ["forward", "inference", "step", "training"]
 
 
 def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
@@ -203,7 +224,7 @@ def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
                                             for name in speed.SECTIONS})
     cpu = torch.device("cpu")
     assert speed.main(["--quick", "--device", "cpu"]) == 0
-    assert scales == 3 * [quick_scale(cpu)]
+    assert scales == 4 * [quick_scale(cpu)]
     full = full_scale(cpu, 15)
     for name in ("rounds", "networks", "batches", "files", "latencies", "seconds", "repeats", "tusimple"):
         assert getattr(quick_scale(cpu), name) < getattr(full, name), name
@@ -226,4 +247,4 @@ def test_images_of_ones_own_are_measured_where_a_root_is_given(rendered, tmp_pat
 def test_an_unknown_section_is_named(capsys):
     with pytest.raises(SystemExit):
         speed.main(["inferense"])
-    assert "forward, inference, training" in capsys.readouterr().err
+    assert "forward, inference, step, training" in capsys.readouterr().err
