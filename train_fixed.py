@@ -24,7 +24,7 @@ from runtime.signals import Interrupt
 from training.data import TrainingData, load_data
 from training.device_steps import device_steps
 from training.epoch import train_epoch
-from training.messages import epoch_line, opening_lines
+from training.messages import best_scores, epoch_line, opening_lines
 from training.run_dir import RunDir, TrainingError
 from training.state import TrainProgress, TrainState, build_model, build_state, restore
 from training.step import StepSetup, step_setup
@@ -153,12 +153,13 @@ def save_interrupted(run_dir: RunDir, state: TrainState, progress: TrainProgress
 
 
 def closing_line(run_dir: RunDir, progress: TrainProgress, data: TrainingData) -> str:
-    """The best model's score, and the command that prints its lanes. Raises TrainingError where there is none."""
+    """The best model's scores, and the command that prints its lanes. Raises TrainingError where there is none."""
     if progress.best == TrainProgress().best:
         raise TrainingError(f"no epoch gave a model worth keeping; {run_dir.log} has their verdicts")
-    metric = data.val_gt.metric
+    distributed.barrier()  # until it is written
+    scores = checkpoint.load_checkpoint(run_dir.best)["scores"]
     option = "" if str(run_dir.best) == DEFAULT_CHECKPOINT else f" --checkpoint {shlex.quote(str(run_dir.best))}"
-    return (f"the best model has {metric.score_names[metric.main_score]} {100 * progress.best[2]:.1f} % on validation; "
+    return (f"the best model has {best_scores(scores, data.val_gt.metric)} on validation; "
             f"see its lanes with: python inference_fixed.py{option}")
 
 

@@ -1,5 +1,6 @@
 """What a training prints: the lines before its first epoch and the line after each."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -39,3 +40,16 @@ def epoch_line(record: dict[str, Any], diagnosis: Diagnosis, metric: Metric, epo
             f"error {record['error_px']:.1f} px (constant {record['constant_error_px']:.1f}) "
             f"diversity {record['diversity']:.2f} sensitivity {record['sensitivity']:.2f} | {diagnosis} | "
             f"{record['images_per_second']:.0f} img/s, {left // 60}:{left % 60:02} left")
+
+
+def best_scores(scores: Mapping[str, float], metric: Metric) -> str:
+    """The scores of the best model in a few words, in which none is better than perfect.
+
+    TuSimple's F1 is above 100 % where a lane matches two labels, and 67 % for a model that finds nothing.
+    """
+    words = " ".join(f"{name} {'over 100' if scores[key] > 1 else format(100 * scores[key], '.1f')} %"
+                     for key, name in metric.score_names.items())
+    counted = metric.selection_scores(scores)[0]
+    if counted < scores[metric.main_score] / 2:
+        words += f" (it counts as {100 * counted:.1f} %: it finds hardly a lane)"
+    return words

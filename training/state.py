@@ -17,7 +17,7 @@ from training.optimizer import Muon
 from training.schedule import Schedule
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
-              "train.compile", "train.cuda_graph", "train.checkpoint_dir", "train.tensorboard",
+              "train.compile", "train.cuda_graph", "train.epochs", "train.checkpoint_dir", "train.tensorboard",
               "inference.batch_size", "guard.patience")  # when a run is resumed
 ADAMW_BETAS = 0.9, 0.999  # of a run without Muon: what most papers use
 
@@ -49,7 +49,8 @@ def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
     model = checkpoint.build_model(config, load_pretrained=not (resumed or config.train.init_from))
     if config.train.init_from and not resumed:
         start = checkpoint.load_checkpoint(config.train.init_from, "started from")
-        checkpoint.load_weights(model, start.get("model"), config.train.init_from)
+        checkpoint.load_weights(model, start.get("model"), config.train.init_from,
+                                checkpoint.model_differences(start["config"].model, config.model))
     return distributed.sync_batch_norm(model, device).to(device, memory_format=torch.channels_last)
 
 
@@ -87,7 +88,10 @@ def to_payload(state: TrainState, progress: TrainProgress) -> dict[str, Any]:
 
 
 def load_last(path: Path, config: Config) -> dict[str, Any]:
-    """last.pth of a run with the same settings. Raises CheckpointError where they differ, naming the first."""
+    """last.pth of a run with the same settings, of as many epochs or fewer.
+
+    Raises CheckpointError where they differ, naming the first.
+    """
     payload = checkpoint.load_checkpoint(path, "resumed")
     if payload["version"] != checkpoint.VERSION:
         raise CheckpointError(f"{path}: the interrupted run is of an earlier version; finish it with that one, or "
@@ -96,12 +100,17 @@ def load_last(path: Path, config: Config) -> dict[str, Any]:
         raise CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
                               f"start from its weights with train.init_from={path}")
     before, now = to_dict(payload["config"]), to_dict(config)
+    if config.train.epochs < payload["config"].train.epochs:
+        raise CheckpointError(f"{path}: the run had train.epochs={payload['config'].train.epochs}, now it is "
+                              f"{config.train.epochs}: a run can be made longer, not shorter; its best model so far is "
+                              f"{path.with_name('best_model.pth')}")
     for section, values in now.items():
         for key, value in values.items():
             name = f"{section}.{key}"
             if name not in MAY_CHANGE and value != before[section][key]:
                 raise CheckpointError(f"{path}: the interrupted run had {name}={before[section][key]}, now it is "
-                                      f"{value}; give the same settings again, or start a new run")
+                                      f"{value}; give the same settings again, or start a new run in another "
+                                      f"train.checkpoint_dir with train.init_from={path.with_name('best_model.pth')}")
     return payload
 
 

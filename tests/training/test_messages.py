@@ -13,7 +13,7 @@ from formats.culane_metric import CULaneMetric
 from formats.tusimple_metric import TuSimpleMetric
 from model import LaneNet
 from training.data import load_data
-from training.messages import epoch_line, opening_lines
+from training.messages import best_scores, epoch_line, opening_lines
 
 CPU = torch.device("cpu")
 RECORD = {"epoch": 7, "train_loss": 0.9031, "regression": 0.137, "existence": 0.0921, "curvature": 0.4339,
@@ -50,8 +50,8 @@ def test_the_epoch_line_of_a_training_is_of_the_documented_form(settings, tmp_pa
     before, after = documented_line().split("| learning |")
     before = with_any_numbers(before).replace(r"sensitivity\s+", r"sensitivity\s+-?")  # after so few steps
     assert re.fullmatch(rf"{before}\s+\| ({verdict})(: .+)? \|\s+{with_any_numbers(after)}", line)
-    assert re.fullmatch(r"the best model has F1 \d+\.\d % on validation; see its lanes with: "
-                        r"python inference_fixed\.py --checkpoint run/best_model\.pth", closing)
+    assert re.fullmatch(r"the best model has accuracy \d+\.\d % F1 \d+\.\d %( \(it counts .*\))? on validation; "
+                        r"see its lanes with: python inference_fixed\.py --checkpoint run/best_model\.pth", closing)
 
 
 def test_the_scores_are_those_of_the_data_sets_metric():
@@ -101,3 +101,14 @@ def test_lanes_that_do_not_fit_the_slots_are_counted(settings):
 def test_without_a_cache_the_check_is_named(settings):
     assert opening(settings, "data.cache=false")[1:] == [
         "without a cache, lanes that do not fit the slots are counted by: python check_dataset.py ROOT"]
+
+
+@pytest.mark.parametrize(("scores", "words"), [
+    ({"accuracy": 0.93, "accuracy_with_lanes": 0.95, "f1": 0.916}, "accuracy 93.0 % F1 91.6 %"),
+    ({"accuracy": 0.0, "accuracy_with_lanes": 0.0, "f1": 2 / 3},
+     "accuracy 0.0 % F1 66.7 % (it counts as 0.0 %: it finds hardly a lane)"),
+    ({"accuracy": 0.946, "accuracy_with_lanes": 0.946, "f1": 4 / 3}, "accuracy 94.6 % F1 over 100 %"),
+    ({"accuracy": 0.0, "accuracy_with_lanes": float("nan"), "f1": 1.0}, "accuracy 0.0 % F1 100.0 %"),
+])
+def test_the_best_models_scores_look_no_better_than_it_is(scores, words):
+    assert best_scores({"error_px": 8.5} | scores, TuSimpleMetric()) == words

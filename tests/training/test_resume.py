@@ -11,9 +11,11 @@ import torch
 from trainings import log, same_weights, signal_in_step, weights
 
 import train_fixed
+from config import load_config
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
 from training.run_dir import TrainingError
+from training.schedule import Schedule, learning_rate_factors
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -84,13 +86,39 @@ def test_a_finished_run_has_nothing_to_resume(settings, trained):
 
 
 @pytest.mark.parametrize("change", ["train.seed=1", "train.batch_size=8", "loss.curvature=0.2", "augment.flip=0",
-                                    "train.epochs=3", "model.slots=4", "train.learning_rate=0.001"])
+                                    "model.slots=4", "train.learning_rate=0.001"])
 def test_changed_settings_are_not_resumed(settings, trained, change):
     shutil.copytree(trained, "run")
     name, _, value = change.partition("=")
     with pytest.raises(CheckpointError, match=rf"{name}=.*now it is {re.escape(value)}") as caught:
         train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run", change, "--resume"])
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(f"with train.init_from={Path('run/best_model.pth')}")
+
+
+def test_a_finished_run_may_be_made_longer(settings, trained, monkeypatch):
+    """It goes on with the learning rates of the longer run, from the step that it was at."""
+    shutil.copytree(trained, "run")
+    factors, advance = [], Schedule.advance
+
+    def recorded(self):
+        factor, weight = advance(self)
+        factors.append(float(factor))
+        return factor, weight
+
+    monkeypatch.setattr(Schedule, "advance", recorded)
+    longer = [*settings, "train.epochs=3", "train.checkpoint_dir=run", "--resume"]
+    assert train_fixed.main(longer) == 0
+    assert log(Path("run"))[:2] == log(trained) and len(log(Path("run"))) == 3
+    expected = learning_rate_factors(18, load_config(None, settings).train.warmup)[12:18]
+    torch.testing.assert_close(torch.tensor(factors), expected.float())
+    assert train_fixed.main(longer) == 0 and len(factors) == 6, "and is finished again"
+
+
+def test_a_run_is_not_made_shorter(settings, trained):
+    shutil.copytree(trained, "run")
+    with pytest.raises(CheckpointError, match=r"train\.epochs=2, now it is 1: a run can be made longer, not shorter"):
+        train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run", "--resume"])
 
 
 def test_settings_of_the_machine_may_change_on_resuming(settings):
@@ -173,6 +201,7 @@ def test_a_run_may_start_from_a_model_and_keeps_the_earlier_best(settings, train
 
 
 def test_a_start_that_does_not_fit_is_refused(settings, trained):
-    with pytest.raises(CheckpointError, match=r"best_model\.pth: its weights do not fit"):
+    with pytest.raises(CheckpointError, match=r"best_model\.pth: its weights do not fit this network: it has "
+                                              r"model\.slots=6, now 4; give the same settings"):
         train_fixed.main([*settings, "model.slots=4", "train.checkpoint_dir=run",
                           f"train.init_from={trained / 'best_model.pth'}"])
