@@ -160,6 +160,16 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     return config_from_dict(values, "command line") if overrides else config
 
 
+def given_keys(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> set[tuple[str, str]]:
+    """(section, key) under their present names of what a settings file and overrides name; raises as load_config."""
+    sections = _current_names(_read_sections(path), str(path)) if path is not None else {}
+    names = {(section, key) for section, keys in sections.items() if isinstance(keys, dict) for key in keys}
+    for override in overrides:
+        section, _, key = override.partition("=")[0].partition(".")
+        names.add((section, RENAMED.get((section, key), key)))
+    return names
+
+
 def _read_sections(path: str | Path) -> dict[str, Any]:
     """The sections of a settings file, {} for an empty one. Raises ConfigError and FileNotFoundError as load_config."""
     try:

@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")
     if options.score:
         return score_files(config, options)
+    options.requested = cli.model_settings(options, overrides, config)
     with distributed.process_group(pick_device(config.train.device)) as device:
         return score_checkpoint(config, options, device)
 
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.device) -> int:
     """Score a network; exit status 1 when it has collapsed."""
     keep_freed_memory()
-    model, _, payload = checkpoint.load_model(options.checkpoint, device)
+    model, _, payload = checkpoint.load_model(options.checkpoint, device, options.requested)
     config = checkpoint.with_checkpoint(config, payload)
     with distributed.main_process_first():
         dataset = validation_set(config)

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         export.require_onnx()
     settings = cli.load_settings(arguments, overrides)
     device = torch.device("cpu")
-    network, _, payload = checkpoint.load_model(arguments.checkpoint, device)
+    network, _, payload = checkpoint.load_model(arguments.checkpoint, device,
+                                                cli.model_settings(arguments, overrides, settings))
     config = checkpoint.with_checkpoint(settings, payload)
     output = output_path(arguments)
 

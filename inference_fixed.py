@@ -1,4 +1,4 @@
-"""Prints the lanes of images: python inference_fixed.py [IMAGE, FOLDER, "PATTERN", VIDEO or CAMERA INDEX ...]
+"""Prints the lanes of images: python inference_fixed.py [IMAGE, FOLDER, "PATTERN", VIDEO, LIST, CAMERA or ADDRESS ...]
 
 Without any of them it reads the validation images. Results go to stdout, everything else to stderr.
 """
@@ -21,10 +21,11 @@ from evaluation.collapse_detector import COLLAPSING, CollapseStats
 from formats.base import Sample
 from formats.convert import new_folder
 from inference import inputs
-from inference.inputs import Frame, Source
+from inference.inputs import Frame
 from inference.predictor import Predictor
 from inference.run_stats import RunStats, without_spare_pixels
-from inference.writers import STDOUT, FrameResult, Outputs, Writers, open_writers
+from inference.sources import Source, list_sources, sample_source, total_frames
+from inference.writers import STDOUT, FrameResult, Outputs, Writers, check_names, open_writers
 from metrics.collapse import REFERENCE_WIDTH_PX
 from runtime import cli, distributed, signals
 from runtime.checkpoint import DEFAULT_CHECKPOINT
@@ -51,7 +52,7 @@ def run_inference(options: argparse.Namespace, config: Config, device: torch.dev
         if options.labels and distributed.rank() == 0:
             new_folder(options.labels)
     sources = distributed.broadcast(sources)  # a folder may have grown in between
-    total, stats = inputs.total_frames(sources), RunStats()
+    total, stats = total_frames(sources), RunStats()
     is_live = has_camera(sources)
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(signals.Interrupt().caught())
@@ -83,19 +84,28 @@ def load_predictor(options: argparse.Namespace, config: Config, device: torch.de
     """The network of the checkpoint, which reports lanes as the configuration says."""
     threshold = None if config.inference.threshold == "auto" else config.inference.threshold
     return Predictor.load(options.checkpoint, device.type, threshold, config.train.precision,
-                          config.inference.end_tolerance)
+                          config.inference.end_tolerance, requested=options.requested)
 
 
 def list_inputs(options: argparse.Namespace, config: Config) -> tuple[list[Source], dict[str, Sample]]:
     """The sources of the command line, or else the validation images; these also as samples, by the source's name."""
     if options.words:
-        sources, labels = inputs.list_sources(options.words), {}
+        written = [path for path in (options.save_images, options.sheet) if path]
+        sources, labels = list_sources(options.words, written, report_to_stderr), {}
     else:
         samples = list(validation_samples(config))
-        sources, labels = [*map(inputs.sample_source, samples)], {str(sample.image): sample for sample in samples}
+        sources, labels = [*map(sample_source, samples)], {str(sample.image): sample for sample in samples}
+    if options.tusimple:
+        check_names(sources)
     if distributed.world_size() > 1 and (has_camera(sources) or options.show):
         raise ValueError("a camera and --show need a single process: python inference_fixed.py without torchrun")
     return sources, labels
+
+
+def report_to_stderr(line: str) -> None:
+    """Print a line, in the main process."""
+    if distributed.rank() == 0:
+        print(line, file=sys.stderr)
 
 
 def has_camera(sources: Sequence[Source]) -> bool:
@@ -139,7 +149,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
     """The options, and the configuration with the command line's overrides."""
     parser = cli.parser(__doc__)
     parser.add_argument("words", nargs="*", metavar="INPUT",
-                        help="images, folders, patterns, videos, camera indices, and section.key=value settings")
+                        help="images, folders, patterns, videos, lists of them, camera indices, addresses of streams, "
+                             "and section.key=value settings")
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="FILE")
     parser.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
     parser.add_argument("--save-images", metavar="DIR", type=Path,
@@ -154,7 +165,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
     options, overrides = cli.parse(parser, argv)
     if options.threshold is not None:
         overrides.append(f"inference.threshold={options.threshold}")
-    return options, cli.load_settings(options, overrides)
+    config = cli.load_settings(options, overrides)
+    options.requested = cli.model_settings(options, overrides, config)
+    return options, config
 
 
 def outputs(options: argparse.Namespace) -> Outputs:

@@ -30,8 +30,9 @@ from config import Config, load_config
 from geometry.decode import lane_nms
 from inference import inputs, writers
 from inference.batch_runner import to_batch
-from inference.inputs import Frame, Source
+from inference.inputs import Frame
 from inference.predictor import Detections, Predictor
+from inference.sources import Source
 from inference.writers import FrameResult
 from preprocessing.images import read_image, resize
 from renderer.scene import render_scene

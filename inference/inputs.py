@@ -1,25 +1,22 @@
-"""Frames of images, folders, patterns, videos and cameras: read in the background, handed over in order.
+"""Frames of images, videos and cameras: read in the background, handed over in order.
 
-A source is an image file, a video or a camera; a frame is one image of it. What cannot be read is a source, and a
-frame, with an error, so that the rest goes on.
+A frame is one image of a source. What cannot be read is a frame with an error, so that the rest goes on.
 """
 
 import contextlib
-import glob
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
-from formats.base import DataError, Sample
-from formats.parsing import IMAGE_SUFFIXES
-from inference.video import VIDEO_SUFFIXES, VideoReader
+from formats.base import DataError
+from inference.sources import Source
+from inference.video import TIMEOUT_S, VideoReader
 from preprocessing.images import read_image
 from runtime import distributed
 from runtime.prefetch import prefetch
@@ -27,18 +24,6 @@ from runtime.prefetch import prefetch
 FEWER_FRAMES = 0.01  # some containers only estimate how many frames they have
 
 Preprocess = Callable[[np.ndarray], np.ndarray]  # an image (height, width, 3) to what the network takes (H, W, 3)
-
-
-class Source(NamedTuple):
-    """An image file, a video or a camera."""
-
-    name: str  # as it is shown
-    path: Path | int  # an int is the index of a camera
-    kind: str = "image"  # image | video | camera | missing
-    relative: str = ""  # the path below the folder that was searched, with forward slashes
-    frames: int | None = 1  # None: unknown
-    fps: float = 0.0
-    error: str = ""  # why it is missing
 
 
 class Frame(NamedTuple):
@@ -57,62 +42,6 @@ class Frame(NamedTuple):
         """The source's name, with the number of the frame in a video."""
         is_single = self.source.kind in ("image", "missing")
         return self.source.name if is_single else f"{self.source.name} frame {self.index}"
-
-
-def list_sources(arguments: Iterable[str]) -> list[Source]:
-    """What the arguments name: images, videos, folders of them, patterns such as a/*.jpg, and camera indices."""
-    sources = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            sources += _folder_sources(path)
-        elif path.exists():
-            sources.append(_file_source(path, path.name))
-        elif argument.isdecimal():
-            sources.append(Source(f"camera {argument}", int(argument), "camera", f"camera{argument}", None))
-        elif glob.has_magic(argument):  # a shell expands patterns, but not Windows', and not in quotes
-            sources += _pattern_sources(argument)
-        else:
-            sources.append(_missing(argument, "no such image or folder, video or camera"))
-    return sources
-
-
-def sample_source(sample: Sample) -> Source:
-    """The image of a data set's sample, under the name that the data set has for it."""
-    return Source(str(sample.image), sample.image, relative=sample.name)
-
-
-def _folder_sources(folder: Path) -> list[Source]:
-    suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-    paths = [path for path in sorted(folder.rglob("*"))
-             if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()]
-    if not paths:
-        return [_missing(str(folder), f"no image in this folder, and no video ({', '.join(suffixes)})")]
-    return [_file_source(path, path.relative_to(folder).as_posix()) for path in paths]
-
-
-def _pattern_sources(pattern: str) -> list[Source]:
-    sources = []
-    for path in map(Path, sorted(glob.glob(pattern, recursive=True))):
-        sources += _folder_sources(path) if path.is_dir() else [_file_source(path, path.name)]
-    return sources or [_missing(pattern, "no file fits this pattern")]
-
-
-def _file_source(path: Path, relative: str) -> Source:
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return Source(str(path), path, relative=relative)
-    with contextlib.closing(VideoReader(path)) as video:
-        return Source(str(path), path, "video", relative, video.frames, video.fps)
-
-
-def _missing(argument: str, reason: str) -> Source:
-    return Source(argument, Path(argument), "missing", error=f"{argument}: {reason}")
-
-
-def total_frames(sources: Iterable[Source]) -> int | None:
-    """How many frames the sources have; None where one of them does not tell."""
-    counts = [source.frames for source in sources]
-    return None if None in counts else sum(counts)
 
 
 def shard_batches(sources: Iterable[Source], preprocess: Preprocess, keep_images: bool, size: int
@@ -173,12 +102,20 @@ def _video_frames(source: Source, preprocess: Preprocess, keep_images: bool, ahe
             for count, frame in enumerate(itertools.takewhile(lambda frame: frame is not None, frames), start=1):
                 yield frame._replace(index=count)
         if not count:
-            reason = ("no camera that answers" if source.kind == "camera"
-                      else "not a video that OpenCV can decode, or empty")
-            yield Frame(source, error=f"{source.name}: {reason}")
-        elif source.kind == "camera" or count < (video.frames or 0) * (1 - FEWER_FRAMES) - 1:
+            yield Frame(source, error=f"{source.name}: {_reason_for_none(source)}")
+        elif count < (video.frames or 0) * (1 - FEWER_FRAMES) - 1 or (source.kind == "camera" and not video.frames):
             of_all = f" of {video.frames}" if video.frames else ""
             yield Frame(source, count, error=f"{source.name}: breaks off after frame {count}{of_all}")
+
+
+def _reason_for_none(source: Source) -> str:
+    """Why a video or a camera has no frame at all."""
+    if source.kind == "video":
+        return "not a video that OpenCV can decode, or empty"
+    if isinstance(source.path, int):
+        return "no camera that answers"
+    hint = "; if it is a file, save it and give its name" if source.name.lower().startswith("http") else ""
+    return f"nothing there that can be read as a video (waited {TIMEOUT_S} s at most{hint})"
 
 
 def _read_frame(source: Source, read: Callable[[], np.ndarray | None], preprocess: Preprocess, keep_images: bool

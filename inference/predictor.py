@@ -10,10 +10,11 @@ Shapes: B images, L lane slots, P = 6 control points, H x W the network's input,
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -80,14 +81,16 @@ class Predictor:
 
     @classmethod
     def load(cls, checkpoint: str | Path, device: str = "auto", threshold: float | None = None,
-             precision: str = "auto", end_tolerance: float | None = None, cuda_graphs: bool = True) -> "Predictor":
+             precision: str = "auto", end_tolerance: float | None = None, cuda_graphs: bool = True,
+             requested: Mapping[str, Any] = MappingProxyType({})) -> "Predictor":
         """The network of a checkpoint; threshold and end_tolerance (default: the checkpoint's own) are for its lanes.
 
-        Raises CheckpointError or ConfigError for a checkpoint or a device that cannot be used.
+        `requested`: see `runtime.checkpoint.load_model`. Raises CheckpointError or ConfigError for a checkpoint or a
+        device that cannot be used.
         """
         torch_device = pick_device(device)
         dtype = pick_precision(precision, torch_device)
-        model, config, payload = load_model(checkpoint, torch_device)
+        model, config, payload = load_model(checkpoint, torch_device, requested)
         own = with_checkpoint(config, payload).inference
         decode = DecodeSettings(own.threshold if threshold is None else threshold,
                                 own.end_tolerance if end_tolerance is None else end_tolerance)

@@ -1,4 +1,4 @@
-"""Videos and cameras by OpenCV: frames read from them, and annotated videos written. Images are RGB uint8."""
+"""Videos, cameras and streams by OpenCV: frames read from them, and annotated videos written. Images are RGB uint8."""
 
 import contextlib
 import math
@@ -12,9 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from preprocessing.images import quiet_decoders
 from runtime.files import atomic_write
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe", ".m2v",
+                  ".vob", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".ts", ".m2t", ".mts",
+                  ".m2ts", ".tod", ".mxf", ".dv", ".mjpeg", ".mjpg", ".h264", ".hevc")
+TIMEOUT_S = 10  # for a stream to answer, and for its next image
 DEFAULT_FPS = 25.0  # where a video has no rate of its own
 MAX_FPS = 1000
 MAX_FRAMES = 1e9  # a stream reports nonsense
@@ -22,18 +26,23 @@ CODEC = "mp4v"  # the one for MP4 that every build of OpenCV has
 
 
 class VideoReader:
-    """OpenCV's reader of a video file or a camera; one that cannot be opened has no images."""
+    """OpenCV's reader of a video file, a camera or a stream; one that cannot be opened has no images."""
 
-    def __init__(self, path: Path | int):
-        # OpenCV and FFmpeg report in many lines what the caller reports in one.
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # it moved in OpenCV 5
+    def __init__(self, path: Path | int | str):
+        """An int is the index of a camera, a str the address of a stream or the name of a camera's device."""
+        quiet_decoders()
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it says in many lines what the caller says in one
         self.capture = cv2.VideoCapture()
-        name = path if isinstance(path, int) else str(path)
+        # FFmpeg would take 12:30.mp4 for an address of the kind 12.
+        name = str(path.absolute()) if isinstance(path, Path) else path
         with contextlib.suppress(cv2.error, UnicodeEncodeError):  # read() then has none
             if isinstance(name, str):
                 name.encode()  # OpenCV dies of a name that is not text
-            self.capture.open(name)
+            if isinstance(path, str) and "://" in path:
+                self.capture.open(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 1000 * TIMEOUT_S,
+                                                         cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * TIMEOUT_S])
+            else:
+                self.capture.open(name)
             self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # of a camera: no queue of old images
         count, fps = self.capture.get(cv2.CAP_PROP_FRAME_COUNT), self.capture.get(cv2.CAP_PROP_FPS)
         self.frames = int(count) if 0 < count < MAX_FRAMES else None

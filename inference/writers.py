@@ -25,6 +25,7 @@ from geometry.bezier import CONTROL_POINTS, sample_curve
 from inference.inputs import Frame
 from inference.label_files import LabelFiles
 from inference.predictor import Detections
+from inference.sources import Source
 from inference.video import video_writer
 from inference.window import Window, open_window
 from runtime import distributed
@@ -178,14 +179,29 @@ def json_line(result: FrameResult) -> str:
 def tusimple_line(result: FrameResult, labels: Mapping[str, Sample], end_tolerance: float) -> str:
     """A result as a line of a TuSimple submission.
 
-    The rows are those of the image's label, where labels has one under the source's name, else TuSimple's usual ones.
+    The rows are those of the image's label, where labels has one under the source's name, or of the list that named
+    it, else TuSimple's usual ones.
     """
     source, size_px = result.frame.source, result.frame.size_px
     label = read_label(labels[source.name]) if source.name in labels else Label([])
+    if source.rows:
+        label = label._replace(rows=np.array(source.rows))
     curves = result.detections.points[result.detections.keep]
     lanes = TuSimpleMetric().to_prediction(curves, label, size_px, end_tolerance)
     name = source.relative if source.kind == "image" else f"{source.relative}/{result.frame.index}"
     return submission_line(name, label_rows(label, size_px), lanes)
+
+
+def check_names(sources: Sequence[Source]) -> None:
+    """Raise ValueError where two sources would have the same name in a TuSimple submission."""
+    first: dict[str, Source] = {}
+    for source in sources:
+        if source.kind != "missing" and first.setdefault(source.relative, source) is not source:
+            other = first[source.relative]
+            if other.path == source.path:
+                raise ValueError(f"--tusimple: {source.name} is given twice")
+            raise ValueError(f"--tusimple: {other.name} and {source.name} would both be '{source.relative}'; "
+                             "give a folder or a pattern above both")
 
 
 def sheet_frames(total: int | None) -> list[int]:

@@ -51,7 +51,7 @@ def read_image(path: str | Path, thorough: bool = False) -> np.ndarray:
 
 def is_image(data: bytes) -> bool:
     """Whether a file begins as an image of one of the KINDS does."""
-    return data.startswith((*HEADER_READERS, WEBP))
+    return data.startswith(tuple(HEADER_READERS)) or (data.startswith(WEBP) and data[8:12] == b"WEBP")  # AVI is RIFF
 
 
 def _decoded(data: bytes, name: str, thorough: bool) -> np.ndarray | None:

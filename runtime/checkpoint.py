@@ -6,13 +6,15 @@ import os
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import torch
 from torch import nn
 
-from config import Config, config_from_dict, shown, to_dict
+from config import Config, ModelConfig, config_from_dict, shown, to_dict
 from geometry.decode import DecodeSettings
 from geometry.input_grid import InputGrid, RowWarp
 from model import LaneNet
@@ -137,19 +139,40 @@ def uncertainty_weighting_evidence(payload: Any) -> str:
     return ""
 
 
-def load_weights(model: nn.Module, weights: Any, path: str | Path) -> None:
-    """Load a whole state dict into the model. Raises CheckpointError, which names path, where the two differ."""
+def model_differences(own: ModelConfig, other: ModelConfig | Mapping[str, Any]) -> str:
+    """Where the settings of two networks differ, as 'model.slots=6, now 8'; empty where they do not."""
+    values = vars(other) if isinstance(other, ModelConfig) else other
+    return "; ".join(f"model.{key}={shown(getattr(own, key))}, now {shown(value)}" for key, value in values.items()
+                     if value != getattr(own, key))
+
+
+def load_weights(model: nn.Module, weights: Any, path: str | Path, differences: str = "") -> None:
+    """Load a whole state dict into the model. Raises CheckpointError, which names path, where the two differ.
+
+    `differences` are those of the settings of the network, which say why.
+    """
     try:
         model.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, AttributeError) as error:
+        if differences:
+            raise CheckpointError(f"{path}: its weights do not fit this network: it has {differences}; give the same "
+                                  "settings, or train from scratch") from None
         reason = " ".join(str(error).split())[:160]
         raise CheckpointError(f"{path}: its weights do not fit this model ({reason})") from None
 
 
-def load_model(path: str | Path, device: torch.device) -> tuple[LaneNet, Config, dict[str, Any]]:
-    """The network of a checkpoint in evaluation mode, its configuration, and the whole content of the file."""
+def load_model(path: str | Path, device: torch.device, requested: Mapping[str, Any] = MappingProxyType({})
+               ) -> tuple[LaneNet, Config, dict[str, Any]]:
+    """The network of a checkpoint in evaluation mode, its configuration, and the whole content of the file.
+
+    `requested` are settings of the network, by key, that were asked for. Raises CheckpointError where they differ from
+    its own, which cannot be changed after training.
+    """
     payload = load_checkpoint(path)
     config = payload["config"]
+    if differences := model_differences(config.model, requested):
+        raise CheckpointError(f"{path}: this model was trained with {differences}; leave the setting out, or train "
+                              "another model with it")
     model = build_model(config, load_pretrained=False)
     load_weights(model, payload.get("model"), path)
     return model.to(device).eval(), config, payload

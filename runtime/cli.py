@@ -2,13 +2,15 @@
 
 import argparse
 import contextlib
+import glob
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from config import Config, ConfigError, file_or_default, load_config
+from config import Config, ConfigError, file_or_default, given_keys, load_config
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -22,18 +24,24 @@ def parse(arguments: argparse.ArgumentParser, argv: Sequence[str] | None, inputs
           ) -> tuple[argparse.Namespace, list[str]]:
     """The parsed options and the section.key=value overrides; `options.words` keeps the other positional arguments.
 
-    Raises ConfigError for such an argument where the script takes no inputs.
+    Where the script takes inputs, a word that names a file is one of them, whatever it looks like. Raises ConfigError
+    for such an argument where it takes none.
     """
     options = arguments.parse_intermixed_args(argv)
-    overrides = [word for word in options.words if is_override(word)]
-    options.words = [word for word in options.words if not is_override(word)]
+    overrides = [word for word in options.words if is_override(word) and not (inputs and is_path(word))]
+    options.words = [word for word in options.words if not is_override(word) or (inputs and is_path(word))]
     if options.words and not inputs:
         raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
     return options, overrides
 
 
+def is_path(word: str) -> bool:
+    """Whether a word names a file or folder that exists, or is a pattern that one fits, such as a.b=*.jpg."""
+    return os.path.exists(word) or (glob.has_magic(word) and next(glob.iglob(word), None) is not None)
+
+
 def is_override(word: str) -> bool:
-    """Whether a word on the command line sets a key: section.key=value, with names that YAML keys have."""
+    """Whether a word on the command line reads section.key=value, with names that YAML keys have."""
     name, equals, _ = word.partition("=")
     section, dot, key = name.partition(".")
     return bool(equals and dot and section.isidentifier() and key.isidentifier())
@@ -92,3 +100,12 @@ def _one_line(error: ValueError | OSError) -> str:
 def load_settings(options: argparse.Namespace, overrides: Sequence[str]) -> Config:
     """The Config of --config, or else of config.yaml in this folder, or else the defaults; with the overrides."""
     return load_config(file_or_default(options.config), overrides)
+
+
+def model_settings(options: argparse.Namespace, overrides: Sequence[str], settings: Config) -> dict[str, Any]:
+    """The settings of the network that --config or the command line name; config.yaml, which names all, asks for none.
+
+    A checkpoint has its own, and what is asked for must not differ.
+    """
+    keys = [key for section, key in given_keys(options.config, overrides) if section == "model"]
+    return {key: getattr(settings.model, key) for key in sorted(keys)}

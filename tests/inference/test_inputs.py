@@ -13,7 +13,7 @@ import pytest
 from roads import Camera, json_lines, picture, write_pictures, write_video
 
 from inference import inputs
-from inference.inputs import Source
+from inference.sources import Source, list_sources, total_frames
 from preprocessing.images import read_image
 from visualization.draw import write_image
 
@@ -33,7 +33,8 @@ def test_inputs_of_all_kinds_come_in_the_order_given(run):
     assert names == ["drive.avi frame 1", "drive.avi frame 2", "drive.avi frame 3", photos[1], *photos, *photos[3:],
                      photos[1]]
     assert {int(line.split()[1].rstrip(":")) for line in out if line.startswith("Sample")} == set(range(1, 13))
-    assert (status, err) == (0, [])
+    assert (status, err) == (0, ["photos: passed over: 1 that are hidden or the system's; "
+                                 "1 that are no images and no videos (.txt)"])
 
 
 def test_a_file_named_like_a_pattern_or_a_number_is_a_file(run):
@@ -113,7 +114,7 @@ def test_frames_keep_their_order_and_are_read_only_so_far_ahead(monkeypatch):
         return read_image(path)
 
     monkeypatch.setattr(inputs, "read_image", counted)
-    sources = inputs.list_sources(["a"])
+    sources = list_sources(["a"])
     frames = inputs.read_frames(sources, lambda image: image, False, 4)
     for number, frame in enumerate(itertools.islice(frames, 10), start=1):
         np.testing.assert_array_equal(frame.pixels, read_image(sources[number - 1].path))
@@ -125,7 +126,7 @@ def test_frames_keep_their_order_and_are_read_only_so_far_ahead(monkeypatch):
 def test_a_camera_is_read_only_when_its_image_is_needed(monkeypatch, run):
     camera = Camera()
     monkeypatch.setattr(cv2, "VideoCapture", lambda: camera)
-    frames = inputs.read_frames(inputs.list_sources(["0"]), lambda image: image, True, 8)
+    frames = inputs.read_frames(list_sources(["0"]), lambda image: image, True, 8)
     for number, batch in enumerate(itertools.islice(inputs.batches(frames, 16), 3), start=1):
         assert [frame.name for frame in batch] == [f"camera 0 frame {number}"] and camera.reads == number
         np.testing.assert_array_equal(batch[0].image, picture(number))
@@ -139,29 +140,29 @@ def test_a_camera_is_read_only_when_its_image_is_needed(monkeypatch, run):
 def test_frames_of_files_come_in_batches():
     write_pictures("a", *(f"{i}.png" for i in range(5)))
     write_video("a/z.avi", 4)
-    frames = inputs.read_frames(inputs.list_sources(["a"]), lambda image: image, False, 2)
+    frames = inputs.read_frames(list_sources(["a"]), lambda image: image, False, 2)
     assert [[frame.index for frame in batch] for batch in inputs.batches(frames, 4)] == [[1] * 4, [1, 1, 2, 3], [4]]
 
 
 def test_batches_are_numbered_from_one():
     write_pictures("a", *(f"{i}.png" for i in range(3)))
     write_video("drive.avi", 3)
-    sources = inputs.list_sources(["a", "drive.avi", "absent", "a/0.png"])
+    sources = list_sources(["a", "drive.avi", "absent", "a/0.png"])
     batches = inputs.shard_batches(sources, lambda image: image, False, 2)
     assert [(first, len(batch)) for first, batch in batches] == [(1, 2), (3, 1), (4, 2), (6, 2), (8, 1)]
 
 
 def test_frames_with_the_same_pixels_have_the_same_checksum():
     write_pictures("a", "1.png", "2.png")
-    sources = inputs.list_sources(["a", "a/1.png"])
+    sources = list_sources(["a", "a/1.png"])
     checksums = [frame.checksum for frame in inputs.read_frames(sources, lambda image: image, False, 2)]
     assert checksums[0] == checksums[2] != checksums[1]
 
 
 def test_the_total_is_unknown_where_one_source_does_not_tell():
     sources = [Source("a", Path("a")), Source("b", Path("b"), "video", frames=7)]
-    assert inputs.total_frames(sources) == 8
-    assert inputs.total_frames([*sources, Source("camera 0", 0, "camera", frames=None)]) is None
+    assert total_frames(sources) == 8
+    assert total_frames([*sources, Source("camera 0", 0, "camera", frames=None)]) is None
 
 
 # Images of unusual kinds -------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from geometry.bezier import CONTROL_POINTS
-from inference.inputs import Frame, Source
+from inference.inputs import Frame
 from inference.predictor import Detections
 from inference.run_stats import SENSITIVITY_IMAGES, RunStats, without_spare_pixels
+from inference.sources import Source
 from inference.writers import FrameResult
 from metrics.collapse import REFERENCE_WIDTH_PX
 

@@ -81,6 +81,31 @@ def test_overrides_and_images_may_be_mixed_with_options():
         cli.parse(arguments, ["train.seed=1", "a.jpg"], inputs=False)
 
 
+def test_a_file_that_looks_like_an_override_is_an_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.b=c.jpg").touch()
+    arguments = cli.parser("test")
+    arguments.add_argument("words", nargs="*")
+    options, overrides = cli.parse(arguments, ["a.b=c.jpg", "a.b=*.jpg", "data.root=[a, b]", "a.b=d.jpg"])
+    assert options.words == ["a.b=c.jpg", "a.b=*.jpg"] and overrides == ["data.root=[a, b]", "a.b=d.jpg"]
+    assert cli.parse(arguments, ["a.b=c.jpg"], inputs=False)[1] == ["a.b=c.jpg"]
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["model.width=640", "train.seed=1", "model.sky=0"], {"cut_top": 0.0, "width": 640}), ([], {}),
+    (["--config", "own.yaml", "model.slots=8"], {"slots": 8, "zoom": 2.0}),
+])
+def test_settings_of_the_network_that_are_asked_for(tmp_path, monkeypatch, words, expected):
+    """config.yaml of the folder, which is read where none is named, asks for nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("model: {width: 640}")
+    (tmp_path / "own.yaml").write_text("model: {zoom: 2, slots: 4}\ntrain: {seed: 3}")
+    arguments = cli.parser("test")
+    arguments.add_argument("words", nargs="*")
+    options, overrides = cli.parse(arguments, words)
+    assert cli.model_settings(options, overrides, cli.load_settings(options, overrides)) == expected
+
+
 @pytest.mark.parametrize(("error", "line"), [
     (ValueError("what and why"), "error: what and why\n"),
     (FileNotFoundError("x.yaml: no such configuration file"), "error: x.yaml: no such configuration file\n"),

@@ -18,7 +18,7 @@ from paths import ROOT
 import inference_fixed
 import train_fixed
 from inference import inputs
-from inference.inputs import Source
+from inference.sources import Source
 from runtime import distributed
 
 CLOCK = ("seconds", "images_per_second")
