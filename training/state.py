@@ -100,17 +100,19 @@ def load_last(path: Path, config: Config) -> dict[str, Any]:
         raise CheckpointError(f"{path}: holds a finished model, not an interrupted run; "
                               f"start from its weights with train.init_from={path}")
     before, now = to_dict(payload["config"]), to_dict(config)
+    best = path.with_name("best_model.pth")
+    weights = best if best.is_file() else path
     if config.train.epochs < payload["config"].train.epochs:
         raise CheckpointError(f"{path}: the run had train.epochs={payload['config'].train.epochs}, now it is "
-                              f"{config.train.epochs}: a run can be made longer, not shorter; its best model so far is "
-                              f"{path.with_name('best_model.pth')}")
+                              f"{config.train.epochs}: a run can be made longer, not shorter; its model so far is "
+                              f"{weights}")
     for section, values in now.items():
         for key, value in values.items():
             name = f"{section}.{key}"
             if name not in MAY_CHANGE and value != before[section][key]:
                 raise CheckpointError(f"{path}: the interrupted run had {name}={before[section][key]}, now it is "
                                       f"{value}; give the same settings again, or start a new run in another "
-                                      f"train.checkpoint_dir with train.init_from={path.with_name('best_model.pth')}")
+                                      f"train.checkpoint_dir with train.init_from={weights}")
     return payload
 
 
