@@ -116,14 +116,14 @@ def tree(folder):
 @pytest.mark.process
 def test_two_processes_write_what_one_does(settings, rendered, alone, tmp_path, monkeypatch, capsys):
     """Five images in batches of two, one that cannot be read, a film, and an image for which one process is enough."""
-    paths = [str(path) for path in sorted((rendered / "clips").rglob("*.jpg"))[:6]]
+    paths = [str(path) for path in sorted((rendered / "clips").rglob("*.jpg"))[:7]]
     broken, film = tmp_path / "broken.jpg", tmp_path / "film.avi"
     broken.write_text("no image")
     writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 25, (320, 180))
     for path in paths[:3]:
         writer.write(cv2.imread(path))
     writer.release()
-    words = [*paths[:2], str(broken), *paths[2:5], paths[0], str(film), "absent", paths[5], *settings,
+    words = [*paths[:2], str(broken), *paths[2:5], paths[6], str(film), "absent", paths[5], *settings,
              "--checkpoint", str(alone / "last.pth"), "--threshold", "0", "inference.batch_size=2",
              "--save-images", "out", "--sheet", "sheet.png", "--json", "lanes.json", "--tusimple", "answer.json"]
     one, two = tmp_path / "one", tmp_path / "two"

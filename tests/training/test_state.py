@@ -22,6 +22,7 @@ from training.state import (
 CPU = torch.device("cpu")
 PAYLOAD_KEYS = {"model", "ema", "optimizer", "schedule", "scaler", "progress"}
 PROGRESS_KEYS = {"epoch", "step", "sums", "best", "collapsed_epochs", "seconds", "data"}
+LENGTH = {"train.epochs"}  # which may grow
 SETTINGS_OF_THE_MACHINE = {
     "data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device", "train.compile",
     "train.cuda_graph", "train.checkpoint_dir", "train.tensorboard", "inference.batch_size", "guard.patience"}
@@ -113,9 +114,9 @@ def other_value(value):
     return value + (1 if isinstance(value, (int, float)) else "x")
 
 
-def test_only_settings_of_the_machine_may_change_on_resuming(tmp_path):
+def test_only_settings_of_the_machine_and_the_length_may_change_on_resuming(tmp_path):
     """Every setting, one at a time."""
-    assert set(MAY_CHANGE) == SETTINGS_OF_THE_MACHINE
+    assert set(MAY_CHANGE) == SETTINGS_OF_THE_MACHINE | LENGTH
     config, path = Config(), tmp_path / "last.pth"
     checkpoint.save_checkpoint(path, config, progress={})
     changed = set()
@@ -125,7 +126,7 @@ def test_only_settings_of_the_machine_may_change_on_resuming(tmp_path):
             name = f"{section.name}.{field.name}"
             other = dataclasses.replace(values, **{field.name: other_value(getattr(values, field.name))})
             changed_config = dataclasses.replace(config, **{section.name: other})
-            if name in SETTINGS_OF_THE_MACHINE:
+            if name in SETTINGS_OF_THE_MACHINE | LENGTH:
                 assert load_last(path, changed_config)["progress"] == {}
             else:
                 with pytest.raises(CheckpointError, match=f"{name}=.*now it is.*same settings again") as caught:
