@@ -134,7 +134,7 @@ def check(sample: Sample, slots: int, size_px: tuple[int, int] | None) -> Checke
     """The sample checked, or why it cannot be read; with size_px its image is not needed."""
     try:
         label = read_label(sample)
-        size_px = size_px or read_image(sample.image).shape[1::-1]
+        size_px = size_px or read_image(sample.image, thorough=True).shape[1::-1]
     except DataError as error:
         return str(error)
     target, num_unassigned, num_too_short = lanes_in_slots(label, size_px, slots)

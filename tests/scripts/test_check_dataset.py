@@ -59,6 +59,19 @@ def test_everything_wrong_is_reported_at_once(folder, tmp_path, capsys):
     assert sheet.shape == (2 * 225, 4 * 400, 3)
 
 
+def test_a_jpeg_with_bytes_overwritten_is_named(tmp_path, capsys):
+    """Training reads it, since looking so closely at every image would take as long as decoding it."""
+    image = np.random.default_rng(0).integers(0, 256, (180, 320, 3), np.uint8)
+    for name in ("good", "bad"):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), image)
+        (tmp_path / f"{name}.lines.txt").write_text("30 170 60 120 90 70\n")
+    data = bytearray((tmp_path / "bad.jpg").read_bytes())
+    data[20_000:20_600] = (b"<html>no such page" * 40)[:600]
+    (tmp_path / "bad.jpg").write_bytes(data)
+    status, out = report_of(capsys, tmp_path)
+    assert status == 1 and "1 images or labels cannot be used" in out and "bad.jpg: a damaged JPEG" in out
+
+
 def test_many_mistakes_are_counted_and_the_first_shown(tmp_path, capsys):
     (tmp_path / "label_data_x.json").write_text("{\n" * 40)
     status, out = report_of(capsys, tmp_path)
