@@ -135,7 +135,7 @@ def test_threads_are_given_back(run):
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_reader_that_stops_reading_gets_no_traceback(rendered, checkpoint):
-    command = [sys.executable, str(ROOT / "inference_fixed.py"), *[str(rendered)] * 8, "--threshold", "0",
+    command = [sys.executable, str(ROOT / "inference_fixed.py"), *[str(rendered / "clips")] * 8, "--threshold", "0",
                "--checkpoint", str(checkpoint), *EXACT]  # more than a pipe holds
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
