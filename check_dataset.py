@@ -21,9 +21,10 @@ from tqdm import tqdm
 from config import Config, ConfigError
 from formats import convert, splits
 from formats.base import DataError, Label, Sample
-from formats.parsing import IMAGE_SUFFIXES
-from formats.registry import WRITABLE, data_set, detect, read_label, scan
-from formats.sample_index import SampleIndex, evenly_spaced
+from formats.files import IMAGE_SUFFIXES
+from formats.listing import Listing
+from formats.registry import WRITABLE, data_set, detect, list_folder, read_label
+from formats.sample_index import evenly_spaced
 from model import starts_above_cut
 from preprocessing.images import read_image
 from preprocessing.targets import lanes_in_slots
@@ -57,16 +58,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = config.data.format if config.data.format != "auto" or not root.is_dir() else detect(root)
     usual_size_px = usual_size(name) if options.labels_only and name else None
 
-    listed = list(scan(root, name or "auto", require_images=not options.labels_only))
-    unusable = [str(item) for item in listed if isinstance(item, DataError)]
-    checked = []
-    samples = SampleIndex(item for item in listed if isinstance(item, Sample))
-    for result in check_all(samples, config.model.slots, usual_size_px):
+    listing = list_folder(root, name or "auto", stop=False, require_images=not options.labels_only)
+    unusable, checked = [str(error) for error in listing.errors], []
+    for result in check_all(listing.samples, config.model.slots, usual_size_px):
         (unusable if isinstance(result, str) else checked).append(result)
 
     print(f"{root}: {name} layout, {len(checked)} labelled images")
+    unusable += print_split(listing, config.data.split[-1])
+    for line in listing.notes():
+        print(f"  {line}")
     if checked:
-        print_contents(checked, config)
+        print_contents(checked)
         print_problems(checked, config)
         print_upper_bounds(checked, config)
     print_problem("images or labels cannot be used", len(unusable), unusable)
@@ -144,18 +146,38 @@ def check(sample: Sample, slots: int, size_px: tuple[int, int] | None) -> Checke
                          num_repeated, num_outside)
 
 
-def print_contents(checked: Sequence[CheckedSample], config: Config) -> None:
-    """Print how many images each list names, their sizes, their lanes, and how they are split."""
-    print_counts("lists", Counter(name for item in checked for name in item.sample.lists))
+def print_split(listing: Listing, rule: str) -> list[str]:
+    """Print which images train and which validate, and by which lists; returns the errors for missing files."""
+    if not (listing.samples or listing.missing):
+        return []
+    try:
+        parts, missing = splits.used_samples(listing, rule)
+    except DataError as error:
+        print(f"  {error}")
+        return []
+    train, val = parts
+    print(f"  data.split={rule}: {len(train)} images to train on, {len(val)} to validate on")
+    counts = [Counter(name for sample in part for name in sample.lists) for part in (*parts, listing.samples)]
+    counts[2] -= counts[0] + counts[1]
+    for text, part in zip(("train", "validate", "do neither"), counts, strict=True):
+        print_counts(f"lists that {text}", part)
+    if others := len(listing.missing) - len(missing):
+        print(f"  {others} images of lists that do neither are missing")
+    return [_missing_error(listing, sample) for sample in missing]
+
+
+def _missing_error(listing: Listing, sample: Sample) -> str:
+    """Why a sample without its image or label cannot be used: with the list's line where it is the first of its list.
+    """
+    error = next((error for name in sample.lists if (error := listing.missing_errors[name]).sample == sample), None)
+    return str(error) if error else f"{sample.lists[0]}: the image {sample.image} or its label is missing"
+
+
+def print_contents(checked: Sequence[CheckedSample]) -> None:
+    """Print the sizes of the images, and their lanes."""
     print_counts("image sizes", Counter(f"{item.size_px[0]}x{item.size_px[1]}" for item in checked))
     per_image = Counter(len(item.label.lanes) for item in checked)
     print_counts("lanes per image", {count: per_image[count] for count in sorted(per_image)})
-    rule = config.data.split[-1]
-    try:
-        train, val = splits.split(SampleIndex(item.sample for item in checked), rule)
-        print(f"  data.split={rule}: {len(train)} images to train on, {len(val)} to validate on")
-    except DataError as error:
-        print(f"  {error}")
 
 
 def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
@@ -176,21 +198,18 @@ def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
     other_size = [item.label.size_px not in (None, item.size_px) for item in checked]
     problems["images have another size than their label says"] = list(map(int, other_size))
     for description, counts in problems.items():
-        examples = [location(item.sample) for item, count in zip(checked, counts, strict=True) if count]
+        examples = [item.sample.location() for item, count in zip(checked, counts, strict=True) if count]
         print_problem(description, sum(counts), examples)
     if left_out := Counter(shape for item in checked for shape in item.label.left_out):
         print_counts("drawn shapes that are no lanes", left_out)
 
 
 def print_counts(name: str, counts: dict) -> None:
-    """Print counts in one line, the first dozen of them."""
+    """Print counts in one line, the first dozen of them; nothing where there are none."""
+    if not counts:
+        return
     first = ", ".join(f"{key}: {count}" for key, count in list(counts.items())[:12])
     print(f"  {name}: {first}{' ...' if len(counts) > 12 else ''}")
-
-
-def location(sample: Sample) -> str:
-    """File and line of a label."""
-    return f"{sample.label}:{sample.line}" if sample.line else str(sample.label)
 
 
 def print_problem(description: str, count: int, examples: Sequence[str]) -> None:

@@ -134,10 +134,13 @@ def _shuffled(count: int, generator: torch.Generator) -> Tensor:
 
 
 class DataSplit(NamedTuple):
-    """Samples for training, those of each root, and those for validation: the last root's."""
+    """Samples for training, those of each root, and those for validation: the last root's. With lines for the user on
+    what is passed over or left out.
+    """
 
     train: list[SampleIndex]
     val: SampleIndex
+    notes: list[str]
 
     def all_train(self) -> SampleIndex:
         """Samples for training of all roots, end to end."""
@@ -160,7 +163,7 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
     if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
         raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
                           "give one number of at least 0 for each, not all 0")
-    train, val = [], []
+    train, val, notes = [], SampleIndex(), []
     for root, rule in zip(settings.root, rules, strict=True):
         if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
             scenes = config.synthetic
@@ -168,12 +171,20 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         elif dataset_writer.is_of_another_renderer(root):
             print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "
                   "with those on today's; without that folder they are rendered anew", file=sys.stderr)
-        part, val = splits.split(registry.list_samples(root, settings.format), rule, training)
+        part, val, lines = splits.split_listing(registry.list_folder(root, settings.format), rule, training)
+        if training and not part:
+            raise ConfigError(_nothing_to_train_on(root, rule, len(val)))
         train.append(part)
-    if training and not all(train):
-        empty = settings.root[[bool(part) for part in train].index(False)]
-        raise ConfigError(f"data.split leaves no image of {empty} to train on; try data.split=auto, or leave it out")
-    return DataSplit(train, val)
+        notes += [f"{root}: {line}" for line in lines]
+    return DataSplit(train, val, notes)
+
+
+def _nothing_to_train_on(root: str, rule: str, count: int) -> str:
+    """Why no image of a root trains, where `count` images validate."""
+    if count == 1 and rule != "all":
+        return (f"{root} has a single image to train and validate on, and one image cannot do both; add images, or "
+                "let it train by data.split=none and validate on a folder of its own: data.root=[ROOT, OTHER]")
+    return f"data.split leaves no image of {root} to train on; try data.split=auto, or leave it out"
 
 
 def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:

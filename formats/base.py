@@ -14,7 +14,8 @@ class DataError(ValueError):
 
 
 class Sample(NamedTuple):
-    """An image and where its label is: a whole file, or the line at `offset` of a list of labels."""
+    """An image and where its label is: a whole file, or the line at `offset` of a list of labels, and `more` of them.
+    """
 
     image: Path
     label: Path
@@ -23,6 +24,19 @@ class Sample(NamedTuple):
     format: str = "folder"  # the name of its data set object
     offset: int = -1
     line: int = 0
+    more: tuple[tuple[int, int], ...] = ()  # offset and number of further lines that label the same image
+
+    def location(self) -> str:
+        """File and line of the label."""
+        return f"{self.label}:{self.line}" if self.line else str(self.label)
+
+
+class MissingFile(DataError):
+    """The image of a sample is not there, or its label; the lists that are not used need neither."""
+
+    def __init__(self, message: str, sample: Sample, is_image: bool = True):
+        super().__init__(message)
+        self.sample, self.is_image = sample, is_image
 
 
 class Label(NamedTuple):

@@ -3,16 +3,19 @@
 N points, 2 = (x, y) in pixels.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Label, Sample
+from formats.base import DataError, Label, MissingFile, Sample
 from formats.culane_metric import Canvas, CULaneMetric
 from formats.data_set import DataSet
-from formats.parsing import decoded, image_path, json_file, list_of, numbers, text_lines
+from formats.files import PassedOver, Tree
+from formats.parsing import file_name, image_name, image_path, json_file, list_of, missing_image, numbers, text_lines
 
+PARTS = ("train", "valid", "test")
 CANVAS = Canvas((224, 224), 5)
 
 
@@ -25,32 +28,39 @@ class CurveLanes(DataSet):
     name = "curvelanes"
     layout = "train/ and valid/ with images/X.jpg and labels/X.lines.json (CurveLanes)"
     metric = CULaneMetric(lambda size_px: CANVAS)
-    validation_lists = ("valid.txt",)
-    test_lists = ("test.txt",)
 
     def detect(self, root: Path) -> bool:
-        return any(next(root.glob(pattern), None) for pattern in ("*/labels/*.lines.json", "labels/*.lines.json"))
+        return any(next(_label_names(folder), None) for folder in (*(root / part for part in PARTS), root))
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        parts = [p for p in (root / "train", root / "valid", root / "test") if (p / "labels").is_dir()]
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        parts = [root / part for part in PARTS if (root / part / "labels").is_dir()]
         for part in parts or [p for p in (root,) if (p / "labels").is_dir()]:
-            list_path, empty = part / f"{part.name}.txt", True
+            list_path, count = part / f"{part.name}.txt", 0
             for where, text in _image_names(part, list_path):
-                empty = False
+                count += 1
                 try:
-                    yield self._sample(root, part, list_path.name, where, text, require_images)
+                    yield self._sample(root, part, list_path.name, where, text)
                 except DataError as error:
                     yield error
-            if empty and list_path.is_file():
-                yield DataError(f"{list_path}: the list is empty; expected one image a line")
+            if list_path.is_file():
+                if not count:
+                    yield DataError(f"{list_path}: the list is empty; expected one image a line")
+                if (unnamed := sum(1 for _ in _label_names(part)) - count) > 0:
+                    yield PassedOver(part / "labels", f"label files are not named by {part.name}.txt", unnamed)
 
-    def _sample(self, root: Path, part: Path, list_name: str, where: str, text: bytes, require_images: bool) -> Sample:
+    def _sample(self, root: Path, part: Path, list_name: str, where: str, text: str) -> Sample:
         """The sample of one line of a list."""
-        image = image_path((part, root), decoded(text, where).strip().lstrip("/"), where, require_images)
+        image, exists = image_path((part, root), image_name(text, where, part))
         label = part / "labels" / f"{image.stem}.lines.json"
-        if not label.is_file():
-            raise DataError(f"{where}: the label {label} is missing")
-        return Sample(image, label, image.relative_to(root).as_posix(), (list_name,), self.name)
+        sample = Sample(image, label, image.relative_to(root).as_posix(), (list_name,), self.name)
+        has_label = os.path.isfile(label)
+        if not exists:
+            error = missing_image(where, sample, text)
+            error.is_image = has_label
+            raise error
+        if not has_label:
+            raise MissingFile(f"{where}: the label {label} is missing", sample, is_image=False)
+        return sample
 
     def read_label(self, sample: Sample) -> Label:
         """{"Lines": [[{"x": "..", "y": ".."}, ...], ...]}, numbers as text or not."""
@@ -59,13 +69,19 @@ class CurveLanes(DataSet):
         return Label([_points(line, f"{path}: lane {i}") for i, line in enumerate(lines, start=1)])
 
 
-def _image_names(part: Path, list_path: Path) -> Iterator[tuple[str, bytes]]:
+def _label_names(part: Path) -> Iterator[str]:
+    """The names of the label files of a part, sorted."""
+    names = (child.path.name for child in Tree(part / "labels").children(part / "labels"))
+    return (name for name in names if name.endswith(".lines.json"))
+
+
+def _image_names(part: Path, list_path: Path) -> Iterator[tuple[str, str]]:
     """Where an image is named, and its name below the part."""
     if list_path.is_file():
-        yield from ((f"{list_path}:{line}", text) for line, _, text in text_lines(list_path))
+        yield from ((f"{list_path}:{line}", file_name(text)) for line, _, text in text_lines(list_path))
         return
-    for name in sorted(path.name for path in (part / "labels").glob("*.lines.json")):
-        yield str(part / "labels" / name), f"images/{name.removesuffix('.lines.json')}.jpg".encode()
+    for name in _label_names(part):
+        yield str(part / "labels" / name), f"images/{name.removesuffix('.lines.json')}.jpg"
 
 
 def _points(points: object, where: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from formats.base import DataError, Label, Sample
+from formats.files import PassedOver
 from formats.metric import Metric
 
 
@@ -24,23 +25,23 @@ class DataSet(ABC):
     """A kind of data set on disk. A new one is a subclass in a module of its own, named in registry.DATA_SETS.
 
     Where something is wrong with one image, list_samples yields a DataError instead: training stops at the
-    first, check_dataset.py collects them all.
+    first, check_dataset.py collects them all. A MissingFile is such an error only where its list is used.
+    What could be data but is not read is yielded as PassedOver, and counted.
     """
 
     name: str  # as data.format calls it
     layout: str  # of its folder, in a few words for messages
     metric: Metric  # of its own benchmark
     image_size_px: tuple[int, int] | None = None  # width, height of its images, where all have the same
-    validation_lists: tuple[str, ...] = ()  # names of lists that validate by custom, the preferred one first
-    test_lists: tuple[str, ...] = ()  # names of lists that are never trained on; a folder of them ends in "/"
+    validation_lists: tuple[str, ...] = ()  # lists that validate by custom where none says so by its name
 
     @abstractmethod
     def detect(self, root: Path) -> bool:
         """Whether a folder has this layout."""
 
     @abstractmethod
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        """Samples under root, an image as often as lists name it; its file may be missing unless require_images."""
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        """Samples under root, an image as often as lists name it, under the same name each time."""
 
     @abstractmethod
     def read_label(self, sample: Sample) -> Label:
@@ -57,6 +58,18 @@ class DataSet(ABC):
         """
         raise DataError(f"{self.name} is only read; it cannot be written")
 
-    def is_test_list(self, name: str) -> bool:
-        """Whether a list is one of the test lists."""
-        return any(name.startswith(test) if test.endswith("/") else name == test for test in self.test_lists)
+    def join(self, label: Label, first: Sample, other: Sample) -> Label:
+        """The label of an image, so far of the sample `first`, with that of another sample of the same image.
+
+        It is `label` itself where the other has nothing else. Raises DataError where they contradict each other.
+        """
+        lanes, others = (sorted(lane.tobytes() for lane in part.lanes) for part in (label, self.read_label(other)))
+        if lanes == others:
+            return label
+        raise contradiction(first, other)
+
+
+def contradiction(first: Sample, other: Sample) -> DataError:
+    """The error for two labels of one image, naming both places."""
+    names = first.name if first.name == other.name else f"{first.name} (also called {other.name})"
+    return DataError(f"{other.location()}: another label of the image {names} than in {first.location()}; keep one")

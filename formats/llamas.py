@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Label, Sample
+from formats.base import DataError, Label, MissingFile, Sample
 from formats.culane_metric import Canvas, CULaneMetric, scaled_canvas
 from formats.data_set import DataSet
+from formats.files import PassedOver, Tree
 from formats.parsing import json_file, list_of
 from metrics.culane import CULANE_LANE_WIDTH
 
@@ -33,11 +34,9 @@ class Llamas(DataSet):
     layout = "labels/train/*/X.json and color_images/train/*/X_color_rect.png (LLAMAS)"
     metric = CULaneMetric(llamas_canvas)
     image_size_px = LLAMAS_SIZE
-    validation_lists = ("valid",)
-    test_lists = ("test",)
 
     def detect(self, root: Path) -> bool:
-        first = next(root.glob("labels/*/*/*.json"), None)
+        first = next(_label_files(root), None)
         if first is None or (root / "color_images").is_dir() or (root / "grayscale_images").is_dir():
             return first is not None
         try:  # labels without images; BDD100K's and others lie in such folders, too
@@ -45,16 +44,14 @@ class Llamas(DataSet):
         except DataError:
             return False
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        for path in (p for drive in sorted((root / "labels").glob("*/*")) for p in sorted(drive.glob("*.json"))):
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        for path in _label_files(root):
             name = path.relative_to(root / "labels")
             color = root / "color_images" / name.with_name(f"{path.stem}_color_rect.png")
             gray = root / "grayscale_images" / name.with_name(f"{path.stem}_gray_rect.png")
             image = gray if gray.is_file() and not color.is_file() else color
-            if require_images and not image.is_file():
-                yield DataError(f"{path}: its image {image} is missing")
-            else:
-                yield Sample(image, path, name.as_posix(), (name.parts[0],), self.name)
+            sample = Sample(image, path, name.as_posix(), (name.parts[0],), self.name)
+            yield sample if image.is_file() else MissingFile(f"{path}: its image {image} is missing", sample)
 
     def read_label(self, sample: Sample) -> Label:
         """The lines left and right of the camera's lane and those next to them, a point a pixel row, near end last.
@@ -64,6 +61,12 @@ class Llamas(DataSet):
         prolonged to the image's edge, markers are averaged in each row, and the rows between are interpolated.
         """
         return _label(sample.label)
+
+
+def _label_files(root: Path) -> Iterator[Path]:
+    """labels/PART/DRIVE/X.json, sorted."""
+    files = Tree(root / "labels").files()
+    return (path for path in files if path.suffix == ".json" and len(path.relative_to(root).parts) == 4)
 
 
 def _label(path: Path) -> Label:

@@ -3,22 +3,26 @@
 N points, 2 = (x, y) in pixels of the image that the label belongs to.
 """
 
+import functools
 import json
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError
+from formats.base import DataError, MissingFile, Sample
 from formats.files import IMAGE_SUFFIXES  # noqa: F401 - others import it from here
 
 MAX_POINTS = 10_000  # in one lane; more is a broken file, not a road
 MAX_LANES = 64
 MAX_PIXEL = 1e5
 MAX_BYTES = 16_000_000  # of a line of a list, or of a file with one image's lanes
-CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")  # not what stands for bytes of other encodings
+DRIVE = re.compile(r"[A-Za-z]:")
+ABSOLUTE = ("home", "Users", "mnt", "media", "data", "tmp", "root", "content")  # where people keep data
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
@@ -68,10 +72,13 @@ def decoded(text: bytes, where: str) -> str:
 def json_object(text: bytes, where: str, keys: str) -> dict:
     """A JSON object; `keys` names in the error what is expected in it."""
     try:
-        record = json.loads(text)
+        try:
+            record = json.loads(text)
+        except UnicodeDecodeError:  # names in another encoding
+            record = json.loads(text.decode("utf-8-sig", "surrogateescape"))
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: broken JSON: {error.msg} at character {error.pos + 1}") from None
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number of thousands of digits, brackets in brackets
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
         raise DataError(f"{where}: broken JSON: {str(error).splitlines()[0]}") from None
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected a JSON object with {keys}")
@@ -101,27 +108,57 @@ def list_of(values: object, where: str, at_most: int = MAX_LANES) -> list:
     return values
 
 
-def image_path(folders: Iterable[Path], name: str, where: str, must_exist: bool = True) -> Path:
-    """The file that a label names, below one of the folders. Names that leave them are refused."""
-    relative = PurePosixPath(name.replace("\\", "/"))
-    parts = relative.parts
-    if CONTROL.search(name) or len(name) > 1000:
-        raise DataError(f"{where}: {name[:40]!r} is no name of an image")
-    if not parts or relative.is_absolute() or ".." in parts or ":" in parts[0]:
-        raise DataError(f"{where}: the image name '{name}' leaves the data folder; use a path below it")
-    folders = list(folders)
-    for folder in folders:
-        if os.path.isfile(folder / relative):  # pathlib's own raises for names that are too long
-            return folder / relative
-    if must_exist:
-        raise DataError(f"{where}: the image {folders[0] / relative} is missing")
-    return folders[0] / relative
+def file_name(text: bytes) -> str:
+    """The text of a line of a list that names files; bytes that are not UTF-8 are kept, as os.fsdecode does."""
+    return text.decode("utf-8-sig", "surrogateescape").strip()
+
+
+def image_name(text: str, where: str, root: Path) -> str:
+    """The path of an image below the data folder, the same for all spellings: a/b.jpg for ./a//b.jpg and a\\b.jpg.
+
+    A leading slash is left out, as CULane writes one; of an absolute path below the root, the root. Raises DataError
+    for a name that leads out of the folder.
+    """
+    if CONTROL.search(text) or len(text) > 1000:
+        raise DataError(f"{where}: {text[:40]!r} is no name of an image")
+    written = text.replace("\\", "/")
+    name = posixpath.normpath(written.lstrip("/"))
+    if written.startswith("/") or DRIVE.match(name):
+        absolute = name if DRIVE.match(name) else f"/{name}"
+        own = next((folder for folder in _absolute(root) if os.path.normcase(absolute).startswith(folder)), "")
+        name = absolute[len(own):].lstrip("/")
+    if name in ("", ".") or name.split("/")[0] == ".." or DRIVE.match(name):
+        raise DataError(f"{where}: the image name '{text}' leaves the data folder; use a path below it")
+    return name
+
+
+@functools.lru_cache(maxsize=64)
+def _absolute(root: Path) -> tuple[str, ...]:
+    """The absolute paths of a folder, as it is called and without links, as the start of paths in it."""
+    return tuple(os.path.normcase(path(root)).rstrip("/\\") + os.sep for path in (os.path.abspath, os.path.realpath))
+
+
+def image_path(folders: Iterable[Path], name: str) -> tuple[Path, bool]:
+    """The file of that name in the first of the folders that has it, and True; else the first path, and False."""
+    paths = [folder / name for folder in folders]
+    for path in paths:
+        if os.path.isfile(path):  # pathlib's own raises for names that are too long
+            return path, True
+    return paths[0], False
+
+
+def missing_image(where: str, sample: Sample, text: str) -> MissingFile:
+    """The error for an image that is not there; `text` is its name as it is written in the file."""
+    first = sample.name.split("/")[0]
+    if text.startswith(("/", "\\")) and (first in ABSOLUTE or os.path.isdir(f"/{first}")):
+        return MissingFile(f"{where}: the absolute path '{text}' leaves the data folder; use a path below it", sample)
+    return MissingFile(f"{where}: the image {sample.image} is missing", sample)
 
 
 def lanes_of_text(path: Path) -> list[np.ndarray]:
     """Lanes (N, 2) of a .lines.txt file: a lane a line, 'x y x y ...', in the file's order.
 
-    A blank line is a lane without points, because the CULane evaluator counts it as one.
+    A blank line is no lane, although CULane's evaluator counts it as one without points.
     """
     lines = whole_file(path).splitlines()
     if len(lines) > MAX_LANES:
@@ -137,7 +174,8 @@ def lanes_of_text(path: Path) -> list[np.ndarray]:
             raise DataError(f"{where}: {str(error)[:80]}; expected numbers 'x y x y ...'") from None
         if len(values) % 2:
             raise DataError(f"{where}: {len(values)} numbers; expected pairs 'x y x y ...' (is the file cut short?)")
-        lanes.append(numbers(values, where).reshape(-1, 2).astype(np.float32))
+        if values:
+            lanes.append(numbers(values, where).reshape(-1, 2).astype(np.float32))
     return lanes
 
 

@@ -1,6 +1,5 @@
 """All data sets that can be read: recognized by their layout, listed, and labels read by their own object."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from formats.base import DataError, Label, Sample
@@ -13,6 +12,7 @@ from formats.cvat import Cvat
 from formats.data_set import DataSet
 from formats.folder import Folder
 from formats.labelme import Labelme
+from formats.listing import Listing, read_listing
 from formats.llamas import Llamas
 from formats.metric import Metric
 from formats.openlane import OpenLane
@@ -31,26 +31,29 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in (TuSimpleMetric(
 
 def list_samples(root: str | Path, format_name: str = "auto") -> SampleIndex:
     """All samples under root, in the order of their lists. Raises DataError for the first thing that is wrong."""
-    samples = SampleIndex()
-    for sample in _listed(root, format_name, True):
-        if isinstance(sample, DataError):
-            raise sample
-        samples.append(sample)
-    return samples.unique()
+    listing = list_folder(root, format_name)
+    for error in listing.missing_errors.values():
+        raise error
+    return listing.samples
 
 
-def scan(root: str | Path, format_name: str = "auto", require_images: bool = True) -> Iterator[Sample | DataError]:
-    """A DataError for each image or label under root that gives no sample, then the samples; none at all is one too.
-
-    Without require_images labels are taken whose image is missing.
-    """
-    samples = SampleIndex()
-    for sample in _listed(root, format_name, require_images):
-        if isinstance(sample, DataError):
-            yield sample
-        else:
-            samples.append(sample)
-    yield from samples.unique()
+def list_folder(root: str | Path, format_name: str = "auto", stop: bool = True, require_images: bool = True
+                ) -> Listing:
+    """What is in a folder, as `read_listing` gives it. Raises DataError where it is no data set."""
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
+    name = detect(root) if format_name == "auto" else format_name
+    if name is None:
+        layouts = "; or ".join(item.layout for item in DATA_SETS.values())
+        raise DataError(f"{root}: no known layout: expected {layouts}; see docs/DATASETS.md")
+    chosen = data_set(name)
+    listing = read_listing(root, chosen, stop, require_images)
+    if not (listing.samples or listing.missing or listing.errors):
+        other = detect(root)
+        hint = f"; it looks like {other}: set data.format={other} or auto" if other not in (None, name) else ""
+        raise DataError(f"{root}: nothing in the {name} layout here, which is {chosen.layout}{hint}")
+    return listing
 
 
 def detect(root: Path) -> str | None:
@@ -78,22 +81,3 @@ def own_data_set(samples: SampleIndex) -> DataSet:
 def own_metric(samples: SampleIndex) -> Metric:
     """The metric of the benchmark that the samples belong to."""
     return own_data_set(samples).metric
-
-
-def _listed(root: str | Path, format_name: str, require_images: bool) -> Iterator[Sample | DataError]:
-    """What a data set lists: an image as often as lists name it."""
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
-    name = detect(root) if format_name == "auto" else format_name
-    if name is None:
-        layouts = "; or ".join(item.layout for item in DATA_SETS.values())
-        raise DataError(f"{root}: no known layout: expected {layouts}; see docs/DATASETS.md")
-    chosen, empty = data_set(name), True
-    for sample in chosen.list_samples(root, require_images):
-        empty = False
-        yield sample
-    if empty:
-        other = detect(root)
-        hint = f"; it looks like {other}: set data.format={other} or auto" if other not in (None, name) else ""
-        yield DataError(f"{root}: nothing in the {name} layout here, which is {chosen.layout}{hint}")

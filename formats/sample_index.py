@@ -8,7 +8,6 @@ of root/driver_23/05151640/00000.jpg; whatever the names are, nothing is lost. N
 import heapq
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 from posixpath import splitext
 from typing import Any, NamedTuple
@@ -39,6 +38,7 @@ class SampleIndex(Sequence[Sample]):
         self._numbers: dict[Template, int] = {}  # the position of each in that list
         self._keys, self._ends = bytearray(), array("q")  # all keys end to end in UTF-8, and where each of them ends
         self._template, self._line, self._offset = array("i"), array("i"), array("q")
+        self._more, self._more_ends = array("q"), array("i")  # offset, line, offset, line ...; where each row's end
         for sample in samples:
             self.append(sample)
 
@@ -53,7 +53,7 @@ class SampleIndex(Sequence[Sample]):
         image, label, name, lists, format_name = self.templates[self._template[i]]
         key = self._key(i).decode("utf-8", "surrogatepass")
         return Sample(Path(image.replace(KEY, key)), Path(label.replace(KEY, key)), name.replace(KEY, key), lists,
-                      format_name, self._offset[i], self._line[i])
+                      format_name, self._offset[i], self._line[i], self._more_of(i))
 
     def append(self, sample: Sample) -> None:
         """Add a sample at the end."""
@@ -63,13 +63,42 @@ class SampleIndex(Sequence[Sample]):
             key = key.rpartition("/")[2] or key
         texts = (KEY.join(text.rsplit(key, 1)) for text in (image, label, name))
         template = Template(*texts, sample.lists, sample.format)
-        self._add(key.encode("utf-8", "surrogatepass"), template, sample.offset, sample.line)
+        self._add(key.encode("utf-8", "surrogatepass"), self._number(template), sample.offset, sample.line,
+                  sample.more)
 
     def take(self, rows: Iterable[int]) -> "SampleIndex":
         """A copy of these rows, in their order."""
         copy = SampleIndex()
-        copy._extend(self, rows, self._template)
+        copy._extend(self, rows)
         return copy
+
+    def merge(self, first: Sequence[int], is_part: Sequence[bool]) -> "SampleIndex":
+        """A copy in which the rows of one image are one sample: the first of them, in the lists of all.
+
+        first: (N) the first row of the same image, the row itself where it is the first, or -1 where it is left out.
+        is_part: (N) whether the row's label is a part of that image's, to be joined to that of its first row.
+        """
+        whole = self.take(())
+        templates, more = self._template[:], array("i", [-1]) * len(self)  # more: the next row of the same image
+        last = array("i", range(len(self)))
+        for i, row in enumerate(first):
+            if 0 <= row < i:
+                old = self.templates[templates[row]]
+                lists = tuple(dict.fromkeys((*old.lists, *self.lists(i))))
+                templates[row] = self._number(old._replace(lists=lists))
+                if is_part[i]:
+                    more[last[row]] = last[row] = i
+        whole._extend(self, (i for i, row in enumerate(first) if row == i), templates, more)
+        return whole
+
+    def has_same_label(self, i: int, j: int) -> bool:
+        """Whether two samples have the same label by its place."""
+        one, other = (self.templates[self._template[k]].label.replace(KEY, "") for k in (i, j))
+        return one == other and self._offset[i] == self._offset[j] and self._key(i) == self._key(j)
+
+    def lists(self, i: int) -> tuple[str, ...]:
+        """The lists that name sample i."""
+        return self.templates[self._template[i]].lists
 
     def name(self, i: int) -> str:
         """The name of sample i."""
@@ -97,18 +126,11 @@ class SampleIndex(Sequence[Sample]):
         parts = [array("q", sorted(range(len(self))[a:a + SORT_CHUNK], key=self.name)) for a in starts]
         return np.fromiter(heapq.merge(*parts, key=self.name), np.int64, len(self))
 
-    def unique(self) -> "SampleIndex":
-        """A copy in which a name comes once: the first sample of that name, in the lists of all of them."""
-        first, templates = np.zeros(len(self), bool), self._template[:]
-        for _, rows in groupby(self.order_by_name(), self.name):
-            row, *others = rows
-            first[row] = True
-            if others:
-                lists = [name for i in (row, *others) for name in self.templates[self._template[i]].lists]
-                templates[row] = self._number(self.templates[templates[row]]._replace(lists=tuple(lists)))
-        copy = SampleIndex()
-        copy._extend(self, np.flatnonzero(first), templates)
-        return copy
+    def _more_of(self, i: int) -> tuple[tuple[int, int], ...]:
+        if not self._more:
+            return ()
+        flat = self._more[self._more_ends[i - 1] if i else 0:self._more_ends[i]]
+        return tuple(zip(flat[::2], flat[1::2], strict=True))
 
     def _key(self, i: int) -> bytes:
         return bytes(self._keys[self._ends[i - 1] if i else 0:self._ends[i]])
@@ -119,16 +141,28 @@ class SampleIndex(Sequence[Sample]):
             self.templates.append(template)
         return number
 
-    def _add(self, key: bytes, template: Template, offset: int, line: int) -> None:
+    def _add(self, key: bytes, template: int, offset: int, line: int, more: Iterable[tuple[int, int]]) -> None:
         self._keys += key
         self._ends.append(len(self._keys))
-        self._template.append(self._number(template))
+        self._template.append(template)
         self._offset.append(offset)
         self._line.append(line)
+        for pair in more:
+            self._more.extend(pair)
+        self._more_ends.append(len(self._more))
 
-    def _extend(self, other: "SampleIndex", rows: Iterable[int], templates: Sequence[int]) -> None:
+    def _extend(self, other: "SampleIndex", rows: Iterable[int], templates: Sequence[int] | None = None,
+                more: Sequence[int] = ()) -> None:
+        """Add rows of another index; `templates` and `more` as in merge, where they are not those of the index."""
+        templates, numbers = other._template if templates is None else templates, {}
         for i in rows:
-            self._add(other._key(i), other.templates[templates[i]], other._offset[i], other._line[i])
+            number = templates[i]
+            if number not in numbers:
+                numbers[number] = self._number(other.templates[number])
+            pairs, row = list(other._more_of(i)), i
+            while more and (row := more[row]) >= 0:
+                pairs += ((other._offset[row], other._line[row]), *other._more_of(row))
+            self._add(other._key(i), numbers[number], other._offset[i], other._line[i], pairs)
 
 
 def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
@@ -141,5 +175,5 @@ def concatenate(parts: Iterable[SampleIndex]) -> SampleIndex:
     """A copy of several, end to end."""
     whole = SampleIndex()
     for part in parts:
-        whole._extend(part, range(len(part)), part._template)
+        whole._extend(part, range(len(part)))
     return whole

@@ -2,64 +2,125 @@
 
 import re
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from formats.base import DataError
+from formats.list_names import TEST, VALIDATION, purpose
+from formats.listing import Listing
 from formats.registry import own_data_set
-from formats.sample_index import SampleIndex
+from formats.sample_index import SampleIndex, concatenate
+
+
+class Split(NamedTuple):
+    """Samples for training and for validation, and what is to be said of those left out."""
+
+    train: SampleIndex
+    val: SampleIndex
+    notes: list[str]
 
 
 def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
     """Samples for training and for validation.
 
-    rule: `auto` (the data set's own validation list, or else the last tenth; with test lists alone,
-    where nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
+    rule: `auto` (the data set's own validation list, or else the last tenth; with validation lists or test lists
+    alone, where nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
     a fraction such as 0.1 (the last tenth; neighbours in a drive stay together), `clip>=N` (images whose folder
-    has a number of at least N validate), or the name of the list that validates. Raises DataError for another
-    rule.
+    has a number of at least N validate), or the name of the list that validates. Images of test lists train only
+    with `none`, or where there are no others. Raises DataError for another rule.
     """
+    return tuple(map(samples.take, _rows(samples, rule, training)))
+
+
+def split_listing(listing: Listing, rule: str, training: bool = True) -> Split:
+    """The samples of a folder for training and for validation, none of whose files is missing.
+
+    Raises DataError for the first missing file of an image that is used, and as `split`.
+    """
+    parts, needed = used_samples(listing, rule, training)
+    for sample in needed:
+        raise listing.missing_errors[min(sample.lists, key=lambda name: purpose(name) == TEST)]
+    return Split(*parts, listing.notes() + _left_out(listing, parts))
+
+
+def used_samples(listing: Listing, rule: str, training: bool = True
+                 ) -> tuple[tuple[SampleIndex, SampleIndex], SampleIndex]:
+    """The samples of a folder for training and for validation, and those of both of which a file is missing."""
+    whole = concatenate((listing.samples, listing.missing)) if listing.missing else listing.samples
+    rows = _rows(whole, rule, training)
+    present, used = len(listing.samples), np.concatenate(rows if training else rows[1:])
+    train, val = (listing.samples.take(part[part < present]) for part in rows)
+    return (train, val), listing.missing.take(used[used >= present] - present)
+
+
+def _name_a_test(lists: tuple[str, ...]) -> bool:
+    return TEST in map(purpose, lists)
+
+
+def _left_out(listing: Listing, parts: tuple[SampleIndex, SampleIndex]) -> list[str]:
+    """Lines on images that neither train nor validate, on those that are missing, and on test images that train."""
+    notes = []
+    if leaked := int(parts[0].where_lists(_name_a_test).sum()):
+        notes.append(f"{leaked} images to train on are in test lists: there are no others")
+    if count := len(listing.samples) - sum(map(len, parts)):
+        notes.append(f"{count} images of test lists neither train nor validate")
+    if listing.missing:
+        lists = ", ".join(listing.missing.list_names())
+        notes.append(f"{len(listing.missing)} images that are not needed here are missing (of {lists})")
+    return notes
+
+
+def _rows(samples: SampleIndex, rule: str, training: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that train and those that validate."""
+    everything, nothing = np.arange(len(samples)), np.arange(0)
     clip = re.fullmatch(r"clip\s*>=\s*(\d{1,18})", rule)
     if rule == "all":
-        return SampleIndex(), samples
+        return nothing, everything
     if rule == "none":
-        return samples, SampleIndex()
+        return everything, nothing
+    only_test = samples.where_lists(lambda lists: all(purpose(name) == TEST for name in lists))
+    if rule == "auto" and not training and only_test.all():
+        return nothing, everything
+    may_train = ~samples.where_lists(_name_a_test)
+    if not may_train.any():  # test images are trained on only where the data set has no others
+        may_train = ~only_test | only_test.all()
     if rule == "auto":
-        return _auto_split(samples, training)
+        return _auto_rows(samples, may_train, training)
     if clip:
-        return _partition(samples, np.fromiter((_clip_number(name) >= int(clip[1]) for name in samples.names()), bool))
+        validates = np.fromiter((_clip_number(name) >= int(clip[1]) for name in samples.names()), bool, len(samples))
+        return _partition(validates, may_train)
     if re.fullmatch(r"0?\.\d*[1-9]\d*", rule):
-        return _last_part(samples, float(rule))
+        return _last_part(samples, may_train, float(rule))
     lists = samples.list_names()
     named = {name for name in lists if rule in (name, PurePosixPath(name).name)}
     if named:
-        return _partition(samples, samples.where_lists(lambda lists: not named.isdisjoint(lists)))
+        return _partition(samples.where_lists(lambda lists: not named.isdisjoint(lists)), may_train)
     raise DataError(f"data.split is {rule[:100]!r}; expected auto, all, none, a fraction such as 0.1, clip>=N, "
                     f"or one of the lists {', '.join(lists)}")
 
 
-def _auto_split(samples: SampleIndex, training: bool) -> tuple[SampleIndex, SampleIndex]:
-    data_set = own_data_set(samples)
-    is_test = samples.where_lists(lambda lists: all(map(data_set.is_test_list, lists)))
-    if not training and is_test.all():
-        return SampleIndex(), samples
-    if not is_test.all():  # test images are trained on only where the data set has no others
-        samples = samples.take(np.flatnonzero(~is_test))
-    for name in data_set.validation_lists:
-        validates = samples.where_lists(lambda lists, name=name: name in lists)
-        if 0 < validates.sum() < len(samples):
-            return _partition(samples, validates)
-    return _last_part(samples, 0.1)
+def _auto_rows(samples: SampleIndex, may_train: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the lists whose names say that they validate; else of those that do by custom; else a tenth."""
+    validates = samples.where_lists(lambda lists: VALIDATION in map(purpose, lists))
+    for name in own_data_set(samples).validation_lists:
+        if not validates.any():
+            validates = samples.where_lists(lambda lists, name=name: name in lists)
+    trains = may_train & ~validates
+    if validates.any() and (trains.any() or not training):
+        return _partition(validates, may_train)
+    return _last_part(samples, may_train, 0.1)
 
 
-def _partition(samples: SampleIndex, validates: np.ndarray) -> tuple[SampleIndex, SampleIndex]:
-    return samples.take(np.flatnonzero(~validates)), samples.take(np.flatnonzero(validates))
+def _partition(validates: np.ndarray, may_train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.flatnonzero(may_train & ~validates), np.flatnonzero(validates)
 
 
-def _last_part(samples: SampleIndex, fraction: float) -> tuple[SampleIndex, SampleIndex]:
-    cut = len(samples) - max(1, round(len(samples) * fraction))
+def _last_part(samples: SampleIndex, may_train: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     rows = samples.order_by_name()
-    return samples.take(rows[:cut]), samples.take(rows[cut:])
+    rows = rows[may_train[rows]]
+    cut = len(rows) - max(1, round(len(rows) * fraction))
+    return rows[:cut], rows[cut:]
 
 
 def _clip_number(name: str) -> int:

@@ -1,18 +1,37 @@
 """TuSimple: label_data_*.json and test_label.json, one JSON object a line, beside clips/."""
 
+import filecmp
+import fnmatch
+import functools
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from formats.base import DataError, Label, Sample
-from formats.data_set import DataSet, LabelledImage
-from formats.parsing import append_line, image_path, json_object, line_at, list_of, numbers, text_lines
+from formats.data_set import DataSet, LabelledImage, contradiction
+from formats.files import PassedOver, Tree
+from formats.list_names import TEST, purpose
+from formats.parsing import (
+    append_line,
+    image_name,
+    image_path,
+    json_object,
+    line_at,
+    list_of,
+    missing_image,
+    numbers,
+    text_lines,
+)
 from formats.tusimple_metric import TuSimpleMetric, label_line, label_rows, label_x_at_rows
 from metrics.tusimple import TUSIMPLE_SIZE
 
 KEYS = "raw_file, lanes and h_samples"
 LIST_NAMES = {"train": "label_data_train.json", "val": "label_data_val.json", "test": "test_label.json"}
+PATTERNS = ("label_data*.json", *(f"{name}_label*.json" for name in ("test", "train", "val", "valid", "validation")))
+UNREAD = "files name images but are not read as lists: their names are not like label_data_*.json or test_label.json"
+SAME_LANE_PX = 10  # lanes that are nearer at most rows are one lane labelled twice
 
 
 class TuSimple(DataSet):
@@ -22,39 +41,60 @@ class TuSimple(DataSet):
     layout = "label_data_*.json or test_label.json beside clips/ (TuSimple)"
     metric = TuSimpleMetric()
     image_size_px = TUSIMPLE_SIZE
-    validation_lists = ("label_data_val.json", "label_data_0531.json")
-    test_lists = ("test_label.json",)
+    validation_lists = ("label_data_0531.json",)
 
     def detect(self, root: Path) -> bool:
-        return bool(_label_files(root))
+        return any(map(_is_label_file, _json_files(root)))
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
-        for path in _label_files(root):
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        files = _json_files(root)
+        for path in filter(_is_label_file, files):
             empty = True
             for line, offset, text in text_lines(path):
+                if empty and (reason := _no_json_lines(path, text)):
+                    yield DataError(f"{path}: {reason}")
+                    break
                 empty = False
                 try:
-                    yield self._sample(root, path, line, offset, text, require_images)
+                    yield self._sample(root, path, line, offset, text)
                 except DataError as error:
                     yield error
-            if empty:
-                yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
+            else:
+                if empty:
+                    yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
+        yield from (PassedOver(path, UNREAD) for path in files if not _is_label_file(path) and _names_images(path))
 
-    def _sample(self, root: Path, path: Path, line: int, offset: int, text: bytes, require_images: bool) -> Sample:
+    def _sample(self, root: Path, path: Path, line: int, offset: int, text: bytes) -> Sample:
         """The sample of one line of a label file."""
         where = f"{path}:{line}"
         record = json_object(text, where, KEYS)
-        name = record.get("raw_file")
-        if not isinstance(name, str) or not name:
+        raw_file = record.get("raw_file")
+        if not isinstance(raw_file, str) or not raw_file:
             raise DataError(f"{where}: no 'raw_file' that names an image")
-        folders = (path.parent, root, root / "train_set", root / "test_set")
-        image = image_path(folders, name, where, require_images)
+        name = image_name(raw_file, where, root)
         _label(record, where)  # so that a broken label is named before training starts
-        return Sample(image, path, name, (path.name,), self.name, offset, line)
+        image, exists = image_path((path.parent, root, root / "train_set", root / "test_set"), name)
+        sample = Sample(image, path, name, (_list_name(path, root),), self.name, offset, line)
+        if not exists:
+            raise missing_image(where, sample, raw_file)
+        return sample
 
     def read_label(self, sample: Sample) -> Label:
-        where = f"{sample.label}:{sample.line}"
-        return _label(json_object(line_at(sample.label, sample.offset), where, KEYS), where)
+        places = ((sample.offset, sample.line), *sample.more)
+        return functools.reduce(_together, (_label_at(sample, offset, line) for offset, line in places))
+
+    def join(self, label: Label, first: Sample, other: Sample) -> Label:
+        """Lines of one file may have a lane each: their lanes are put together where they differ."""
+        added = _label_at(other, other.offset, other.line)
+        is_known = [any(map(np.array_equal, itertools.repeat(x), label.x_at_rows)) for x in added.x_at_rows]
+        same_rows = np.array_equal(label.rows, added.rows)
+        if same_rows and all(is_known) and len(added.lanes) in (1, len(label.lanes)):
+            return label
+        is_possible = same_rows and first.label == other.label and len(label.lanes) and len(added.lanes)
+        if not is_possible or any(is_known) or _share_a_lane(label.x_at_rows, added.x_at_rows):
+            raise contradiction(first, other)
+        list_of([*label.lanes, *added.lanes], f"{other.location()}: with those of the lines before it, 'lanes'")
+        return _together(label, added)
 
     def image_name(self, name: str) -> str:
         return name if name.startswith("clips/") else f"clips/{name}"
@@ -72,19 +112,71 @@ class TuSimple(DataSet):
         return len(image.lanes) - len(x)
 
 
-def _label_files(root: Path) -> list[Path]:
-    """The label files; of two with the same name (copied out of train_set/, as guides tell) the first."""
-    files: dict[str, Path] = {}
+def _json_files(root: Path) -> list[Path]:
+    """The JSON files where label files may be; a copy of one (out of train_set/, as guides tell) is left out."""
+    files: dict[str, list[Path]] = {}
     for folder in (root, root / "train_set", root / "test_set"):
-        for pattern in ("label_data_*.json", "test_label.json"):
-            for path in sorted(folder.glob(pattern)):
-                files.setdefault(path.name, path)
-    return list(files.values())
+        for child in Tree(folder).children(folder):
+            if child.path.suffix.lower() in (".json", ".jsonl") and not child.is_folder:
+                same_name = files.setdefault(child.path.name, [])
+                if not any(filecmp.cmp(child.path, other, shallow=False) for other in same_name):
+                    same_name.append(child.path)
+    return [path for paths in files.values() for path in paths]
+
+
+def _list_name(path: Path, root: Path) -> str:
+    """The name of a label file; that of one in test_set/ says so."""
+    is_in_test_set = path.parent == root / "test_set" and purpose(path.name) != TEST
+    return f"test_set/{path.name}" if is_in_test_set else path.name
+
+
+def _is_label_file(path: Path) -> bool:
+    return any(fnmatch.fnmatchcase(path.name.lower(), pattern) for pattern in PATTERNS)
+
+
+def _no_json_lines(path: Path, first: bytes) -> str | None:
+    """Why a file whose first line is this cannot be one of JSON lines, if it is an array or is printed with breaks."""
+    second = next((text for _, _, text in itertools.islice(text_lines(path), 1, 2)), b"").strip()
+    start = first.removeprefix(b"\xef\xbb\xbf").strip()
+    is_array = start.startswith(b"[") and start[1:].strip()[:1] in (b"", b"{")
+    if is_array or (start == b"{" and second.startswith(b'"')):
+        kind = "one JSON array" if is_array else "a JSON object over many lines"
+        return f"{kind}; expected one JSON object a line, with {KEYS}, and neither brackets nor commas around them"
+    return None
+
+
+def _names_images(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b'"raw_file"' in file.read(65536)
+    except OSError:
+        return False
+
+
+def _share_a_lane(x_px: np.ndarray, others_px: np.ndarray) -> bool:
+    """Whether a lane (R) of one label is, with other points, one of the other."""
+    for x, other in itertools.product(x_px, others_px):
+        common = (x >= 0) & (other >= 0)
+        if common.sum() > 1 and np.median(np.abs(x - other)[common]) < SAME_LANE_PX:
+            return True
+    return False
+
+
+def _together(label: Label, added: Label) -> Label:
+    return label._replace(lanes=label.lanes + added.lanes, x_at_rows=np.vstack((label.x_at_rows, added.x_at_rows)))
+
+
+def _label_at(sample: Sample, offset: int, line: int) -> Label:
+    where = f"{sample.label}:{line}"
+    return _label(json_object(line_at(sample.label, offset), where, KEYS), where)
 
 
 def _label(record: dict, where: str) -> Label:
-    rows = numbers(record.get("h_samples"), f"{where}: h_samples")
-    lanes = list_of(record.get("lanes"), f"{where}: 'lanes'")
+    for key in ("lanes", "h_samples"):
+        if key not in record:
+            raise DataError(f"{where}: no '{key}'; expected {KEYS}")
+    rows = numbers(record["h_samples"], f"{where}: h_samples")
+    lanes = list_of(record["lanes"], f"{where}: 'lanes'")
     if not len(rows):
         raise DataError(f"{where}: h_samples is empty; expected the rows of the lanes' points")
     xs = np.empty((len(lanes), len(rows)))

@@ -5,6 +5,7 @@ Shapes: N images, L slots, K curves of one image, P = 6 control points, R rows, 
 
 import json
 import math
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -97,7 +98,7 @@ class TuSimpleMetric(Metric):
         for line, _, text in text_lines(path):
             where = f"{path}:{line}"
             record = json_object(text, where, "raw_file, lanes and run_time")
-            i = index.get(str(record.get("raw_file")))
+            i = index.get(_image_name(record.get("raw_file")))
             if i is None:  # predictions of a whole test set may be scored on a part of it
                 continue
             if lanes[i] is not None:
@@ -150,6 +151,11 @@ def submission_line(name: str, rows: np.ndarray, lanes: np.ndarray) -> str:
     """
     return json.dumps({"raw_file": name, "lanes": [_plain(lane) for lane in lanes], "h_samples": _plain(rows),
                        "run_time": 0})
+
+
+def _image_name(raw_file: object) -> str:
+    """The name of an image as `image_name` spells those of samples; whatever else it is, it is no sample's."""
+    return posixpath.normpath(str(raw_file).replace("\\", "/").lstrip("/"))
 
 
 def _plain(values: np.ndarray) -> list[int | float]:

@@ -103,7 +103,8 @@ def _key(samples: Sequence[Sample], grid: InputGrid, slots: int) -> str:
     label_stamp = lru_cache(_stamp)  # one label file may have the lanes of many images
     for sample in samples:
         stamps = f"{_stamp(sample.image)} {label_stamp(sample.label)}"
-        digest.update(f"{sample.image.resolve()} {stamps} {sample.offset}\n".encode())
+        offsets = " ".join(str(offset) for offset in (sample.offset, *(offset for offset, _ in sample.more)))
+        digest.update(f"{sample.image.resolve()} {stamps} {offsets}\n".encode("utf-8", "surrogatepass"))
     return f"{grid.width}x{grid.height}-{len(samples)}-{digest.hexdigest()[:16]}"
 
 

@@ -26,6 +26,7 @@ class TrainingData(NamedTuple):
     train_gt: GroundTruth  # of a few training images, for their collapse statistics
     val_gt: GroundTruth
     fingerprint: str  # of the training images and the labels read here
+    notes: list[str]  # lines for the user on what is passed over or left out
 
 
 def load_data(config: Config, device: torch.device) -> TrainingData:
@@ -45,14 +46,14 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
     count = min(max(MIN_STATS, len(train_set) // STATS_EVERY), MAX_STATS)
     train_gt = ground_truth(train_set, evenly_spaced(range(len(train_set)), count))
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
-                        fingerprint(train_set.samples.names(), [*val_gt.labels, *train_gt.labels]))
+                        fingerprint(train_set.samples.names(), [*val_gt.labels, *train_gt.labels]), split.notes)
 
 
 def fingerprint(names: Iterable[str], labels: Iterable[Label]) -> str:
     """A hash of the names of images, in their order, and of some labels."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(f"{name}\n".encode())
+        digest.update(f"{name}\n".encode("utf-8", "surrogatepass"))
     for label in labels:
         digest.update(b"".join(lane.tobytes() for lane in label.lanes))
     return digest.hexdigest()[:16]

@@ -17,6 +17,7 @@ def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: to
     parameters = sum(p.numel() for p in model.parameters())
     lines = [f"{len(data.train_set)} images to train on, {len(data.val_set)} to validate on; "
              f"{parameters / 1e6:.1f} M weights on {device} in {str(dtype).removeprefix('torch.')}"]
+    lines += data.notes
     if data.train_set.pixels is None:
         lines.append("without a cache, lanes that do not fit the slots are counted by: python check_dataset.py ROOT")
     for pixels in filter(None, (data.train_set.pixels, data.val_set.pixels)):

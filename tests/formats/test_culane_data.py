@@ -26,10 +26,16 @@ def test_lists_with_masks_and_sub_folders_name_an_image_once(tmp_path):
 
 def test_label_keeps_order_and_points_outside(tmp_path):
     root = culane(tmp_path)
-    (root / "drive" / "a.lines.txt").write_text("-30.5 170 10 120 90 80\n\n")
-    label = registry.read_label(registry.list_samples(root)[0])
-    assert label.lanes[0].tolist() == [[-30.5, 170], [10, 120], [90, 80]]
-    assert len(label.lanes[1]) == 0, "the official evaluator counts a blank line as a lane"
+    (root / "drive" / "a.lines.txt").write_text("-30.5 170 10 120 90 80\n")
+    lane, = registry.read_label(registry.list_samples(root)[0]).lanes
+    assert lane.tolist() == [[-30.5, 170], [10, 120], [90, 80]]
+
+
+@pytest.mark.parametrize(("text", "count"), [("1 2 3 4\n\n", 1), ("\n1 2 3 4\n \t\n5 6 7 8", 2), ("\r\n\r\n", 0)])
+def test_a_blank_line_is_no_lane(tmp_path, text, count):
+    root = culane(tmp_path)
+    (root / "drive" / "a.lines.txt").write_bytes(text.encode())
+    assert len(registry.read_label(registry.list_samples(root)[0]).lanes) == count
 
 
 def test_image_without_lanes(tmp_path):

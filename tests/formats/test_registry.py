@@ -1,6 +1,7 @@
 """All data sets: each recognized by its layout, listed and read by its own object, scored by its own metric."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -106,18 +107,21 @@ def test_no_layout_and_no_folder(tmp_path):
     assert "no such folder" in label_error(tmp_path / "nowhere")
 
 
-def test_scan_goes_on_after_what_is_broken(tmp_path):
+def test_listing_goes_on_after_what_is_broken(tmp_path):
     path = tusimple(tmp_path) / "label_data_0313.json"
     path.write_text("{\n" + path.read_text() + "3\n")
-    scanned = list(registry.scan(tmp_path))
-    assert [isinstance(item, DataError) for item in scanned] == [True, True, False, False]
+    listing = registry.list_folder(tmp_path, stop=False)
+    assert [re.search(r"json:(\d+):", str(error))[1] for error in listing.errors] == ["1", "4"]
+    assert len(listing.samples) == 2
 
 
-def test_scan_without_images_takes_labels_alone(tmp_path):
+def test_listing_without_images_takes_labels_alone(tmp_path):
     for image in (path for path in tusimple(tmp_path).rglob("*") if path.suffix in IMAGE_SUFFIXES):
         image.unlink()
-    assert all(isinstance(item, DataError) for item in registry.scan(tmp_path))
-    assert all(isinstance(item, Sample) for item in registry.scan(tmp_path, require_images=False))
+    listing = registry.list_folder(tmp_path)
+    assert len(listing.missing) == 2 and not listing.samples and not listing.errors
+    listing = registry.list_folder(tmp_path, require_images=False)
+    assert len(listing.samples) == 2 and not listing.missing
 
 
 # A new data set ----------------------------------------------------------------------------------------------
@@ -133,7 +137,7 @@ class UprightLanes(DataSet):
     def detect(self, root):
         return (root / "upright.json").is_file()
 
-    def list_samples(self, root, require_images=True):
+    def list_samples(self, root):
         for name in json_file(root / "upright.json", "names"):
             yield Sample(root / name, root / "upright.json", name, ("upright.json",), self.name)
 

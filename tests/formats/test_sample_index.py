@@ -71,7 +71,8 @@ def test_the_format_of_each_sample_survives_copies():
     samples = [sample(f"{n}.jpg", format=list(LAYOUTS)[n % len(LAYOUTS)]) for n in range(40)]
     index = SampleIndex(samples)
     assert index.formats() == list(LAYOUTS)
-    for copy in (index.take(range(40)), index[:], index.unique(), concatenate([index[:7], index[7:]]),
+    for copy in (index.take(range(40)), index[:], index.merge(range(40), [False] * 40),
+                 concatenate([index[:7], index[7:]]),
                  pickle.loads(pickle.dumps(index))):
         assert {s.name: s.format for s in copy} == {s.name: s.format for s in samples}
     assert index.take([3, 3 + len(LAYOUTS)]).formats() == ["llamas"], "of the samples chosen, not of all listed"
@@ -150,9 +151,10 @@ def test_images_come_once_in_the_lists_of_all(monkeypatch):
     expected = {}
     for source in named:
         first = expected.setdefault(source.name, source._replace(lists=()))
-        expected[source.name] = first._replace(lists=(*first.lists, *source.lists))
+        expected[source.name] = first._replace(lists=tuple(dict.fromkeys((*first.lists, *source.lists))))
     index = SampleIndex(named)
-    unique = index.unique()
+    rows = {}
+    unique = index.merge([rows.setdefault(s.name, i) for i, s in enumerate(named)], [False] * len(named))
     assert list(unique) == list(expected.values()) and 50 < len(unique) < 150
     assert [named[i].line for i in index.order_by_name()] == [s.line for s in sorted(named, key=lambda s: s.name)]
 

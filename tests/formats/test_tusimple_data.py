@@ -4,6 +4,7 @@ import pytest
 from layouts import label_error, tusimple
 
 from formats import registry
+from formats.base import MissingFile
 from formats.tusimple import TuSimple
 
 
@@ -30,8 +31,9 @@ def test_a_label_file_copied_out_of_train_set_counts_once(tmp_path):
 def test_labels_without_images_are_listed_on_request(tmp_path):
     root = tusimple(tmp_path)
     (root / "clips" / "1" / "20.jpg").unlink()
-    samples = list(TuSimple().list_samples(root, require_images=False))
-    assert [sample.name for sample in samples] == ["clips/1/20.jpg", "clips/2/20.jpg"]
+    missing, sample = TuSimple().list_samples(root)
+    assert isinstance(missing, MissingFile) and missing.sample.name == "clips/1/20.jpg"
+    assert sample.name == "clips/2/20.jpg"
     assert "20.jpg is missing" in label_error(root)
 
 
