@@ -22,6 +22,7 @@ from config import Config, ConfigError
 from formats import convert, splits
 from formats.base import DataError, Label, Sample
 from formats.files import IMAGE_SUFFIXES
+from formats.label_checks import size_hint
 from formats.listing import Listing
 from formats.registry import WRITABLE, data_set, detect, list_folder, read_label
 from formats.sample_index import evenly_spaced
@@ -70,8 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if checked:
         print_contents(checked)
         print_problems(checked, config)
+        if hint := size_hint([item.label for item in checked], [item.size_px for item in checked]):
+            print(f"  {hint}")
         print_upper_bounds(checked, config)
-    print_problem("images or labels cannot be used", len(unusable), unusable)
+    if not print_problem("images or labels cannot be used", unusable, len(unusable)):
+        print("  every image and label can be used")
     if options.convert:
         print(convert_data_set(options, checked, config.data.split[-1]))
     if options.sheet and checked:
@@ -159,10 +163,11 @@ def print_split(listing: Listing, rule: str) -> list[str]:
     print(f"  data.split={rule}: {len(train)} images to train on, {len(val)} to validate on")
     counts = [Counter(name for sample in part for name in sample.lists) for part in (*parts, listing.samples)]
     counts[2] -= counts[0] + counts[1]
-    for text, part in zip(("train", "validate", "do neither"), counts, strict=True):
-        print_counts(f"lists that {text}", part)
-    if others := len(listing.missing) - len(missing):
-        print(f"  {others} images of lists that do neither are missing")
+    if len(listing.samples.list_names()) > 1:
+        for purpose, part in zip(("train", "validate", "test"), counts, strict=True):
+            print_counts(f"lists that {purpose}", part)
+    for line in splits.split_notes(listing, parts, len(missing)):
+        print(f"  {line}")
     return [_missing_error(listing, sample) for sample in missing]
 
 
@@ -197,11 +202,12 @@ def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
     }
     other_size = [item.label.size_px not in (None, item.size_px) for item in checked]
     problems["images have another size than their label says"] = list(map(int, other_size))
-    for description, counts in problems.items():
-        examples = [item.sample.location() for item, count in zip(checked, counts, strict=True) if count]
-        print_problem(description, sum(counts), examples)
+    lines = [print_problem(description, [item.sample.location() for item, count in zip(checked, counts, strict=True)
+                                         if count], sum(counts)) for description, counts in problems.items()]
     if left_out := Counter(shape for item in checked for shape in item.label.left_out):
         print_counts("drawn shapes that are no lanes", left_out)
+    if not any(lines):
+        print(f"  {lanes} lanes: all fit the slots, and none is hidden, short, outside the image or has a point twice")
 
 
 def print_counts(name: str, counts: dict) -> None:
@@ -212,13 +218,16 @@ def print_counts(name: str, counts: dict) -> None:
     print(f"  {name}: {first}{' ...' if len(counts) > 12 else ''}")
 
 
-def print_problem(description: str, count: int, examples: Sequence[str]) -> None:
-    """Print how often a problem occurs, and the first few examples."""
+def print_problem(description: str, examples: Sequence[str], count: int) -> bool:
+    """Print how often a problem occurs, and the first few examples; nothing, and False, where it does not."""
+    if not count:
+        return False
     print(f"  {count} {description}")
     for example in examples[:EXAMPLES]:
         print(f"      {example}")
     if len(examples) > EXAMPLES:
         print(f"      ... and {len(examples) - EXAMPLES} more")
+    return True
 
 
 def print_upper_bounds(checked: Sequence[CheckedSample], config: Config) -> None:

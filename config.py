@@ -156,7 +156,7 @@ def load_config(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
         if not (equals and dot and section and key):
             raise ConfigError(f"{shown(override)}: an override reads section.key=value, such as train.epochs=5")
         key, = _current_names({section: {key: None}}, "command line", report=True)[section]
-        values.setdefault(section, {})[key] = _as_written(section, key, text, parse_yaml(text, shown(override)))
+        values.setdefault(section, {})[key] = _override_value(section, key, text, shown(override))
     return config_from_dict(values, "command line") if overrides else config
 
 
@@ -183,7 +183,13 @@ def _read_sections(path: str | Path) -> dict[str, Any]:
     sections = parse_yaml(text, str(path)) or {}
     if not isinstance(sections, dict):
         raise ConfigError(f"{path}: expected sections such as 'train:', found {type(sections).__name__}")
-    return {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in sections.items()}
+    sections = {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in sections.items()}
+    texts = parse_yaml(text, str(path), as_text=True)
+    for name, section in sections.items():
+        for key in section if isinstance(section, dict) else ():
+            if _is_text(name, key) and section[key] is not None:
+                section[key] = texts[name][key]
+    return sections
 
 
 def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config:
@@ -232,9 +238,16 @@ def _current_names(sections: dict[str, Any], source: str, report: bool = False) 
     return renamed
 
 
-def _as_written(section: str, key: str, text: str, value: Any) -> Any:
-    """The value or, for a setting that is text, the text itself where YAML read a number or a date."""
+def _override_value(section: str, key: str, text: str, source: str) -> Any:
+    """The value of an override. For a setting that is text it is the text itself, but for a list or quotes."""
+    if not _is_text(section, key):
+        return parse_yaml(text, source)
+    text = text.strip()
+    return parse_yaml(text, source, as_text=True) if text.startswith(("[", "'", '"')) else text
+
+
+def _is_text(section: str, key: str) -> bool:
+    """Whether a setting is text, or a list of texts, such as the names of folders."""
     spec = {f.name: f for f in dataclasses.fields(Config)}.get(section)
     kinds = {f.name: f.type for f in dataclasses.fields(spec.type)} if spec else {}
-    is_text = kinds.get(key) in (str, tuple[str, ...])
-    return text if is_text and not isinstance(value, (str, list, dict)) else value
+    return kinds.get(key) in (str, tuple[str, ...])

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 MAX_INT = 2**63 - 1
-UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")  # the rest stands for other encodings
 
 
 class ConfigError(ValueError):
@@ -40,10 +40,12 @@ def shown(value: Any) -> str:
         return f"a huge {type(value).__name__}"
 
 
-def parse_yaml(text: str, source: str) -> Any:
-    """The plain values of a YAML text. Raises ConfigError, which names the source."""
+def parse_yaml(text: str, source: str, as_text: bool = False) -> Any:
+    """The plain values of a YAML text, as_text without numbers, dates and the like. Raises ConfigError, which names
+    the source.
+    """
     try:
-        return yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=_TextLoader if as_text else _StrictLoader)
     except Exception as error:  # on a malformed !!tag PyYAML lets any exception through
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigError(f"{source}: not valid YAML: {reason}") from None
@@ -59,6 +61,12 @@ class _StrictLoader(yaml.SafeLoader):
                 raise ConfigError(f"key {shown(key)} is written twice{node.start_mark}")
             keys.add(key)
         return super().construct_mapping(node, deep)
+
+
+class _TextLoader(_StrictLoader):
+    """Takes 0601 and yes for text, where YAML reads the octal number 385 and true."""
+
+    yaml_implicit_resolvers: typing.ClassVar = {}
 
 
 def check_name(name: Any, names: typing.Iterable[str], message: str, prefix: str = "") -> None:

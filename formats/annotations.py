@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from formats.base import DataError
+from formats.base import DataError, MissingFile, Sample
 from formats.files import Tree
 from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
 
@@ -57,9 +57,9 @@ class ImageFinder:
     does in it. Each of them is also searched for the part that the label is of, such as val/.
     """
 
-    def __init__(self, root: Path, label: Path, must_exist: bool = True):
+    def __init__(self, root: Path, label: Path):
         root, label = (Path(os.path.normpath(path)) for path in (root, label))
-        self.root, self.must_exist = root, must_exist
+        self.root = root
         folders = dict.fromkeys([label.parent, *_beside_labels(root, label.parent), root,
                                  *(base / name for base in (label.parent, root) for name in IMAGE_FOLDERS)])
         words = {word for text in (label.stem, label.parent.name) for word in re.split(r"[^a-z]+", text.lower())}
@@ -68,7 +68,7 @@ class ImageFinder:
                                     for part in (*parts, "default"))]
 
     def find(self, name: object, where: str) -> Path:
-        """The image of that name, without must_exist where it might be. Raises DataError for a missing one or no name.
+        """The image of that name, or else where it might be. Raises DataError for what is no name.
 
         A path of another machine or another folder is also tried as the file's name alone. A name without the suffix
         of an image gets one.
@@ -88,14 +88,18 @@ class ImageFinder:
                     if os.path.isfile(image) and image.is_relative_to(self.root):
                         self.folders.insert(0, self.folders.pop(i))  # where the next ones will be
                         return image
-        if self.must_exist:
-            raise DataError(f"{where}: the image {name[:200]!r} is missing: not beside the label, nor in images/ or a "
-                            f"folder beside the labels, below {self.root}")
         return Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
 
     def name(self, image: Path) -> str:
         """What the data set calls an image that was found: its path below the root."""
         return image.relative_to(self.root).as_posix()
+
+    def checked(self, sample: Sample, name: object, where: str) -> Sample | MissingFile:
+        """The sample, or the error where its image, called so in the label, is not there."""
+        if os.path.isfile(sample.image):
+            return sample
+        return MissingFile(f"{where}: the image {str(name)[:200]!r} is missing: not beside the label, nor in images/ "
+                           f"or a folder beside the labels, below {self.root}", sample)
 
 
 def _beside_labels(root: Path, folder: Path) -> Iterable[Path]:

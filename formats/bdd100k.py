@@ -37,19 +37,17 @@ class Bdd100k(DataSet):
     layout = "a .json list of images with labels and poly2d, or one .json an image with frames and objects (BDD100K)"
     metric = CULaneMetric()
     image_size_px = (1280, 720)
-    validation_lists = ("lane_val.json", "bdd100k_labels_images_val.json", "val.json", "val")
-    test_lists = ("lane_test.json", "test.json", "test")
 
     def detect(self, root: Path) -> bool:
         return any(map(_is_bdd100k, islice(label_files(root, ".json"), SNIFFED)))
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
         finder, folder = None, None
         for path in label_files(root, ".json"):
             try:
                 for offset, record in _records(path) if _has_lanes(path) else ():
                     if finder is None or folder != (path if offset >= 0 else path.parent):
-                        finder = ImageFinder(root, path, require_images)
+                        finder = ImageFinder(root, path)
                         folder = path if offset >= 0 else path.parent
                     yield self._sample(finder, path, offset, record)
             except DataError as error:
@@ -59,11 +57,12 @@ class Bdd100k(DataSet):
         """The sample of one image: of an item of a list, or of a whole file where offset is -1."""
         where = str(path) if offset < 0 else f"{path} at byte {offset}"
         try:
-            image = finder.find(record.get("name") or path.stem, where)
+            name = record.get("name") or path.stem
+            image = finder.find(name, where)
         except DataError as error:
             return error
-        return Sample(image, path, finder.name(image), (path.name if offset >= 0 else path.parent.name,), self.name,
-                      offset)
+        lists = (path.name if offset >= 0 else path.parent.name,)
+        return finder.checked(Sample(image, path, finder.name(image), lists, self.name, offset), name, where)
 
     def read_label(self, sample: Sample) -> Label:
         where = str(sample.label) if sample.offset < 0 else f"{sample.label} at byte {sample.offset}"

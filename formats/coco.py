@@ -45,18 +45,15 @@ class Coco(DataSet):
     name = "coco"
     layout = "a .json with images, annotations and categories such as lane (COCO)"
     metric = CULaneMetric()
-    validation_lists = ("val.json", "valid.json", "validation.json", "instances_val.json", "instances_val2017.json",
-                        "person_keypoints_val2017.json", "valid/_annotations.coco.json", "val/_annotations.coco.json")
-    test_lists = ("test.json", "instances_test.json", "test/_annotations.coco.json")
 
     def detect(self, root: Path) -> bool:
         return any(map(_has_lanes, islice(label_files(root, ".json"), SNIFFED)))
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
         for path in label_files(root, ".json"):
             try:
                 index = coco_index(path)
-                finder = ImageFinder(root, path, require_images)
+                finder = ImageFinder(root, path)
                 list_name = path.name if path.name[0] != "_" else f"{path.parent.name}/{path.name}"
                 if index is not None:
                     for offset in index.images.tolist():
@@ -67,11 +64,11 @@ class Coco(DataSet):
     def _sample(self, finder: ImageFinder, path: Path, offset: int, list_name: str) -> Sample | DataError:
         """The sample of the image record at a byte offset."""
         try:
-            record = value_at(path, offset)
-            image = finder.find(record.get("file_name"), f"{path} at byte {offset}")
+            name, where = value_at(path, offset).get("file_name"), f"{path} at byte {offset}"
+            image = finder.find(name, where)
         except DataError as error:
             return error
-        return Sample(image, path, finder.name(image), (list_name,), self.name, offset)
+        return finder.checked(Sample(image, path, finder.name(image), (list_name,), self.name, offset), name, where)
 
     def read_label(self, sample: Sample) -> Label:
         """{"category_id": .., "keypoints": [x, y, v, ...]}, or "polyline" or "segmentation" with [x, y, ...]."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from formats import splits
 from formats.base import DataError, Label, Sample
 from formats.data_set import DataSet, LabelledImage
-from formats.registry import own_data_set
+from formats.list_names import TEST, purpose
 from formats.sample_index import SampleIndex
 
 
@@ -57,10 +57,9 @@ def written_name(sample: Sample) -> str:
 def part_of_names(samples: Iterable[Sample], rule: str) -> dict[str, str]:
     """train, val or test of each sample by its name: test where only test lists name it."""
     index = SampleIndex(samples)
-    is_test_list = own_data_set(index).is_test_list
     _, val = splits.split(index, rule)
     validates = set(val.names())
-    return {sample.name: "test" if all(map(is_test_list, sample.lists)) else
+    return {sample.name: "test" if all(purpose(name) == TEST for name in sample.lists) else
             "val" if sample.name in validates else "train" for sample in index}
 
 

@@ -30,15 +30,13 @@ class Cvat(DataSet):
     name = "cvat"
     layout = "annotations.xml with <image> and <polyline> (CVAT for images 1.1)"
     metric = CULaneMetric()
-    validation_lists = ("val", "Val", "valid", "Validation", "validation")
-    test_lists = ("test", "Test")
 
     def detect(self, root: Path) -> bool:
         return any(map(_is_cvat, islice(label_files(root, ".xml"), SNIFFED)))
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
         for path in filter(_is_cvat, label_files(root, ".xml")):
-            finder, tracks, images = ImageFinder(root, path, require_images), 0, 0
+            finder, tracks, images = ImageFinder(root, path), 0, 0
             try:
                 for name, attributes, offset, line in _elements(path):
                     tracks += name == "track"
@@ -56,12 +54,13 @@ class Cvat(DataSet):
     def _sample(self, finder: ImageFinder, path: Path, attributes: dict[str, str], offset: int, line: int
                 ) -> Sample | DataError:
         """The sample of one image element."""
+        name, where = attributes.get("name"), f"{path}:{line}"
         try:
-            image = finder.find(attributes.get("name"), f"{path}:{line}")
+            image = finder.find(name, where)
         except DataError as error:
             return error
         lists = (attributes.get("subset") or path.name,)
-        return Sample(image, path, finder.name(image), lists, self.name, offset, line)
+        return finder.checked(Sample(image, path, finder.name(image), lists, self.name, offset, line), name, where)
 
     def read_label(self, sample: Sample) -> Label:
         """<image name width height><polyline label=".." points="x,y;x,y"/>...</image>."""

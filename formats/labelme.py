@@ -37,18 +37,19 @@ class Labelme(DataSet):
     def detect(self, root: Path) -> bool:
         return any(map(_is_labelme, islice(label_files(root, ".json"), SNIFFED)))
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
         finder, folder = None, None
         for path in label_files(root, ".json"):
             if folder != path.parent:
-                finder, folder = ImageFinder(root, path, require_images), path.parent
+                finder, folder = ImageFinder(root, path), path.parent
             try:
-                image = _image(finder, path)
+                image, name = _image(finder, path)
             except DataError as error:
                 yield error
                 continue
             if image is not None:
-                yield Sample(image, path, finder.name(image), ("labelme",), self.name)
+                sample = Sample(image, path, finder.name(image), ("labelme",), self.name)
+                yield finder.checked(sample, name, str(path))
 
     def read_label(self, sample: Sample) -> Label:
         """{"shapes": [{"label": .., "points": [[x, y], ...], "shape_type": "linestrip"}, ...], "imageWidth": ..}."""
@@ -100,10 +101,13 @@ def _is_labelme(path: Path) -> bool:
     return isinstance(record.get("shapes"), list) and "imagePath" in record
 
 
-def _image(finder: ImageFinder, path: Path) -> Path | None:
-    """The image of a label file: the one of its name, or else the one that it names; None where it is no label."""
-    try:
-        return finder.find(path.stem, str(path))
-    except DataError:  # so that most files, which may have their image in them, need not be read
-        record = _record(path)
-        return finder.find(record.get("imagePath"), str(path)) if "shapes" in record else None
+def _image(finder: ImageFinder, path: Path) -> tuple[Path | None, object]:
+    """The image of a label file: the one of its name, or else the one that it names; None where it is no label. With
+    that name.
+    """
+    image = finder.find(path.stem, str(path))
+    if image.is_file():  # so that most files, which may have their image in them, need not be read
+        return image, path.stem
+    record = _record(path)
+    name = record.get("imagePath")
+    return finder.find(name, str(path)) if "shapes" in record else None, name

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Label, Sample
+from formats.base import DataError, Label, MissingFile, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
 from formats.parsing import json_file, list_of, numbers
@@ -26,21 +26,18 @@ class OpenLane(DataSet):
     layout = "lane3d_300/ or lane3d_1000/ with training/*/X.json, and images/training/*/X.jpg (OpenLane)"
     metric = CULaneMetric()
     image_size_px = (1920, 1280)
-    validation_lists = ("validation",)
 
     def detect(self, root: Path) -> bool:
         return any(next(root.glob(f"{folder}/{part}/*/*.json"), None) for folder in FOLDERS for part in PARTS)
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
         folder = next((root / name for name in FOLDERS if (root / name).is_dir()), root)
         for path in (p for part in PARTS for segment in sorted((folder / part).glob("*"))
                      for p in sorted(segment.glob("*.json"))):
             name = path.relative_to(folder).with_suffix(".jpg")
             image = root / "images" / name
-            if require_images and not image.is_file():
-                yield DataError(f"{path}: its image {image} is missing")
-            else:
-                yield Sample(image, path, name.as_posix(), (name.parts[0],), self.name)
+            sample = Sample(image, path, name.as_posix(), (name.parts[0],), self.name)
+            yield sample if image.is_file() else MissingFile(f"{path}: its image {image} is missing", sample)
 
     def read_label(self, sample: Sample) -> Label:
         """{"lane_lines": [{"category": 1, "uv": [[x, ...], [y, ...]]}, ...]}."""

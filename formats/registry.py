@@ -11,6 +11,7 @@ from formats.curvelanes import CurveLanes
 from formats.cvat import Cvat
 from formats.data_set import DataSet
 from formats.folder import Folder
+from formats.label_checks import normalized_range
 from formats.labelme import Labelme
 from formats.listing import Listing, read_listing
 from formats.llamas import Llamas
@@ -62,8 +63,12 @@ def detect(root: Path) -> str | None:
 
 
 def read_label(sample: Sample) -> Label:
-    """The label of a sample. Raises DataError with file and line."""
-    return DATA_SETS[sample.format].read_label(sample)
+    """The label of a sample, in pixels. Raises DataError with file and line."""
+    label = DATA_SETS[sample.format].read_label(sample)
+    if label.lanes and (limits := normalized_range(label.lanes)):
+        raise DataError(f"{sample.location()}: points from {limits[0]:.3g} to {limits[1]:.3g} are shares of the "
+                        "image; pixels are expected: multiply x by its width and y by its height")
+    return label
 
 
 def data_set(name: str) -> DataSet:

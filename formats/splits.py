@@ -41,7 +41,7 @@ def split_listing(listing: Listing, rule: str, training: bool = True) -> Split:
     parts, needed = used_samples(listing, rule, training)
     for sample in needed:
         raise listing.missing_errors[min(sample.lists, key=lambda name: purpose(name) == TEST)]
-    return Split(*parts, listing.notes() + _left_out(listing, parts))
+    return Split(*parts, listing.notes() + split_notes(listing, parts, len(needed)))
 
 
 def used_samples(listing: Listing, rule: str, training: bool = True
@@ -58,16 +58,19 @@ def _name_a_test(lists: tuple[str, ...]) -> bool:
     return TEST in map(purpose, lists)
 
 
-def _left_out(listing: Listing, parts: tuple[SampleIndex, SampleIndex]) -> list[str]:
-    """Lines on images that neither train nor validate, on those that are missing, and on test images that train."""
+def split_notes(listing: Listing, parts: tuple[SampleIndex, SampleIndex], num_needed: int) -> list[str]:
+    """Lines on test images that train, on images that neither train nor validate, and on missing ones of those.
+
+    num_needed: how many of the missing ones are used.
+    """
     notes = []
     if leaked := int(parts[0].where_lists(_name_a_test).sum()):
         notes.append(f"{leaked} images to train on are in test lists: there are no others")
     if count := len(listing.samples) - sum(map(len, parts)):
         notes.append(f"{count} images of test lists neither train nor validate")
-    if listing.missing:
-        lists = ", ".join(listing.missing.list_names())
-        notes.append(f"{len(listing.missing)} images that are not needed here are missing (of {lists})")
+    if num_missing := len(listing.missing) - num_needed:
+        lists = ", ".join(listing.missing.list_names()[:4])
+        notes.append(f"{num_missing} images that are not needed here are missing, of the lists {lists}")
     return notes
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from formats.annotations import pixel_size, points_of_pairs
-from formats.base import DataError, Label, Sample
+from formats.base import DataError, Label, MissingFile, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
 from formats.parsing import json_file, list_of, whole_file
@@ -21,13 +21,11 @@ class Vil100(DataSet):
     name = "vil100"
     layout = "Json/*/X.jpg.json and JPEGImages/*/X.jpg (VIL-100)"
     metric = CULaneMetric()
-    validation_lists = ("val",)
-    test_lists = ("test",)
 
     def detect(self, root: Path) -> bool:
         return (root / "JPEGImages").is_dir() and next(root.glob("Json/*/*.json"), None) is not None
 
-    def list_samples(self, root: Path, require_images: bool = True) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
         try:
             parts = _parts(root / "data" / "db_info.yaml")
         except DataError as error:
@@ -36,10 +34,8 @@ class Vil100(DataSet):
         for path in (p for video in sorted((root / "Json").glob("*")) for p in sorted(video.glob("*.json"))):
             name = f"JPEGImages/{path.parent.name}/{path.name.removesuffix('.json').removesuffix('.jpg')}.jpg"
             image = root / name
-            if require_images and not image.is_file():
-                yield DataError(f"{path}: its image {image} is missing")
-            else:
-                yield Sample(image, path, name, (parts.get(path.parent.name, "train"),), self.name)
+            sample = Sample(image, path, name, (parts.get(path.parent.name, "train"),), self.name)
+            yield sample if image.is_file() else MissingFile(f"{path}: its image {image} is missing", sample)
 
     def read_label(self, sample: Sample) -> Label:
         """{"info": {"width": .., "height": ..}, "annotations": {"lane": [{"points": [[x, y], ...]}, ...]}}."""

@@ -82,9 +82,10 @@ def tusimple_rows_right(pred, gt, h_samples) -> np.ndarray:
 def tusimple_f1(fp: float, fn: float) -> float:
     """F1 from the mean fp and fn (fractions), as the literature derives it from TuSimple's rates.
 
-    P = 1 - fp, R = (1 - fp) / (1 - fp + fn), F1 = 2PR / (P + R); 0 when nothing is matched (fp >= 1).
+    P = 1 - fp, R = (1 - fp) / (1 - fp + fn), F1 = 2PR / (P + R); 0 when nothing is matched (fp >= 1). A negative fp,
+    of predictions that match two labels each, is taken for 0: no share exceeds 1.
     """
-    precision = 1.0 - fp
+    precision = 1.0 - max(fp, 0.0)
     if precision <= 0:
         return 0.0
     recall = precision / (precision + fn)

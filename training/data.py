@@ -9,7 +9,8 @@ import torch
 from config import Config, ConfigError
 from dataset import LaneDataset, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
-from formats.base import Label
+from formats.base import DataError, Label
+from formats.label_checks import size_hint
 from formats.sample_index import evenly_spaced
 from runtime import distributed
 
@@ -45,8 +46,13 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
     val_gt = ground_truth(val_set)
     count = min(max(MIN_STATS, len(train_set) // STATS_EVERY), MAX_STATS)
     train_gt = ground_truth(train_set, evenly_spaced(range(len(train_set)), count))
+    labels, sizes_px = [*val_gt.labels, *train_gt.labels], [*val_gt.sizes_px, *train_gt.sizes_px]
+    if any(label.lanes for label in labels) and not any(gt.target.exists.any() for gt in (val_gt, train_gt)):
+        raise DataError(f"{config.data.root[-1]}: no labelled lane can be learned: all lie outside their image, or "
+                        "have one point; labels of another image size? python check_dataset.py ROOT tells more")
+    hint = size_hint(labels, sizes_px)
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
-                        fingerprint(train_set.samples.names(), [*val_gt.labels, *train_gt.labels]), split.notes)
+                        fingerprint(train_set.samples.names(), labels), split.notes + ([hint] if hint else []))
 
 
 def fingerprint(names: Iterable[str], labels: Iterable[Label]) -> str:

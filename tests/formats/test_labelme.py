@@ -7,7 +7,6 @@ import pytest
 from layouts import LANES, label_error, labelme, write_image
 
 from formats import registry
-from formats.base import DataError
 
 
 def only_label(root):
@@ -105,9 +104,10 @@ def test_a_broken_file_is_named(tmp_path, content, message):
 def test_a_label_without_an_image_is_named(tmp_path):
     root = labelme(tmp_path)
     (root / "day" / "a.jpg").unlink()
-    first, *others = registry.scan(root)
-    assert isinstance(first, DataError) and "a.json: the image 'a.jpg' is missing" in str(first) and len(others) == 1
-    assert len(list(registry.scan(root, require_images=False))) == 2
+    listing = registry.list_folder(root)
+    error, = listing.missing_errors.values()
+    assert "a.json: the image 'a.jpg' is missing" in str(error) and len(listing.samples) == 1
+    assert len(registry.list_folder(root, require_images=False).samples) == 2
 
 
 def test_a_name_with_dots_keeps_them(tmp_path):
