@@ -71,8 +71,7 @@ class Folder(DataSet):
         sample = Sample(image, label, image.relative_to(root).as_posix(), tuple(purposes[:1]) or ("folder",), self.name)
         if stem in images:
             return sample
-        suffixes = f"{', '.join(IMAGE_SUFFIXES[2:-1])} or {IMAGE_SUFFIXES[-1]}"
-        return MissingFile(f"{label}: no image {stem}.jpg, {suffixes} beside it", sample)
+        return MissingFile(f"{label}: no image {stem}.jpg, .png, .bmp, .webp or .tif beside it", sample)
 
 
 def _images_by_stem(names: Iterator[str] | list[str]) -> dict[str, list[str]]:

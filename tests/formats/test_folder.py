@@ -24,4 +24,4 @@ def test_samples_are_in_the_order_of_their_paths(tmp_path):
 def test_label_without_an_image_is_named(tmp_path, name):
     root = folder(tmp_path)
     next((root / "day").glob(f"{name}.[Pj]*")).unlink()
-    assert f"{name}.lines.txt: no image {name}.jpg, .png, .bmp or .webp beside it" in label_error(root)
+    assert f"{name}.lines.txt: no image {name}.jpg, .png, .bmp, .webp or .tif beside it" in label_error(root)
