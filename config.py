@@ -25,6 +25,7 @@ class DataConfig:
     format: str = "auto"
     split: tuple[str, ...] = ("auto",)
     weights: tuple[float, ...] = setting((), low=0)
+    on_error: str = setting("stop", choices=("stop", "skip"))
     cache: bool = True
     cache_dir: str = "data/cache"
     cache_gb: float = setting(16.0, low=0)

@@ -22,8 +22,9 @@ from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget
 from preprocessing.cache import open_cache
 from preprocessing.targets import read_item
+from preprocessing.unreadable import unreadable
 from renderer import dataset_writer
-from runtime import checkpoint
+from runtime import checkpoint, distributed
 from runtime.signals import leave_process_group, signals_blocked
 
 DEFAULT_ROOT = DataConfig().root[0]
@@ -171,12 +172,28 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         elif dataset_writer.is_of_another_renderer(root):
             print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "
                   "with those on today's; without that folder they are rendered anew", file=sys.stderr)
-        part, val, lines = splits.split_listing(registry.list_folder(root, settings.format), rule, training)
+        skip = settings.on_error == "skip"
+        listing = registry.list_folder(root, settings.format, stop=not skip)
+        part, val, lines = splits.split_listing(listing, rule, training, skip)
+        if skip:
+            part, line = _readable(part if training else SampleIndex(), settings)
+            val, val_line = _readable(val, settings)
+            lines += line + val_line
         if training and not part:
             raise ConfigError(_nothing_to_train_on(root, rule, len(val)))
         train.append(part)
         notes += [f"{root}: {line}" for line in lines]
     return DataSplit(train, val, notes)
+
+
+def _readable(samples: SampleIndex, settings: DataConfig) -> tuple[SampleIndex, list[str]]:
+    """The samples that can be read, and a line on the others, where there are any."""
+    broken = unreadable(samples, Path(settings.cache_dir) if settings.cache else None) if samples else {}
+    if not broken:
+        return samples, []
+    line = (f"{len(broken)} of {len(samples)} images are left out, which cannot be read, such as "
+            f"{next(iter(broken.values()))}")
+    return samples.take(i for i in range(len(samples)) if i not in broken), [line]
 
 
 def _nothing_to_train_on(root: str, rule: str, count: int) -> str:
@@ -198,7 +215,9 @@ def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
 
 def validation_samples(config: Config) -> SampleIndex:
     """The validation images that a configuration names. Raises ValueError where the split leaves none."""
-    samples = split_from_config(config, training=False).val
+    _, samples, notes = split_from_config(config, training=False)
+    for line in notes if distributed.rank() == 0 else ():
+        print(line, file=sys.stderr)
     if not samples:
         raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
                          "set it to all, or to a rule that leaves some")

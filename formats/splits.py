@@ -33,15 +33,23 @@ def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[Sampl
     return tuple(map(samples.take, _rows(samples, rule, training)))
 
 
-def split_listing(listing: Listing, rule: str, training: bool = True) -> Split:
+def split_listing(listing: Listing, rule: str, training: bool = True, skip: bool = False) -> Split:
     """The samples of a folder for training and for validation, none of whose files is missing.
 
-    Raises DataError for the first missing file of an image that is used, and as `split`.
+    Raises DataError for the first missing file of an image that is used, unless they are skipped, and as `split`.
     """
     parts, needed = used_samples(listing, rule, training)
-    for sample in needed:
-        raise listing.missing_errors[min(sample.lists, key=lambda name: purpose(name) == TEST)]
-    return Split(*parts, listing.notes() + split_notes(listing, parts, len(needed)))
+    errors = list(listing.errors)
+    for sample in needed[:1]:
+        error = listing.missing_errors[min(sample.lists, key=lambda name: purpose(name) == TEST)]
+        if not skip:
+            raise error
+        errors.append(error)
+    notes = listing.notes() + split_notes(listing, parts, len(needed))
+    if errors:
+        notes.append(f"{len(listing.errors) + len(needed)} images or labels cannot be used and are left out, such as "
+                     f"{errors[0]}")
+    return Split(*parts, notes)
 
 
 def used_samples(listing: Listing, rule: str, training: bool = True

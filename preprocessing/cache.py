@@ -99,13 +99,18 @@ def open_cache(samples: Sequence[Sample], grid: InputGrid, slots: int, folder: s
 
 def _key(samples: Sequence[Sample], grid: InputGrid, slots: int) -> str:
     """The name of the cache: its size and number of images, and a hash of what its content depends on."""
-    digest = hashlib.sha256(f"{VERSION} {tuple(grid)} {grid.fine_rows} {slots} {cv2.__version__}".encode())
+    return f"{grid.width}x{grid.height}-{len(samples)}-{files_digest(samples, (tuple(grid), grid.fine_rows, slots))}"
+
+
+def files_digest(samples: Sequence[Sample], settings: tuple = ()) -> str:
+    """A hash of settings, and of path, size and time of change of every image and label."""
+    digest = hashlib.sha256(" ".join(map(str, (VERSION, *settings, cv2.__version__))).encode())
     label_stamp = lru_cache(_stamp)  # one label file may have the lanes of many images
     for sample in samples:
         stamps = f"{_stamp(sample.image)} {label_stamp(sample.label)}"
         offsets = " ".join(str(offset) for offset in (sample.offset, *(offset for offset, _ in sample.more)))
         digest.update(f"{sample.image.resolve()} {stamps} {offsets}\n".encode("utf-8", "surrogatepass"))
-    return f"{grid.width}x{grid.height}-{len(samples)}-{digest.hexdigest()[:16]}"
+    return digest.hexdigest()[:16]
 
 
 def _stamp(path: Path) -> str:

@@ -130,3 +130,28 @@ def test_both_names_at_once_are_an_error(tmp_path, section, old, new, value):
 def test_an_old_value_is_checked_as_the_new_one_is(capsys):
     with pytest.raises(ConfigError, match=r"train\.optimizer is 'sgd'; expected one of muon, adamw"):
         load_config(None, ["train.optimiser=sgd"])
+
+
+# Text that YAML reads as something else ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("written", "root"), [
+    ("0601", ("0601",)), ("[0601]", ("0601",)), ("[0313, 0601]", ("0313", "0601")), ("[1e3, yes, 2020-01-01]",
+                                                                                   ("1e3", "yes", "2020-01-01")),
+    ("my drive #2", ("my drive #2",)), ("a: b", ("a: b",)), ("@eaDir", ("@eaDir",)), ("*x", ("*x",)),
+    ("'quoted #1'", ("quoted #1",)), ("['a, b', c]", ("a, b", "c")), ("12:30:05", ("12:30:05",))])
+def test_names_on_the_command_line_stay_as_they_are_written(written, root):
+    assert load_config(None, [f"data.root={written}"]).data.root == root
+
+
+@pytest.mark.parametrize(("written", "root"), [
+    ("0601", ("0601",)), ("[0313, 0601]", ("0313", "0601")), ("[no]", ("no",)), ("1.50", ("1.50",))])
+def test_names_in_a_file_stay_as_they_are_written(tmp_path, written, root):
+    (tmp_path / "c.yaml").write_text(f"data:\n  root: {written}\n  cache: no\n")
+    data = load_config(tmp_path / "c.yaml").data
+    assert data.root == root and data.cache is False
+
+
+def test_names_that_are_not_utf8_are_taken():
+    name = b"\xb3\xb5".decode("utf-8", "surrogateescape")
+    assert load_config(None, [f"data.root={name}"]).data.root == (name,)

@@ -96,6 +96,8 @@ def test_tusimple_refuses_bad_input(pred, gt, rows, message):
         (0.0228, 0.0192, 0.9789),  # CLRNet, ResNet-18, as published
         (0.0356, 0.0301, 0.9671),  # LaneATT, ResNet-18
         (0.0942, 0.0933, 0.9062),  # PolyLaneNet
+        (-1, 0, 1),  # predictions that match two labels each: no share exceeds 1
+        (-0.25, 0.5, 0.8),
     ],
 )
 def test_tusimple_f1(fp, fn, f1):
