@@ -39,7 +39,6 @@ class TrainProgress(NamedTuple):
     step: int = 0
     sums: Tensor | None = None  # (terms) of LossTerms, each times its images
     best: tuple[float, float, float] = (-1.0, -math.inf, -1.0)  # selection key of the best model so far
-    best_summary: str = ""  # its scores in a few words
     collapsed_epochs: int = 0  # in a row
     seconds: float = 0.0
     data: str = ""  # fingerprint of the training images
@@ -83,7 +82,6 @@ def to_payload(state: TrainState, progress: TrainProgress) -> dict[str, Any]:
     return {
         **{name: part.state_dict() for name, part in state._asdict().items()},
         "progress": {"epoch": progress.epoch, "step": progress.step, "sums": progress.sums, "best": progress.best,
-                     "best_summary": progress.best_summary,
                      "collapsed_epochs": progress.collapsed_epochs, "seconds": progress.seconds,
                      "data": progress.data},
     }
