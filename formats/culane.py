@@ -104,6 +104,7 @@ def _names_images(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return SUFFIX.search(file.read(2000).decode("latin-1")) is not None
+            head = file.read(2000).lower()
     except OSError:
         return False
+    return any(suffix.encode() in head for suffix in IMAGE_SUFFIXES)
