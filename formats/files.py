@@ -13,13 +13,13 @@ from typing import NamedTuple
 SYSTEM_NAMES = frozenset(("__macosx", "lost+found", "@eadir", "#recycle", "$recycle.bin", "system volume information",
                           "thumbs.db", "ehthumbs.db", "desktop.ini"))  # in lower case; of whatever system
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff")
-HIDDEN, UNREADABLE = "files are hidden or a system's, and passed over", "folders cannot be opened"
-BROKEN_LINK, READ_ANYWAY = "links lead nowhere", "linked folders are read under another name"
+HIDDEN, UNREADABLE = "are hidden or the system's", "cannot be opened"
+BROKEN_LINK, READ_ANYWAY = "are links that lead nowhere", "are linked folders that are read under another name"
 MAX_COUNTED = 10_000  # files of a hidden folder that are looked at
 
 
 class PassedOver(NamedTuple):
-    """A file or a folder that is not read, and why: words that follow a number, such as 'images have no label'."""
+    """A file or a folder that is not read, and why: words that follow a number, such as 'have no label'."""
 
     path: Path
     reason: str

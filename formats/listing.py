@@ -18,6 +18,7 @@ from formats.files import PassedOver
 from formats.sample_index import SampleIndex
 
 EXAMPLES = 3  # of what is passed over
+FILES = ("are ", "cannot ")  # reasons of formats/files.py, which do not name what they are of
 OTHER_NAMES = "images are read under another name: links to the same file"
 
 
@@ -42,8 +43,8 @@ class Listing:
 
     def notes(self) -> list[str]:
         """What is passed over, a line for each reason."""
-        return [f"{tally.count} {reason}, such as {', '.join(tally.examples)}"
-                for reason, tally in self.passed_over.items()]
+        return [f"{tally.count} {'files ' if reason.startswith(FILES) else ''}{reason}, such as "
+                f"{', '.join(tally.examples)}" for reason, tally in self.passed_over.items()]
 
 
 def read_listing(root: Path, data_set: DataSet, stop: bool = True, require_images: bool = True) -> Listing:
