@@ -1,6 +1,7 @@
 """BDD100K: its three layouts, curves, both edges of a marking, and what is no lane."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -100,6 +101,15 @@ def test_lists_of_boxes_and_areas_beside_it_are_passed_over(tmp_path):
     written(root, [bdd_label(LANES[0], "drivable area")], "labels/drivable_train.json")
     assert len(only_label(root, format_name="bdd100k").lanes) == 1
     assert len(only_label(root).lanes) == 1
+
+
+def test_a_sample_costs_tens_of_bytes(tmp_path, monkeypatch):
+    names = [f"{i:08x}-{i * 7919:08x}.jpg" for i in range(300)]
+    (tmp_path / "lane_train.json").write_text(json.dumps(
+        [{"name": name, "labels": [bdd_label(LANES[0])]} for name in names]))
+    monkeypatch.setattr("os.path.isfile", lambda path: True)
+    samples = registry.list_samples(tmp_path, "bdd100k")
+    assert list(samples.names()) == names and len(pickle.dumps(samples)) < 100 * len(names)
 
 
 def test_labels_that_are_null_are_an_image_without_lanes(tmp_path):
