@@ -5,13 +5,15 @@ N points, 2 = (x, y) in pixels.
 
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from formats.base import DataError, MissingFile, Sample
-from formats.files import Tree
+from formats.files import PassedOver, Tree
+from formats.folder import UNLABELLED
 from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
 
 NOT_A_LANE = re.compile(r"cross.?walk|zebra|curb|kerb|stop.?lines?\b|stop.?bar", re.IGNORECASE)
@@ -48,6 +50,23 @@ def pixel_size(width: object, height: object) -> tuple[int, int] | None:
 def label_files(root: Path, suffix: str) -> Iterator[Path]:
     """The files below the root with this suffix, sorted."""
     return (path for path in Tree(root).files() if path.suffix.lower() == suffix)
+
+
+def with_unlabelled(root: Path, items: Iterable[Sample | DataError]) -> Iterator[Sample | DataError | PassedOver]:
+    """What a data set of one's own lists, then the images below the root that it does not name, each as passed over."""
+    named = array("q")
+    for item in items:
+        if isinstance(item, Sample):
+            named.append(hash(os.path.normpath(item.image)))
+        yield item
+    known, passed_over = np.sort(np.asarray(named, np.int64)), []
+    for path in Tree(root, passed_over.append).files():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            number = hash(os.path.normpath(path))
+            row = np.searchsorted(known, number)
+            if row == len(known) or known[row] != number:
+                yield PassedOver(path, UNLABELLED)
+    yield from passed_over
 
 
 class ImageFinder:

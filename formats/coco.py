@@ -13,10 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from formats.annotations import ImageFinder, is_no_lane, label_files, pixel_size, points_of_pairs, shape_name
+from formats.annotations import (
+    ImageFinder,
+    is_no_lane,
+    label_files,
+    pixel_size,
+    points_of_pairs,
+    shape_name,
+    with_unlabelled,
+)
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
+from formats.files import PassedOver
 from formats.json_stream import first_char, object_items, value_at
 from formats.parsing import MAX_POINTS, list_of
 
@@ -49,7 +58,10 @@ class Coco(DataSet):
     def detect(self, root: Path) -> bool:
         return any(map(_has_lanes, islice(label_files(root, ".json"), SNIFFED)))
 
-    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        return with_unlabelled(root, self._samples(root))
+
+    def _samples(self, root: Path) -> Iterator[Sample | DataError]:
         for path in label_files(root, ".json"):
             try:
                 index = coco_index(path)

@@ -9,10 +9,19 @@ from itertools import islice
 from pathlib import Path
 from xml.parsers import expat
 
-from formats.annotations import ImageFinder, is_no_lane, label_files, pixel_size, points_of_pairs, shape_name
+from formats.annotations import (
+    ImageFinder,
+    is_no_lane,
+    label_files,
+    pixel_size,
+    points_of_pairs,
+    shape_name,
+    with_unlabelled,
+)
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
+from formats.files import PassedOver
 from formats.parsing import list_of
 
 CHUNK = 1 << 16
@@ -34,7 +43,10 @@ class Cvat(DataSet):
     def detect(self, root: Path) -> bool:
         return any(map(_is_cvat, islice(label_files(root, ".xml"), SNIFFED)))
 
-    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        return with_unlabelled(root, self._samples(root))
+
+    def _samples(self, root: Path) -> Iterator[Sample | DataError]:
         for path in filter(_is_cvat, label_files(root, ".xml")):
             finder, tracks, images = ImageFinder(root, path), 0, 0
             try:

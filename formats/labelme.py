@@ -11,10 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from formats.annotations import ImageFinder, is_no_lane, label_files, pixel_size, points_of_pairs, shape_name
+from formats.annotations import (
+    ImageFinder,
+    is_no_lane,
+    label_files,
+    pixel_size,
+    points_of_pairs,
+    shape_name,
+    with_unlabelled,
+)
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet, LabelledImage
+from formats.files import PassedOver
+from formats.list_names import folder_purpose
 from formats.parsing import json_object, list_of, whole_file
 from runtime.files import write_text
 
@@ -26,6 +36,7 @@ SNIFFED = 5  # files that are looked into to recognize a folder
 class Labelme(DataSet):
     """Every .json file below the root that has `shapes`; its image has its name, or else the one in `imagePath`.
 
+    An image below a folder called train, val or test is in a list of that name; the others are in "labelme".
     Shapes of the types linestrip and line are lanes, unless their label says crosswalk, curb or stop line. Others
     are left out and counted, and so is what encloses an area.
     """
@@ -37,7 +48,10 @@ class Labelme(DataSet):
     def detect(self, root: Path) -> bool:
         return any(map(_is_labelme, islice(label_files(root, ".json"), SNIFFED)))
 
-    def list_samples(self, root: Path) -> Iterator[Sample | DataError]:
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        return with_unlabelled(root, self._samples(root))
+
+    def _samples(self, root: Path) -> Iterator[Sample | DataError]:
         finder, folder = None, None
         for path in label_files(root, ".json"):
             if folder != path.parent:
@@ -48,7 +62,9 @@ class Labelme(DataSet):
                 yield error
                 continue
             if image is not None:
-                sample = Sample(image, path, finder.name(image), ("labelme",), self.name)
+                own = finder.name(image)
+                parts = [part for part in own.split("/")[:-1] if folder_purpose(part)]
+                sample = Sample(image, path, own, tuple(parts[:1]) or ("labelme",), self.name)
                 yield finder.checked(sample, name, str(path))
 
     def read_label(self, sample: Sample) -> Label:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from layouts import LANES, label_error, labelme, write_image
 
-from formats import registry
+from formats import registry, splits
 
 
 def only_label(root):
@@ -65,7 +65,10 @@ def test_labels_and_images_in_folders_of_their_own(tmp_path):
     for part in ("train", "val"):
         (root / "images" / part).mkdir(parents=True)
         (root / "labels" / part / "a.jpg").rename(root / "images" / part / "a.jpg")
-    assert [sample.name for sample in registry.list_samples(root)] == ["images/train/a.jpg", "images/val/a.jpg"]
+    samples = registry.list_samples(root)
+    assert list(samples.names()) == ["images/train/a.jpg", "images/val/a.jpg"]
+    train, val = splits.split(samples, "auto")
+    assert (list(train.names()), list(val.names())) == (["images/train/a.jpg"], ["images/val/a.jpg"])
 
 
 def test_a_name_that_leads_out_of_the_folder_is_not_followed(tmp_path):
