@@ -28,12 +28,13 @@ from formats.registry import WRITABLE, data_set, detect, list_folder, read_label
 from formats.sample_index import evenly_spaced
 from model import starts_above_cut
 from preprocessing.images import read_image
-from preprocessing.targets import lanes_in_slots
+from preprocessing.targets import LANE_PROBLEMS, LaneProblems, lanes_in_slots
 from runtime import cli
 from runtime.prefetch import prefetch
 from visualization import draw
 
 EXAMPLES = 5  # of each problem
+CHUNK = 64  # images whose lanes are fitted together
 MAX_DRAWN = 1000  # images for the upper bound by a metric that draws lanes: of more it takes minutes
 TILE_PX = (400, 225)
 SHEET_TILES, SHEET_COLUMNS = 24, 4
@@ -46,8 +47,7 @@ class CheckedSample(NamedTuple):
     label: Label
     size_px: tuple[int, int]
     curves: torch.Tensor  # (K, P, 2) in [0, 1]
-    num_unassigned: int  # lanes without a slot
-    num_too_short: int  # lanes with fewer than two points in the image
+    problems: LaneProblems
     num_repeated: int  # lanes with the same point twice in a row
     num_outside: int  # lanes with points, but none in the image
 
@@ -132,22 +132,30 @@ def usual_size(name: str) -> tuple[int, int]:
 def check_all(samples: Sequence[Sample], slots: int, size_px: tuple[int, int] | None
               ) -> Iterator[CheckedSample | str]:
     """Each sample checked, or why it cannot be read; in order, with a progress bar on stderr."""
-    results = prefetch(partial(check, sample, slots, size_px) for sample in samples)
-    yield from tqdm(results, "Checking", len(samples), unit="img", file=sys.stderr)
+    results = iter(tqdm(prefetch(partial(read, sample, size_px) for sample in samples), "Checking", len(samples),
+                        unit="img", file=sys.stderr))
+    while chunk := list(itertools.islice(results, CHUNK)):  # lanes of many images are fitted at once
+        readable = [item for item in chunk if not isinstance(item, str)]
+        target, problems = lanes_in_slots([item[1] for item in readable], [item[2] for item in readable], slots)
+        checked = (check(*item, points[exists], found)
+                   for item, points, exists, found in zip(readable, *target, problems, strict=True))
+        yield from (item if isinstance(item, str) else next(checked) for item in chunk)
 
 
-def check(sample: Sample, slots: int, size_px: tuple[int, int] | None) -> CheckedSample | str:
-    """The sample checked, or why it cannot be read; with size_px its image is not needed."""
+def read(sample: Sample, size_px: tuple[int, int] | None) -> tuple[Sample, Label, tuple[int, int]] | str:
+    """The sample with its label and the size of its image, or why it cannot be read; size_px where it is known."""
     try:
-        label = read_label(sample)
-        size_px = size_px or read_image(sample.image, thorough=True).shape[1::-1]
+        return sample, read_label(sample), size_px or read_image(sample.image, thorough=True).shape[1::-1]
     except DataError as error:
         return str(error)
-    target, num_unassigned, num_too_short = lanes_in_slots(label, size_px, slots)
+
+
+def check(sample: Sample, label: Label, size_px: tuple[int, int], curves: torch.Tensor, problems: LaneProblems
+          ) -> CheckedSample:
+    """The sample with what is wrong with its lanes."""
     num_repeated = sum(bool((np.diff(lane, axis=0) == 0).all(1).any()) for lane in label.lanes)
     num_outside = sum(len(lane) > 0 and not ((lane >= 0) & (lane <= size_px)).all(1).any() for lane in label.lanes)
-    return CheckedSample(sample, label, size_px, target.points[target.exists], num_unassigned, num_too_short,
-                         num_repeated, num_outside)
+    return CheckedSample(sample, label, size_px, curves, problems, num_repeated, num_outside)
 
 
 def print_split(listing: Listing, rule: str) -> list[str]:
@@ -192,9 +200,8 @@ def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
     problems = {
         f"of {lanes} lanes begin in what model.cut_top={config.model.cut_top:g} hides; lower it if they are many":
             hidden,
-        f"of {lanes} lanes do not fit the {config.model.slots} slots (model.slots)":
-            [item.num_unassigned for item in checked],
-        f"of {lanes} lanes have fewer than two points in the image": [item.num_too_short for item in checked],
+        **{f"of {lanes} lanes {text.format(slots=config.model.slots)}":
+           [getattr(item.problems, name) for item in checked] for name, text in LANE_PROBLEMS.items()},
         f"of {lanes} lanes lie outside the image (labels of another image size?)":
             [item.num_outside for item in checked],
         f"of {lanes} lanes have the same point twice in a row, which breaks CULane's evaluator":

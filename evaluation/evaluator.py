@@ -28,7 +28,8 @@ from inference.predictor import Predictor
 from losses_fixed import LaneLoss, LossTerms
 from metrics import collapse
 from model import LanePrediction
-from preprocessing.targets import read_item
+from preprocessing.images import read_image
+from preprocessing.targets import lanes_in_slots
 from runtime import distributed
 from runtime.prefetch import prefetch
 
@@ -68,11 +69,8 @@ def ground_truth(dataset: LaneDataset, indices: Sequence[int] | None = None) -> 
         points, exists = dataset.pixels.points[indices], dataset.pixels.exists[indices]
         sizes_px = [tuple(map(int, size)) for size in dataset.pixels.sizes_px[indices]]
     else:
-        def fitted(sample: Sample) -> tuple:
-            return read_item(sample, dataset.grid, dataset.slots)[1:4]  # no more pixels than needed
-
-        points, exists, sizes_px = map(list, zip(*in_threads(fitted, samples, "Reading labels"), strict=True))
-        points, exists = np.stack(points), np.stack(exists)
+        sizes_px = in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading image sizes")
+        points, exists = (part.numpy() for part in lanes_in_slots(labels, sizes_px, dataset.slots)[0])
     constant = np.broadcast_to(collapse.constant_prediction(points, exists), points.shape)
     constant_error_px = collapse.mean_x_error(constant, points, exists)
     target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))

@@ -13,8 +13,8 @@ from torch import Tensor
 from formats.base import DataError
 from formats.culane_metric import sampled_lanes
 from formats.labelme import labelme_text
+from geometry.polyline import inside_image
 from inference.inputs import Frame
-from preprocessing.targets import inside_image
 from visualization.draw import write_image
 
 TOLERANCE_PX = 0.5  # of a lane from its curve: few points are easier to move than many
@@ -65,7 +65,8 @@ def label_lanes(curves: Tensor, size_px: tuple[int, int]) -> list[np.ndarray]:
     """
     lanes = []
     for lane in sampled_lanes(curves, size_px):
-        inner = inside_image(lane / size_px) * np.float32(size_px)
+        inner, _ = inside_image(lane / size_px, np.zeros(len(lane), int))
+        inner = (inner * size_px).astype(np.float32)
         if len(inner) >= 2:
             lanes.append(cv2.approxPolyDP(inner.reshape(-1, 1, 2), TOLERANCE_PX, False).reshape(-1, 2))
     return lanes

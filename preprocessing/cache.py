@@ -27,25 +27,24 @@ from tqdm import tqdm
 from formats.base import DataError, Sample
 from geometry.bezier import CONTROL_POINTS
 from geometry.input_grid import InputGrid
-from preprocessing.targets import read_item
+from preprocessing.targets import LaneProblems, read_item
 from runtime.files import lock
 from runtime.prefetch import prefetch
 
-VERSION = 4  # raise when preprocessing, fitting or slots change what is stored
+VERSION = 5  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
 ADVICE = "set data.cache_dir to a folder that can, or data.cache=false"
 
 
 class PixelCache(NamedTuple):
-    """Arrays over the images of a data set, and how many lanes of its labels are in no slot."""
+    """Arrays over the images of a data set, and how many lanes of its labels are not in it as they were drawn."""
 
     images: np.ndarray  # (N, H, W, 3) uint8, mapped
     points: np.ndarray  # (N, L, P, 2) float32
     exists: np.ndarray  # (N, L) bool
     sizes_px: np.ndarray  # (N, 2) int32 width, height of the original
     sums: np.ndarray  # (N) uint32, CRC-32 of each image
-    num_unassigned: int  # lanes whose side has no free slot
-    num_too_short: int  # lanes with fewer than two points in the image
+    problems: LaneProblems  # of the lanes of all labels
     folder: Path
     checked: np.ndarray  # (N) bool: images whose sum this process has compared
 
@@ -151,12 +150,12 @@ def _write_images(file: BinaryIO, samples: Sequence[Sample], grid: InputGrid, sl
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, grid.height, grid.width, 3)}
     np.lib.format.write_array_header_1_0(file, header)
     points, exists = np.empty((count, slots, CONTROL_POINTS, 2), np.float32), np.empty((count, slots), bool)
-    sizes_px, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(2, np.int64)
+    sizes_px, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(6, np.int64)
     items = prefetch(partial(read_item, sample, grid, slots) for sample in samples)
     for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
         file.write(item.image)
         points[i], exists[i], sizes_px[i], sums[i] = item.points, item.exists, item.size_px, zlib.crc32(item.image)
-        counts += item.num_unassigned, item.num_too_short
+        counts += item.problems
     return points, exists, sizes_px, sums, counts
 
 
@@ -177,4 +176,4 @@ def _open(path: Path, shape: tuple[int, int, int, int]) -> PixelCache | None:
     images = arrays[0]
     if (images.shape, images.dtype, images.flags.c_contiguous) != (shape, np.uint8, True):
         return None
-    return PixelCache(*arrays, *map(int, counts), path, np.zeros(len(images), bool))
+    return PixelCache(*arrays, LaneProblems(*map(int, counts)), path, np.zeros(len(images), bool))

@@ -1,8 +1,10 @@
-"""From a label to the target of a network: lanes clipped at the image border, fitted, and assigned to slots.
+"""From labels to the targets of a network: lanes cut at the image border, fitted, and assigned to slots.
 
-Shapes: L lane slots, N points, P control points, H x W the network's input, 2 = (x, y) in [0, 1].
+Shapes: B images, K lanes of all their labels, N points of those, L lane slots, P control points, H x W the network's
+input, 2 = (x, y) in [0, 1].
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,65 +12,117 @@ import torch
 
 from formats.base import Label, Sample
 from formats.registry import read_label
-from geometry.bezier import CONTROL_POINTS, fit_bezier
+from geometry.bezier import CONTROL_POINTS, FIT_TOLERANCE, fit_polylines
 from geometry.input_grid import InputGrid
+from geometry.polyline import first_points, inside_image, lane_of_points, turned_back
 from geometry.slots import LaneTarget, assign_slots
 from preprocessing.images import preprocess, read_image
 
+MIN_HEIGHT = 1e-3  # of the image's height: a lane without it has no x at a row
+LEVEL = 0.02  # height over width of a stop line, clicked with a few pixels of care
+FAR = 20 / 1280  # of the image's width, for an upright lane: TuSimple's tolerance for a point,
+FAR_SHARE = 0.15  # and the share of points beyond it with which a lane counts as missed
+IN_ANY_ORDER = 2 / 1280  # of the image's width: a curve so near to all points is right, in whatever order they come
+
+
+class LaneProblems(NamedTuple):
+    """How many lanes of labels a target has not, or not as they were drawn."""
+
+    unassigned: int = 0  # their side has no free slot
+    too_short: int = 0  # fewer than two points in the image
+    level: int = 0  # stop lines
+    turned_back: int = 0  # down the image and up again: U-turns, and lines drawn all around
+    far_off: int = 0  # no curve is near
+    imprecise: int = 0  # in the target, by a curve that misses a point by more than FIT_TOLERANCE
+
+    def __add__(self, other: "LaneProblems") -> "LaneProblems":
+        return LaneProblems(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def left_out(self) -> int:
+        """How many lanes are not in the target."""
+        return sum(self) - self.imprecise
+
+LANE_PROBLEMS = {
+    "unassigned": "do not fit the {slots} slots (model.slots)",
+    "too_short": "have fewer than two points in the image",
+    "level": "run level, as stop lines do, and are left out",
+    "turned_back": "turn back, as U-turns and lines drawn all around do, and are left out",
+    "far_off": "are far from every curve that the network can predict, and are left out",
+    "imprecise": "are represented by a curve that misses a point by more than 8 px of 1280",
+}
+
 
 class TrainingItem(NamedTuple):
-    """One preprocessed image with its lanes in slots, its original size, and the lanes that are in no slot."""
+    """One preprocessed image with its lanes in slots, and its original size."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     points: np.ndarray  # (L, P, 2) float32
     exists: np.ndarray  # (L) bool
     size_px: tuple[int, int]  # width, height of the file's image
-    num_unassigned: int  # lanes whose side has no free slot
-    num_too_short: int  # lanes with fewer than two points inside the image
+    problems: LaneProblems
 
 
-def inside_image(points: np.ndarray) -> np.ndarray:
-    """The part of a polyline (N, 2) that lies in [0, 1], cut where it crosses the border: (M, 2) float32.
+def lanes_in_slots(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]], slots: int
+                   ) -> tuple[LaneTarget, list[LaneProblems]]:
+    """The targets of B images, points (B, L, P, 2) and exists (B, L), and the problems of each image's lanes.
 
-    Liang and Barsky, A new concept and method for line clipping, 1984.
+    `sizes_px` are the (width, height) of the images in whose pixels the labels are. A lane that no curve of the network
+    can be is left out, as one without a slot is: its slot is taught to be empty, and no wrong place is taught.
     """
-    start, step = points[:-1], np.diff(points, axis=0)  # of each segment
-    with np.errstate(divide="ignore", invalid="ignore"):
-        enters, leaves = np.sort(np.stack((-start / step, (1 - start) / step)), axis=0)  # (segments, 2) each
-    level = step == 0  # runs along an axis: inside all the way or not at all
-    outside = (level & ((start < 0) | (start > 1))).any(1)
-    enters = np.where(level, 0, enters).max(1, initial=0)
-    leaves = np.where(level, 1, leaves).min(1, initial=1)
-    visible = (enters < leaves) & ~outside
-    ends = np.stack((start + enters[:, None] * step, start + leaves[:, None] * step), axis=1)[visible].reshape(-1, 2)
-    distinct = np.ones(len(ends), bool)
-    distinct[1:] = (np.abs(np.diff(ends, axis=0)) > 1e-6).any(1)  # a segment begins where the one before it ended
-    return ends[distinct].clip(0, 1).astype(np.float32)
+    per_image = np.array([len(label.lanes) for label in labels], int)
+    image = lane_of_points(per_image)
+    number = np.arange(len(image)) - first_points(per_image)[image]
+    lanes = [lane for label in labels for lane in label.lanes]
+    chosen, curves, problem = _curves(lanes, np.asarray(sizes_px, float).reshape(-1, 2)[image])
+    every = torch.zeros(len(labels), max(per_image, default=0), CONTROL_POINTS, 2)
+    exists = torch.zeros(every.shape[:2], dtype=torch.bool)
+    every[image[chosen], number[chosen]], exists[image[chosen], number[chosen]] = torch.from_numpy(curves).float(), True
+    target = assign_slots(every, exists, slots)
+    kinds = len(LaneProblems._fields)
+    counts = np.bincount(image[problem >= 0] * kinds + problem[problem >= 0], minlength=kinds * len(labels))
+    counts = counts.reshape(len(labels), kinds)
+    counts[:, 0] = (exists.sum(1) - target.exists.sum(1)).numpy()
+    return target, [LaneProblems(*row) for row in counts.tolist()]
 
 
-def lanes_in_slots(label: Label, size_px: tuple[int, int], slots: int) -> tuple[LaneTarget, int, int]:
-    """The target of one image, points (L, P, 2) and exists (L); the number of lanes without a slot; of too short ones.
+def _curves(lanes: Sequence[np.ndarray], size_px: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The C of K lanes that are taught, ascending; their control points (C, P, 2); and the problem of each of the K:
+    the position of its field in LaneProblems, or -1.
 
-    `size_px` is the (width, height) of the image in whose pixels the label is.
+    lanes (N, 2) are in pixels of images of size_px (K, 2).
     """
-    curves = []
-    for lane in label.lanes:
-        points = lane[lane[:, 1].argsort(kind="stable")] / np.float32(size_px)
-        points = inside_image(points)
-        if len(points) >= 2 and points[-1, 1] - points[0, 1] >= 1e-3:
-            curves.append(fit_bezier(torch.from_numpy(points)))
-    if not curves:
-        empty = LaneTarget(torch.zeros(slots, CONTROL_POINTS, 2), torch.zeros(slots, dtype=torch.bool))
-        return empty, 0, len(label.lanes)
-    target = assign_slots(torch.stack(curves)[None], torch.ones(1, len(curves), dtype=torch.bool), slots)
-    target = LaneTarget(target.points[0], target.exists[0])
-    return target, len(curves) - int(target.exists.sum()), len(label.lanes) - len(curves)
+    too_short, level, back, far_off, imprecise = range(1, 6)
+    lane = lane_of_points(np.array([len(points) for points in lanes], int))
+    points = np.concatenate([np.zeros((0, 2)), *lanes]) / size_px[lane]
+    points, lane = inside_image(points, lane)
+    counts = np.bincount(lane, minlength=len(lanes))
+    problem = np.where(counts < 2, too_short, -1)
+    points, kept = points[counts[lane] >= 2], np.flatnonzero(counts >= 2)
+    if len(kept):
+        starts = first_points(counts[kept])
+        extent = np.maximum.reduceat(points, starts) - np.minimum.reduceat(points, starts)
+        width_px, height_px = (extent * size_px[kept]).T
+        is_level = (extent[:, 1] < MIN_HEIGHT) | (height_px < LEVEL * width_px)
+        problem[kept[is_level]] = level
+        slant = np.hypot(width_px, height_px)[~is_level] / height_px[~is_level]  # TuSimple's tolerance grows with it
+        points, kept = points[np.repeat(~is_level, counts[kept])], kept[~is_level]
+    if not len(kept):
+        return kept, np.zeros((0, CONTROL_POINTS, 2)), problem
+    counts = counts[kept]
+    curves, off = fit_polylines(points, counts)
+    starts = first_points(counts)
+    worst, far = np.maximum.reduceat(off, starts), np.add.reduceat((off > np.repeat(FAR * slant, counts)) * 1, starts)
+    aspect = size_px[kept, 1] / size_px[kept, 0]
+    turned = (turned_back(points[:, 1], counts) * aspect > FIT_TOLERANCE) & (worst > IN_ANY_ORDER)
+    problem[kept] = np.select((turned, far > FAR_SHARE * counts, worst > FIT_TOLERANCE), (back, far_off, imprecise), -1)
+    taught = ~turned & (far <= FAR_SHARE * counts)
+    return kept[taught], curves[taught], problem
 
 
 def read_item(sample: Sample, grid: InputGrid, slots: int) -> TrainingItem:
     """One sample, read from its files: decoded, resized and fitted. Raises DataError, which names the file."""
     image = read_image(sample.image)
     size_px = (image.shape[1], image.shape[0])
-    target, num_unassigned, num_too_short = lanes_in_slots(read_label(sample), size_px, slots)
-    return TrainingItem(preprocess(image, grid), target.points.numpy(), target.exists.numpy(), size_px,
-                        num_unassigned, num_too_short)
+    target, (problems,) = lanes_in_slots([read_label(sample)], [size_px], slots)
+    return TrainingItem(preprocess(image, grid), target.points[0].numpy(), target.exists[0].numpy(), size_px, problems)

@@ -19,12 +19,20 @@ def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: to
              f"{parameters / 1e6:.1f} M weights on {device} in {str(dtype).removeprefix('torch.')}"]
     lines += data.notes
     if data.train_set.pixels is None:
-        lines.append("without a cache, lanes that do not fit the slots are counted by: python check_dataset.py ROOT")
+        lines.append("without a cache, lanes that do not fit the slots or a curve are counted by: "
+                     "python check_dataset.py ROOT")
     for pixels in filter(None, (data.train_set.pixels, data.val_set.pixels)):
-        images, lanes = f"{len(pixels.images)} images", int(pixels.exists.sum()) + pixels.num_unassigned
-        if pixels.num_unassigned + pixels.num_too_short:
-            lines.append(f"{pixels.num_unassigned} of {lanes} lanes in {images} do not fit the slots, "
-                         f"{pixels.num_too_short} more have fewer than two points")
+        images, problems = f"{len(pixels.images)} images", pixels.problems
+        lanes = int(pixels.exists.sum()) + problems.left_out
+        if problems.unassigned + problems.too_short:
+            lines.append(f"{problems.unassigned} of {lanes} lanes in {images} do not fit the slots, "
+                         f"{problems.too_short} more have fewer than two points: left out")
+        if no_curve := problems.level + problems.turned_back + problems.far_off:
+            lines.append(f"{no_curve} of {lanes} lanes in {images} cannot be represented: {problems.level} run level, "
+                         f"{problems.turned_back} turn back, {problems.far_off} are far from every curve: left out")
+        if problems.imprecise:
+            lines.append(f"{problems.imprecise} of {lanes} lanes in {images} cannot be represented to within 8 px of "
+                         "1280 at every point")
         if hidden := int((pixels.exists & starts_above_cut(pixels.points, config.model.cut_top)).sum()):
             lines.append(f"{hidden} of {lanes} lanes in {images} begin in what model.cut_top={config.model.cut_top:g} "
                          "hides: lower it")

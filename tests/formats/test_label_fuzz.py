@@ -75,9 +75,9 @@ def test_any_label_is_read_or_refused(tmp_path_factory, name, file, data):
             if label is not None:
                 assert all(len(shape) < 100 and "\n" not in shape for shape in label.left_out)
                 assert all(np.isfinite(lane).all() and lane.shape[1:] == (2,) for lane in label.lanes)
-                target, num_unassigned, num_too_short = lanes_in_slots(label, (320, 180), 6)
+                target, (problems,) = lanes_in_slots([label], [(320, 180)], 6)
                 assert target.points.isfinite().all()
-                assert int(target.exists.sum()) + num_unassigned + num_too_short == len(label.lanes)
+                assert int(target.exists.sum()) + problems.left_out == len(label.lanes)
     except DataError as error:
         assert "\n" not in str(error) and len(str(error)) < 2000, str(error)[:200]
     finally:

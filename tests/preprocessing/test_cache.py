@@ -12,6 +12,7 @@ from formats import registry
 from formats.base import DataError
 from geometry.input_grid import InputGrid
 from preprocessing import cache
+from preprocessing.targets import LaneProblems
 
 
 def write_image(path, gray, size=(64, 36)):
@@ -49,7 +50,7 @@ def test_the_cache_holds_what_reading_gives(folder):
     assert pixels.images.shape == (3, 32, 32, 3) and grays(pixels) == [20, 60, 100]
     assert pixels.exists.sum(1).tolist() == [1, 1, 1]
     assert pixels.sizes_px.tolist() == [[64, 36]] * 3
-    assert (pixels.num_unassigned, pixels.num_too_short) == (0, 0)
+    assert pixels.problems == LaneProblems()
 
 
 def test_the_second_time_nothing_is_decoded(folder, monkeypatch):

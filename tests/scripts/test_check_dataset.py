@@ -72,6 +72,19 @@ def test_a_jpeg_with_bytes_overwritten_is_named(tmp_path, capsys):
     assert status == 1 and "1 images or labels cannot be used" in out and "bad.jpg: a damaged JPEG" in out
 
 
+def test_lanes_that_no_curve_can_be_are_named_for_what_they_are(tmp_path, capsys):
+    lanes = {"run level": "10 120 100 120 300 120", "turn back": "50 170 60 100 150 50 220 100 230 170",
+             "are far from every": " ".join(f"{x} {y}" for y in range(60, 170, 30) for x in (60, 200)),
+             "by a curve that misses": " ".join(f"{215 if y == 90 else 200} {y}" for y in range(60, 178, 3))}
+    for number, text in enumerate(lanes.values()):
+        (tmp_path / f"{number}.lines.txt").write_text(f"{text}\n30 170 60 120 90 70\n")
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.full((180, 320, 3), 80, np.uint8))
+    status, out = report_of(capsys, tmp_path)
+    assert status == 0 and "0 of 8 lanes have fewer than two points" in out
+    for number, words in enumerate(lanes):
+        assert re.search(rf"\n  1 of 8 lanes [a-z ]*{words}[^\n]*\n +{tmp_path}/{number}\.lines\.txt\n", out), words
+
+
 def test_many_mistakes_are_counted_and_the_first_shown(tmp_path, capsys):
     (tmp_path / "label_data_x.json").write_text("{\n" * 40)
     status, out = report_of(capsys, tmp_path)

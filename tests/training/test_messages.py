@@ -2,6 +2,8 @@
 
 import re
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from paths import ROOT
@@ -44,7 +46,8 @@ def test_the_epoch_line_is_the_documented_one_but_for_its_numbers():
 def test_the_epoch_line_of_a_training_is_of_the_documented_form(settings, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"]) == 0
-    opening, line, closing = capsys.readouterr().out.splitlines()
+    opening, *hints, line, closing = capsys.readouterr().out.splitlines()
+    assert all("cannot be represented" in hint for hint in hints)
     assert opening.startswith("24 images to train on, 8 to validate on; 2.2 M weights on cpu in float32")
     verdict = "|".join(map(re.escape, (LEARNING, NOT_YET, COLLAPSING)))
     before, after = documented_line().split("| learning |")
@@ -98,9 +101,23 @@ def test_lanes_that_do_not_fit_the_slots_are_counted(settings):
     assert 0 < unassigned < lanes
 
 
+def test_lanes_that_no_curve_can_be_are_counted(tmp_path):
+    u_turn = "50 170 60 100 90 60 150 50 200 60 220 100 230 170\n"
+    level, good = "10 120 100 120 200 121\n", "30 170 60 120 90 70\n"
+    jump = " ".join(f"{215 if row == 90 else 200} {row}" for row in range(60, 178, 3)) + "\n"
+    for name in "abcd":
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), np.full((180, 320, 3), 80, np.uint8))
+        (tmp_path / f"{name}.lines.txt").write_text(u_turn + level + good + jump)
+    _, *more = opening([f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "data.split=0.5",
+                        "model.width=96", "model.height=64", "model.cut_top=0"])
+    expected = ["4 of 8 lanes in 2 images cannot be represented: 2 run level, 2 turn back, 0 are far from every curve: "
+                "left out", "2 of 8 lanes in 2 images cannot be represented to within 8 px of 1280 at every point"]
+    assert more == 2 * expected, "for training and for validation"
+
+
 def test_without_a_cache_the_check_is_named(settings):
     assert opening(settings, "data.cache=false")[1:] == [
-        "without a cache, lanes that do not fit the slots are counted by: python check_dataset.py ROOT"]
+        "without a cache, lanes that do not fit the slots or a curve are counted by: python check_dataset.py ROOT"]
 
 
 @pytest.mark.parametrize(("scores", "words"), [
