@@ -46,10 +46,10 @@ class CheckedSample(NamedTuple):
     sample: Sample
     label: Label
     size_px: tuple[int, int]
-    curves: torch.Tensor  # (K, P, 2) in [0, 1]
-    problems: LaneProblems
     num_repeated: int  # lanes with the same point twice in a row
     num_outside: int  # lanes with points, but none in the image
+    curves: torch.Tensor = torch.zeros(0, 6, 2)  # (K, P, 2) in [0, 1]
+    problems: LaneProblems = LaneProblems()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,30 +132,26 @@ def usual_size(name: str) -> tuple[int, int]:
 def check_all(samples: Sequence[Sample], slots: int, size_px: tuple[int, int] | None
               ) -> Iterator[CheckedSample | str]:
     """Each sample checked, or why it cannot be read; in order, with a progress bar on stderr."""
-    results = iter(tqdm(prefetch(partial(read, sample, size_px) for sample in samples), "Checking", len(samples),
+    results = iter(tqdm(prefetch(partial(check, sample, size_px) for sample in samples), "Checking", len(samples),
                         unit="img", file=sys.stderr))
     while chunk := list(itertools.islice(results, CHUNK)):  # lanes of many images are fitted at once
-        readable = [item for item in chunk if not isinstance(item, str)]
-        target, problems = lanes_in_slots([item[1] for item in readable], [item[2] for item in readable], slots)
-        checked = (check(*item, points[exists], found)
-                   for item, points, exists, found in zip(readable, *target, problems, strict=True))
-        yield from (item if isinstance(item, str) else next(checked) for item in chunk)
+        readable = [item for item in chunk if isinstance(item, CheckedSample)]
+        target, problems = lanes_in_slots([item.label for item in readable], [item.size_px for item in readable], slots)
+        fitted = (item._replace(curves=points[exists], problems=found)
+                  for item, points, exists, found in zip(readable, *target, problems, strict=True))
+        yield from (next(fitted) if isinstance(item, CheckedSample) else item for item in chunk)
 
 
-def read(sample: Sample, size_px: tuple[int, int] | None) -> tuple[Sample, Label, tuple[int, int]] | str:
-    """The sample with its label and the size of its image, or why it cannot be read; size_px where it is known."""
+def check(sample: Sample, size_px: tuple[int, int] | None) -> CheckedSample | str:
+    """The sample checked but for its curves, or why it cannot be read; with size_px its image is not needed."""
     try:
-        return sample, read_label(sample), size_px or read_image(sample.image, thorough=True).shape[1::-1]
+        label = read_label(sample)
+        size_px = size_px or read_image(sample.image, thorough=True).shape[1::-1]
     except DataError as error:
         return str(error)
-
-
-def check(sample: Sample, label: Label, size_px: tuple[int, int], curves: torch.Tensor, problems: LaneProblems
-          ) -> CheckedSample:
-    """The sample with what is wrong with its lanes."""
     num_repeated = sum(bool((np.diff(lane, axis=0) == 0).all(1).any()) for lane in label.lanes)
     num_outside = sum(len(lane) > 0 and not ((lane >= 0) & (lane <= size_px)).all(1).any() for lane in label.lanes)
-    return CheckedSample(sample, label, size_px, curves, problems, num_repeated, num_outside)
+    return CheckedSample(sample, label, size_px, num_repeated, num_outside)
 
 
 def print_split(listing: Listing, rule: str) -> list[str]:
@@ -213,7 +209,7 @@ def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
                                          if count], sum(counts)) for description, counts in problems.items()]
     if left_out := Counter(shape for item in checked for shape in item.label.left_out):
         print_counts("drawn shapes that are no lanes", left_out)
-    if not any(lines):
+    if not any(found for found, text in zip(lines, problems, strict=True) if LANE_PROBLEMS["imprecise"] not in text):
         print(f"  {lanes} lanes: all fit the slots, and none is hidden, short, outside the image or has a point twice")
 
 

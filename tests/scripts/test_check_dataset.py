@@ -80,7 +80,7 @@ def test_lanes_that_no_curve_can_be_are_named_for_what_they_are(tmp_path, capsys
         (tmp_path / f"{number}.lines.txt").write_text(f"{text}\n30 170 60 120 90 70\n")
         cv2.imwrite(str(tmp_path / f"{number}.jpg"), np.full((180, 320, 3), 80, np.uint8))
     status, out = report_of(capsys, tmp_path)
-    assert status == 0 and "0 of 8 lanes have fewer than two points" in out
+    assert status == 0 and "fewer than two points" not in out
     for number, words in enumerate(lanes):
         assert re.search(rf"\n  1 of 8 lanes [a-z ]*{words}[^\n]*\n +{tmp_path}/{number}\.lines\.txt\n", out), words
 
