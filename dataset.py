@@ -21,7 +21,7 @@ from formats.sample_index import SampleIndex, concatenate
 from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget
 from preprocessing.cache import open_cache
-from preprocessing.targets import read_item
+from preprocessing.targets import lanes_in_slots, read_images
 from preprocessing.unreadable import unreadable
 from renderer import dataset_writer
 from runtime import checkpoint, distributed
@@ -55,8 +55,9 @@ class LaneDataset(Dataset):
         if self.pixels is not None:
             images, points, exists = self.pixels.batch(indices)
         else:
-            items = [read_item(self.samples[i], self.grid, self.slots) for i in indices]
-            images, points, exists = (np.stack([item[k] for item in items]) for k in range(3))
+            images, labels, sizes_px = read_images([self.samples[i] for i in indices], self.grid)
+            target, _ = lanes_in_slots(labels, sizes_px, self.slots)
+            return torch.from_numpy(images).permute(0, 3, 1, 2), target
         target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
         return torch.from_numpy(images).permute(0, 3, 1, 2), target
 

@@ -1,6 +1,6 @@
-"""How fast the network, inference and training are on every device here, as Markdown tables.
+"""How fast reading, the network, inference and training are on every device here, as Markdown tables.
 
-    python benchmarks/speed.py [forward] [inference] [step] [training] [tusimple] [--quick] [--device cpu]
+    python benchmarks/speed.py [reading] [forward] [inference] [step] [training] [tusimple] [--quick] [--device cpu]
 
 Each table is printed as soon as it is measured, with the machine and the date below it. Nothing else should run
 meanwhile. `inference` renders its images, and `training` renders and caches 6,300 scenes on its first run, unless
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository r
 import machine
 import speed_forward
 import speed_inference
+import speed_reading
 import speed_step
 import speed_training
 from speed_scale import full_scale, quick_scale
@@ -28,6 +29,7 @@ from runtime.device import pick_device, seed_everything
 from runtime.memory import keep_freed_memory
 
 SECTIONS = {
+    "reading": speed_reading.tables,
     "forward": speed_forward.tables,
     "inference": speed_inference.tables,
     "step": speed_step.tables,

@@ -93,11 +93,12 @@ def numbers(values: object, where: str) -> np.ndarray:
     """(N) float64 of a list of finite pixel positions."""
     if not isinstance(values, list) or len(values) > MAX_POINTS:
         raise DataError(f"{where} is not a list of at most {MAX_POINTS} numbers")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise DataError(f"{where} contains {str(value)[:40]!r}, which is not a number")
-        if not abs(value) <= MAX_PIXEL:  # nor is not-a-number
-            raise DataError(f"{where} contains {str(value)[:40]}, which is no pixel position")
+    if not (set(map(type, values)) <= {int, float} and all(map(MAX_PIXEL.__ge__, map(abs, values)))):
+        for value in values:  # which of them it is
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise DataError(f"{where} contains {str(value)[:40]!r}, which is not a number")
+            if not abs(value) <= MAX_PIXEL:  # nor is not-a-number
+                raise DataError(f"{where} contains {str(value)[:40]}, which is no pixel position")
     return np.asarray(values, float)
 
 

@@ -185,4 +185,7 @@ def _label(record: dict, where: str) -> Label:
         if len(values) != len(rows):
             raise DataError(f"{where}: lane {i + 1} has {len(values)} points but h_samples has {len(rows)} rows")
         xs[i] = values
-    return Label([np.stack((x, rows), axis=1)[x >= 0].astype(np.float32) for x in xs], rows, xs)
+    has_point = xs >= 0
+    points = np.stack(np.broadcast_arrays(xs, rows), axis=-1)[has_point].astype(np.float32)
+    stops = has_point.sum(1).cumsum().tolist()
+    return Label([points[start:stop] for start, stop in zip([0, *stops], stops, strict=False)], rows, xs)

@@ -27,12 +27,14 @@ from tqdm import tqdm
 from formats.base import DataError, Sample
 from geometry.bezier import CONTROL_POINTS
 from geometry.input_grid import InputGrid
-from preprocessing.targets import LaneProblems, read_item
+from preprocessing.targets import LaneProblems, ReadImages, lanes_in_slots, read_images
 from runtime.files import lock
 from runtime.prefetch import prefetch
 
 VERSION = 5  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
+READ_CHUNK = 8  # images that a thread reads at a time: few, since Ctrl-C waits for them
+FIT_CHUNK = 128  # images whose lanes are fitted together: of a few at a time Python costs more than arithmetic
 ADVICE = "set data.cache_dir to a folder that can, or data.cache=false"
 
 
@@ -122,7 +124,7 @@ def _stamp(path: Path) -> str:
 
 
 def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -> None:
-    """Write the cache to path, all of it or nothing. Raises DataError as read_item, OSError where there is no room."""
+    """Write the cache to path, all of it or nothing. Raises DataError as read_images, OSError without room for it."""
     needed, free = len(samples) * grid.height * grid.width * 3, shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
@@ -151,12 +153,28 @@ def _write_images(file: BinaryIO, samples: Sequence[Sample], grid: InputGrid, sl
     np.lib.format.write_array_header_1_0(file, header)
     points, exists = np.empty((count, slots, CONTROL_POINTS, 2), np.float32), np.empty((count, slots), bool)
     sizes_px, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(6, np.int64)
-    items = prefetch(partial(read_item, sample, grid, slots) for sample in samples)
-    for i, item in enumerate(tqdm(items, "Reading images", count, unit="img", file=sys.stderr)):
-        file.write(item.image)
-        points[i], exists[i], sizes_px[i], sums[i] = item.points, item.exists, item.size_px, zlib.crc32(item.image)
-        counts += item.problems
+    starts, labels = range(0, count, READ_CHUNK), []
+    with tqdm(total=count, desc="Reading images", unit="img", file=sys.stderr) as bar:
+        chunks = prefetch(partial(_read, samples, start, grid) for start in starts)
+        for start, (read, checksums) in zip(starts, chunks, strict=True):
+            file.write(read.images)
+            stop = start + len(checksums)
+            sizes_px[start:stop], sums[start:stop] = read.sizes_px, checksums
+            labels += read.labels
+            if len(labels) >= FIT_CHUNK or stop == count:
+                rows = slice(stop - len(labels), stop)
+                target, problems = lanes_in_slots(labels, sizes_px[rows], slots)
+                points[rows], exists[rows] = (part.numpy() for part in target)
+                counts += np.sum(problems, axis=0)
+                labels = []
+            bar.update(len(checksums))
     return points, exists, sizes_px, sums, counts
+
+
+def _read(samples: Sequence[Sample], start: int, grid: InputGrid) -> tuple[ReadImages, list[int]]:
+    """READ_CHUNK samples from start on, and the CRC-32 of each image: the work of a thread."""
+    read = read_images([samples[i] for i in range(start, min(start + READ_CHUNK, len(samples)))], grid)
+    return read, [zlib.crc32(image) for image in read.images]
 
 
 def _file_sum(folder: Path, name: str) -> int:

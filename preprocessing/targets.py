@@ -53,14 +53,12 @@ LANE_PROBLEMS = {
 }
 
 
-class TrainingItem(NamedTuple):
-    """One preprocessed image with its lanes in slots, and its original size."""
+class ReadImages(NamedTuple):
+    """Preprocessed images with their labels, and the sizes in whose pixels the labels are."""
 
-    image: np.ndarray  # (H, W, 3) uint8 RGB
-    points: np.ndarray  # (L, P, 2) float32
-    exists: np.ndarray  # (L) bool
-    size_px: tuple[int, int]  # width, height of the file's image
-    problems: LaneProblems
+    images: np.ndarray  # (B, H, W, 3) uint8 RGB
+    labels: list[Label]
+    sizes_px: list[tuple[int, int]]  # width, height of each file's image
 
 
 def lanes_in_slots(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]], slots: int
@@ -120,9 +118,21 @@ def _curves(lanes: Sequence[np.ndarray], size_px: np.ndarray) -> tuple[np.ndarra
     return kept[taught], curves[taught], problem
 
 
-def read_item(sample: Sample, grid: InputGrid, slots: int) -> TrainingItem:
-    """One sample, read from its files: decoded, resized and fitted. Raises DataError, which names the file."""
-    image = read_image(sample.image)
-    size_px = (image.shape[1], image.shape[0])
-    target, (problems,) = lanes_in_slots([read_label(sample)], [size_px], slots)
-    return TrainingItem(preprocess(image, grid), target.points[0].numpy(), target.exists[0].numpy(), size_px, problems)
+def read_images(samples: Sequence[Sample], grid: InputGrid) -> ReadImages:
+    """Samples read from their files. Raises DataError, which names the file."""
+    read = ReadImages(np.empty((len(samples), grid.height, grid.width, 3), np.uint8), [], [])
+    for sample, pixels in zip(samples, read.images, strict=True):
+        label, size_px = read_sample(sample, grid, pixels)
+        read.labels.append(label)
+        read.sizes_px.append(size_px)
+    return read
+
+
+def read_sample(sample: Sample, grid: InputGrid, pixels: np.ndarray) -> tuple[Label, tuple[int, int]]:
+    """The label of one sample and the (width, height) of its image, which is written to pixels (H, W, 3).
+
+    Raises DataError, which names the file.
+    """
+    label, image = read_label(sample), read_image(sample.image)
+    pixels[:] = preprocess(image, grid)
+    return label, (image.shape[1], image.shape[0])

@@ -1,6 +1,7 @@
 """The speed benchmark on tiny networks and images: every table is printed, in its form, with where it was measured."""
 
 import gc
+import os
 import re
 import weakref
 from types import SimpleNamespace
@@ -159,6 +160,13 @@ def test_on_cuda_the_parts_of_inference_have_memory_and_what_the_gpu_does(tmp_pa
     assert row.endswith("| 2 MB | 0 % | 4 |") and header.count("|") == row.count("|")
 
 
+def test_reading_is_measured_with_one_thread_and_one_a_core(capsys, rendered):
+    [[header, _, *rows]] = tables(capsys, "reading", f"data.root={rendered}", *TINY)
+    assert header == ["threads", "images/s", "CPU ms an image"]
+    assert [int(row[0]) for row in rows] == sorted({1, os.cpu_count()})
+    assert all(float(cell) > 0 for row in rows for cell in row)
+
+
 def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
     monkeypatch.setattr(speed, "full_scale", lambda _device, _rounds: SCALE._replace(tusimple=(8, 4)))
     [[header, _, (seconds, rate, minutes)]] = tables(capsys, "tusimple", *TINY)
@@ -215,7 +223,8 @@ def test_a_stopwatch_books_inner_parts_on_themselves_alone(monkeypatch):
 def test_a_gpu_alone_is_given_hours_of_work(capsys, monkeypatch):
     monkeypatch.setattr(speed, "SECTIONS", {name: lambda *_: iter([["| a |"]]) for name in speed.SECTIONS})
     assert speed.main(["--device", "cpu"]) == 0
-    assert re.findall("## (.+) on cpu", capsys.readouterr().out) == ["forward", "inference", "step", "training"]
+    assert re.findall("## (.+) on cpu", capsys.readouterr().out) == [
+        "reading", "forward", "inference", "step", "training"]
 
 
 def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
@@ -224,7 +233,7 @@ def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
                                             for name in speed.SECTIONS})
     cpu = torch.device("cpu")
     assert speed.main(["--quick", "--device", "cpu"]) == 0
-    assert scales == 4 * [quick_scale(cpu)]
+    assert scales == 5 * [quick_scale(cpu)]
     full = full_scale(cpu, 15)
     for name in ("rounds", "networks", "batches", "files", "latencies", "seconds", "repeats", "tusimple"):
         assert getattr(quick_scale(cpu), name) < getattr(full, name), name

@@ -53,13 +53,31 @@ def test_the_cache_holds_what_reading_gives(folder):
     assert pixels.problems == LaneProblems()
 
 
+def test_images_that_are_read_and_fitted_in_chunks_are_in_their_places(folder, monkeypatch):
+    for i in range(3, 11):
+        write_image(folder / f"{i}.png", 30 + 20 * i)
+        (folder / f"{i}.lines.txt").write_text(f"{20 + i} 35 25 25 {30 + i} 15\n" * (i % 3))
+    whole = opened(folder)
+    monkeypatch.setattr(cache, "READ_CHUNK", 2)
+    monkeypatch.setattr(cache, "FIT_CHUNK", 3)
+    samples, grid = registry.list_samples(folder), InputGrid(32, 32)
+    parts = cache.open_cache(samples, grid, 6, folder.parent / "other", 1.0)
+    for name in ("images", "points", "exists", "sizes_px", "sums"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
+    assert whole.problems == parts.problems and len(set(whole.sums.tolist())) == 11
+    images, target = LaneDataset(samples, grid, 6).__getitems__([10, 0, 7])  # without a cache
+    assert np.array_equal(images.permute(0, 2, 3, 1), whole.images[[10, 0, 7]])
+    np.testing.assert_allclose(target.points, whole.points[[10, 0, 7]], atol=1e-6)
+    assert np.array_equal(target.exists, whole.exists[[10, 0, 7]])
+
+
 def test_the_second_time_nothing_is_decoded(folder, monkeypatch):
     opened(folder)
 
     def decodes(*_):
         raise AssertionError("an image was decoded again")
 
-    monkeypatch.setattr(cache, "read_item", decodes)
+    monkeypatch.setattr(cache, "read_images", decodes)
     assert grays(opened(folder)) == [20, 60, 100]
 
 
@@ -91,19 +109,17 @@ def test_other_sizes_slots_and_images_have_their_own_cache(folder):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), DataError("x: broken")])
 def test_an_interrupted_cache_is_no_cache(folder, monkeypatch, error):
-    read = cache.read_item
-    samples = registry.list_samples(folder)
+    read = cache.read_images
 
-    def stops(sample, *rest):
-        if sample == samples[2]:
-            raise error
-        return read(sample, *rest)
+    def stops(samples, grid):
+        read(samples[:2], grid)
+        raise error
 
-    monkeypatch.setattr(cache, "read_item", stops)
+    monkeypatch.setattr(cache, "read_images", stops)
     with pytest.raises((KeyboardInterrupt, DataError)):
         opened(folder)
     assert [path.name for path in (folder.parent / "cache").iterdir()] == [".lock"]
-    monkeypatch.setattr(cache, "read_item", read)
+    monkeypatch.setattr(cache, "read_images", read)
     assert grays(opened(folder)) == [20, 60, 100]
 
 

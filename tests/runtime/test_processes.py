@@ -56,14 +56,14 @@ def test_a_killed_rendering_leaves_no_process_and_goes_on(tmp_path):
 
 
 def test_a_cache_is_built_once_however_many_ask_for_it(images, monkeypatch):
-    original, read = cache.read_item, []
+    original, read = cache.read_images, []
 
-    def slow(sample, *rest):
-        read.append(sample)
-        time.sleep(0.02)
-        return original(sample, *rest)
+    def slow(samples, grid):
+        read.extend(samples)
+        time.sleep(0.02 * len(samples))
+        return original(samples, grid)
 
-    monkeypatch.setattr(cache, "read_item", slow)
+    monkeypatch.setattr(cache, "read_images", slow)
     samples, caches = registry.list_samples(images), []
     threads = [threading.Thread(target=lambda: caches.append(
         cache.open_cache(samples, InputGrid(32, 32), 6, images.parent / "cache", 1.0))) for _ in range(3)]
