@@ -36,7 +36,7 @@ def tables(device: torch.device, scale: Scale, words: Sequence[str]) -> Iterator
         if any(word.startswith("data.root=") for word in words):
             samples = validation_samples(config)
         else:
-            dataset_writer.write_dataset(Path(folder), IMAGES_PER_FILE * scale.files, 0, 0)
+            dataset_writer.write_dataset(Path(folder), IMAGES_PER_FILE * scale.files, 1, 0)
             samples = registry.list_samples(folder)
         held_ms = statistics.median(lock_held_ms(samples, grid) for _ in range(scale.repeats))
         counts = sorted({1, os.cpu_count() or 1})
