@@ -38,21 +38,21 @@ def bernstein(t: Tensor, degree: int = DEGREE) -> Tensor:
     return _binomials(degree, t.device, t.dtype) * t**k * (1 - t) ** (degree - k)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache  # none is ever dropped: a CUDA graph reads it where it lies
 def _binomials(degree: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """C(degree, k) as (degree + 1); cached, since a copy from the CPU makes a GPU wait."""
     with torch.inference_mode(False):  # as in sample_basis
         return torch.tensor([math.comb(degree, k) for k in range(degree + 1)], device=device, dtype=dtype)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache  # none is ever dropped: a CUDA graph reads it where it lies
 def sample_basis(samples: int, device: torch.device | None = None) -> Tensor:
     """Basis (S, P) at `samples` equally spaced t in [0, 1]."""
     with torch.inference_mode(False):  # a tensor made in inference mode could not be trained with later
         return bernstein(torch.linspace(0, 1, samples)).to(device)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.cache  # none is ever dropped: a CUDA graph reads it where it lies
 def fit_matrix(samples: int, device: torch.device | None = None) -> Tensor:
     """Least-squares matrix (P, S) from values at `samples` equally spaced t to control values."""
     with torch.inference_mode(False):  # as in sample_basis

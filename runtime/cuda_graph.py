@@ -3,6 +3,7 @@
 A graph reads and writes the memory that it was recorded with. Whoever keeps one also keeps every tensor that it reads.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,20 +30,32 @@ def cuda_recorder(device: torch.device) -> Recorder:
     Raises RuntimeError for what cannot be recorded, such as work that waits for the device.
     """
     with torch.cuda.device(device):
-        pool = torch.cuda.graph_pool_handle()
+        pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()  # memory is shared on one stream only
 
     def record(work: Callable[[], Tensor]) -> Recording:
-        with torch.cuda.device(device):
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(WARMUP_CALLS):
-                    work()
-            torch.cuda.current_stream().wait_stream(stream)
+        inference = torch.is_inference_mode_enabled()
+
+        def run() -> Tensor:
+            with torch.inference_mode() if inference else contextlib.nullcontext():
+                return work()
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.cuda.device(device))
+            usual = torch.cuda.current_stream()
+            stack.enter_context(torch.cuda.stream(usual))  # a recording that fails does not leave its stream by itself
+            if inference:  # of which PyTorch's own tensors of all graphs would be: none outside could be recorded
+                stack.enter_context(torch.inference_mode(False))
+            stream.wait_stream(usual)
+            try:
+                with torch.cuda.stream(stream):
+                    for _ in range(WARMUP_CALLS):
+                        run()
+            finally:
+                usual.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             # thread_local: threads that pin batches or watch over NCCL may go on meanwhile
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                output = work()
+                output = run()
         return Recording(graph.replay, output)
 
     return record

@@ -28,10 +28,19 @@ class ExponentialMovingAverage(nn.Module):
         if weight.device.type == "cpu":
             torch._foreach_lerp_(self.means, self.values, [weight] * len(self.means))
         else:  # a launch for each tensor on a GPU; these are for all of them together
-            torch._foreach_mul_(self.means, 1 - weight)
-            torch._foreach_add_(self.means, torch._foreach_mul(self.values, weight))
+            move_together(self.means, self.values, weight)
         if self.counts:
             torch._foreach_copy_(self.counts, self.new_counts)
+
+
+def move_together(means: list[Tensor], values: list[Tensor], weight: Tensor) -> None:
+    """Move the means to the values by a share () of their distance; a mean that has arrived stays where it is.
+
+    The sum of both, weighted, is rounded each time, and drifts from a value that never changes.
+    """
+    distances = torch._foreach_sub(values, means)
+    torch._foreach_mul_(distances, weight)
+    torch._foreach_add_(means, distances)
 
 
 def update_weights(steps: int, decay: float) -> Tensor:

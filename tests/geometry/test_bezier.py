@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paths import SHARED
 
+from geometry import bezier
 from geometry.bezier import (
     bernstein,
     control_points_from_x,
@@ -59,6 +60,12 @@ def test_samples_begin_at_the_far_end_and_stop_at_the_near_one():
     torch.testing.assert_close(points[0], CURVE[0])
     torch.testing.assert_close(points[-1], CURVE[-1])
     assert (points[1:, 1] > points[:-1, 1]).all()
+
+
+@pytest.mark.parametrize("name", ["_binomials", "sample_basis", "fit_matrix"])
+def test_no_table_is_dropped_while_a_graph_may_read_it(name):
+    """A replay does not call the function, so that a cache of limited size would drop the table of a graph first."""
+    assert getattr(bezier, name).cache_info().maxsize is None
 
 
 def test_canonical_control_points_are_equally_spaced_in_y():

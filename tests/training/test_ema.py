@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.ema import ExponentialMovingAverage, update_weights
+from training.ema import ExponentialMovingAverage, move_together, update_weights
 
 
 def network():
@@ -58,6 +58,17 @@ def test_on_a_device_that_is_not_the_cpu_nothing_is_read_back():
     """`meta` has no numbers: asked for one, as for the value of a weight, it raises an error."""
     model = network().to("meta")
     ExponentialMovingAverage(model).update(torch.zeros((), device="meta"))
+
+
+def test_what_a_gpu_calculates_is_the_same_and_does_not_drift():
+    """The fit matrix and the colors' scale never change; their mean in the validated model must not, either."""
+    constant, mean, value = torch.rand(3, 1000, generator=torch.Generator().manual_seed(0)).unbind()
+    means, expected = [constant.clone(), mean.clone()], mean.clone()
+    for weight in update_weights(300, 0.998).float():
+        move_together(means, [constant, value], weight)
+        expected.lerp_(value, weight)
+    assert torch.equal(means[0], constant)
+    torch.testing.assert_close(means[1], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_its_state_goes_on_where_it_was():
