@@ -59,7 +59,8 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
 
     setup = step_setup(state, wrap_model(model, config, device), loss, config, device, dtype)
     steps = device_steps(setup, data.train_set)
-    predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype)
+    predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype,
+                          cuda_graphs=not config.train.compile)  # the compiler's own graphs free what these would read
     with Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
             began = time.perf_counter()

@@ -54,8 +54,11 @@ def cuda_recorder(device: torch.device) -> Recorder:
                 usual.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             # thread_local: threads that pin batches or watch over NCCL may go on meanwhile
-            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                output = run()
+            try:
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    output = run()
+            except RuntimeError as error:  # often of the end of the recording, which hides what had ended it
+                raise RuntimeError(str(error.__context__ or error)) from error
         return Recording(graph.replay, output)
 
     return record

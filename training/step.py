@@ -3,7 +3,7 @@
 Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
 
 A step takes tensors on its device and leaves its results there: the host is not asked for anything and does not wait,
-so that the same function runs on any device and is recorded as a CUDA graph on a GPU (training/cuda_graph.py).
+so that the same function runs on any device and is recorded as a CUDA graph on a GPU (training/device_steps.py).
 """
 
 import contextlib
