@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from config import Config, ConfigError, DataConfig
 from formats import registry, splits
+from formats.base import DataError
 from formats.sample_index import SampleIndex, concatenate
 from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget
@@ -177,8 +178,9 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         listing = registry.list_folder(root, settings.format, stop=not skip)
         part, val, lines = splits.split_listing(listing, rule, training, skip)
         if skip:
-            part, line = _readable(part if training else SampleIndex(), settings)
-            val, val_line = _readable(val, settings)
+            part, line = _readable(part if training else SampleIndex(), settings, f"{root}: training")
+            validates = len(train) == len(settings.root) - 1  # the last root does
+            val, val_line = _readable(val if validates else SampleIndex(), settings, f"{root}: validation")
             lines += line + val_line
         if training and not part:
             raise ConfigError(_nothing_to_train_on(root, rule, len(val)))
@@ -187,11 +189,14 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
     return DataSplit(train, val, notes)
 
 
-def _readable(samples: SampleIndex, settings: DataConfig) -> tuple[SampleIndex, list[str]]:
-    """The samples that can be read, and a line on the others, where there are any."""
+def _readable(samples: SampleIndex, settings: DataConfig, purpose: str) -> tuple[SampleIndex, list[str]]:
+    """The samples that can be read, and a line on the others, where there are any. Raises DataError where all are."""
     broken = unreadable(samples, Path(settings.cache_dir) if settings.cache else None) if samples else {}
     if not broken:
         return samples, []
+    if len(broken) == len(samples):
+        raise DataError(f"{purpose} has {len(samples)} images by data.split, of which none can be read, such as "
+                        f"{next(iter(broken.values()))}; mend it, or choose others by data.split")
     line = (f"{len(broken)} of {len(samples)} images are left out, which cannot be read, such as "
             f"{next(iter(broken.values()))}")
     return samples.take(i for i in range(len(samples)) if i not in broken), [line]

@@ -14,6 +14,7 @@ import numpy as np
 from formats.base import DataError, MissingFile, Sample
 from formats.files import PassedOver, Tree
 from formats.folder import UNLABELLED
+from formats.list_names import folder_purpose, purpose
 from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
 
 NOT_A_LANE = re.compile(r"cross.?walk|zebra|curb|kerb|stop.?lines?\b|stop.?bar", re.IGNORECASE)
@@ -73,27 +74,31 @@ class ImageFinder:
     """Finds the images that a label file names, whichever of the usual folders they lie in below the root.
 
     These are the label's own folder, the root, their images/, and the folder that lies beside labels/ as the label
-    does in it. Each of them is also searched for the part that the label is of, such as val/.
+    does in it. Each of them is also searched for the part that the label is of, such as val/. A list of many images
+    (is_list) whose name says no part may be of all of them.
     """
 
-    def __init__(self, root: Path, label: Path):
+    def __init__(self, root: Path, label: Path, is_list: bool = True):
         root, label = (Path(os.path.normpath(path)) for path in (root, label))
         self.root = root
         folders = dict.fromkeys([label.parent, *_beside_labels(root, label.parent), root,
                                  *(base / name for base in (label.parent, root) for name in IMAGE_FOLDERS)])
-        words = {word for text in (label.stem, label.parent.name) for word in re.split(r"[^a-z]+", text.lower())}
+        names = (label.stem, "" if label.parent == root else label.parent.name)
+        words = {word for text in names for word in re.split(r"[^a-z]+", text.lower())}
         parts = [part for part in PARTS if part in words]
-        self.folders = [*folders, *(folder / middle / part for folder in folders for middle in ("", "100k")
-                                    for part in (*parts, "default"))]
+        self.folders = [*folders, *_parts_of(folders, (*parts, "default"))]
+        self.all_parts = [] if parts or not is_list else list(filter(Path.is_dir, _parts_of(folders, PARTS)))
 
-    def find(self, name: object, where: str) -> Path:
+    def find(self, name: object, where: str, subset: str | None = None) -> Path:
         """The image of that name, or else where it might be. Raises DataError for what is no name.
 
-        A path of another machine or another folder is also tried as the file's name alone. A name without the suffix
-        of an image gets one.
+        It is first looked for in a folder called as the subset, if the label names one. A path of another machine or
+        another folder is also tried as the file's name alone. A name without the suffix of an image gets one.
         """
         if not isinstance(name, str) or not name.strip() or CONTROL.search(name) or len(name) > 1000:
             raise DataError(f"{where}: {str(name)[:40]!r} is no name of an image")
+        if subset and (image := next(self._existing(self.folders, f"{subset}/{name}"), None)):
+            return image
         is_plain = name.lower().endswith(IMAGE_SUFFIXES) and not re.search(r"^/|\\|:|(^|/)\.{0,2}(/|$)", name)
         if is_plain and os.path.isfile(usual := f"{self.folders[0]}/{name}"):
             return Path(usual)  # of many thousands
@@ -107,7 +112,15 @@ class ImageFinder:
                     if os.path.isfile(image) and image.is_relative_to(self.root):
                         self.folders.insert(0, self.folders.pop(i))  # where the next ones will be
                         return image
-        return Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
+        found = list(self._existing(self.all_parts, path.name))
+        if len(found) > 1:
+            raise DataError(f"{where}: the image {name!r} may be {found[0]} or {found[1]}; write its folder as well")
+        return found[0] if found else Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
+
+    def _existing(self, folders: Iterable[Path], relative: str) -> Iterator[Path]:
+        """The files below the root that have this path in one of the folders."""
+        images = (Path(os.path.normpath(folder / relative)) for folder in folders)
+        return (image for image in images if os.path.isfile(image) and image.is_relative_to(self.root))
 
     def name(self, image: Path) -> str:
         """What the data set calls an image that was found: its path below the root."""
@@ -121,6 +134,12 @@ class ImageFinder:
                            f"or a folder beside the labels, below {self.root}", sample)
 
 
+def lists_of(own: str, image_name: str) -> tuple[str, ...]:
+    """The list of a label file; and the folder train, val or test that its image is in, where the list says neither."""
+    parts = [part for part in image_name.split("/")[:-1] if folder_purpose(part)]
+    return (own,) if purpose(own) else (own, *parts[:1])
+
+
 def _beside_labels(root: Path, folder: Path) -> Iterable[Path]:
     """The folders that lie beside labels/ as `folder` lies in labels/, for each such folder between it and the root."""
     parts = folder.relative_to(root).parts
@@ -128,6 +147,11 @@ def _beside_labels(root: Path, folder: Path) -> Iterable[Path]:
         if part.lower() in LABEL_FOLDERS:
             yield from (root.joinpath(*parts[:i], name, *parts[i + 1:]) for name in IMAGE_FOLDERS)
             yield root.joinpath(*parts[:i], *parts[i + 1:])
+
+
+def _parts_of(folders: Iterable[Path], parts: Iterable[str]) -> Iterator[Path]:
+    """Where the parts of a data set may be in these folders; BDD100K has them below 100k/."""
+    return (folder / middle / part for folder in folders for middle in ("", "100k") for part in parts)
 
 
 def _both_cases(suffixes: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from formats.annotations import ImageFinder, is_no_lane, label_files, points_of_pairs, shape_name
+from formats.annotations import ImageFinder, is_no_lane, label_files, lists_of, points_of_pairs, shape_name
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
@@ -47,7 +47,7 @@ class Bdd100k(DataSet):
             try:
                 for offset, record in _records(path) if _has_lanes(path) else ():
                     if finder is None or folder != (path if offset >= 0 else path.parent):
-                        finder = ImageFinder(root, path)
+                        finder = ImageFinder(root, path, is_list=offset >= 0)
                         folder = path if offset >= 0 else path.parent
                     yield self._sample(finder, path, offset, record)
             except DataError as error:
@@ -61,8 +61,9 @@ class Bdd100k(DataSet):
             image = finder.find(name, where)
         except DataError as error:
             return error
-        lists = (path.name if offset >= 0 else path.parent.name,)
-        return finder.checked(Sample(image, path, finder.name(image), lists, self.name, offset), name, where)
+        own = finder.name(image)
+        lists = lists_of(path.name if offset >= 0 else path.parent.name, own)
+        return finder.checked(Sample(image, path, own, lists, self.name, offset), name, where)
 
     def read_label(self, sample: Sample) -> Label:
         where = str(sample.label) if sample.offset < 0 else f"{sample.label} at byte {sample.offset}"

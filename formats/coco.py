@@ -17,6 +17,7 @@ from formats.annotations import (
     ImageFinder,
     is_no_lane,
     label_files,
+    lists_of,
     pixel_size,
     points_of_pairs,
     shape_name,
@@ -80,7 +81,8 @@ class Coco(DataSet):
             image = finder.find(name, where)
         except DataError as error:
             return error
-        return finder.checked(Sample(image, path, finder.name(image), (list_name,), self.name, offset), name, where)
+        own = finder.name(image)
+        return finder.checked(Sample(image, path, own, lists_of(list_name, own), self.name, offset), name, where)
 
     def read_label(self, sample: Sample) -> Label:
         """{"category_id": .., "keypoints": [x, y, v, ...]}, or "polyline" or "segmentation" with [x, y, ...]."""

@@ -55,12 +55,18 @@ def written_name(sample: Sample) -> str:
 
 
 def part_of_names(samples: Iterable[Sample], rule: str) -> dict[str, str]:
-    """train, val or test of each sample by its name: test where only test lists name it."""
+    """train, val or test of each sample by its name: test where only test lists name it, or one does and it is not of
+    those that validate.
+    """
     index = SampleIndex(samples)
     _, val = splits.split(index, rule)
     validates = set(val.names())
-    return {sample.name: "test" if all(purpose(name) == TEST for name in sample.lists) else
-            "val" if sample.name in validates else "train" for sample in index}
+    parts = {}
+    for sample in index:
+        in_tests = [purpose(name) == TEST for name in sample.lists]
+        is_test = all(in_tests) or (any(in_tests) and sample.name not in validates)
+        parts[sample.name] = "test" if is_test else "val" if sample.name in validates else "train"
+    return parts
 
 
 def new_folder(path: Path) -> None:

@@ -13,6 +13,7 @@ from formats.annotations import (
     ImageFinder,
     is_no_lane,
     label_files,
+    lists_of,
     pixel_size,
     points_of_pairs,
     shape_name,
@@ -66,13 +67,14 @@ class Cvat(DataSet):
     def _sample(self, finder: ImageFinder, path: Path, attributes: dict[str, str], offset: int, line: int
                 ) -> Sample | DataError:
         """The sample of one image element."""
-        name, where = attributes.get("name"), f"{path}:{line}"
+        name, subset, where = attributes.get("name"), attributes.get("subset"), f"{path}:{line}"
         try:
-            image = finder.find(name, where)
+            image = finder.find(name, where, subset)
         except DataError as error:
             return error
-        lists = (attributes.get("subset") or path.name,)
-        return finder.checked(Sample(image, path, finder.name(image), lists, self.name, offset, line), name, where)
+        own = finder.name(image)
+        lists = lists_of(subset or path.name, own)
+        return finder.checked(Sample(image, path, own, lists, self.name, offset, line), name, where)
 
     def read_label(self, sample: Sample) -> Label:
         """<image name width height><polyline label=".." points="x,y;x,y"/>...</image>."""

@@ -1,5 +1,6 @@
 """Whether the labels of a data set fit its images."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,3 +43,20 @@ def size_hint(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]]) -> s
     sizes = ", ".join(f"{width}x{height}" for width, height in sorted(set(sizes_px))[:3])
     return (f"most lanes end {where}, at {100 * end:.0f} % of its height: are the labels made for images of another "
             f"size than {sizes}?")
+
+
+def no_lane_hint(labels: Sequence[Label]) -> str | None:
+    """A line where no label has a lane, or shapes were drawn and none of them is one; None where that is not so."""
+    shapes = Counter(shape for label in labels for shape in label.left_out)
+    if labels and not any(label.lanes for label in labels):
+        drawn = f", but shapes that are no lanes: {_counts(shapes)}" if shapes else ""
+        return f"none of {len(labels)} labels that were looked at has a lane{drawn}"
+    empty = sum(bool(label.left_out) and not label.lanes for label in labels)
+    if not empty:
+        return None
+    return (f"{empty} of {len(labels)} labels that were looked at have shapes but no lane; shapes that are no lanes: "
+            f"{_counts(shapes)}")
+
+
+def _counts(shapes: Counter[str]) -> str:
+    return ", ".join(f"{shape}: {count}" for shape, count in shapes.most_common(5))

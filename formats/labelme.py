@@ -30,7 +30,7 @@ from runtime.files import write_text
 
 MAX_BYTES = 200_000_000  # of a file that has its image in it, too
 LINES = ("linestrip", "line")  # shape_type of what is a lane; others enclose an area, or are single points
-SNIFFED = 5  # files that are looked into to recognize a folder
+SNIFFED = 50  # files that are looked into to recognize a folder
 
 
 class Labelme(DataSet):
@@ -55,7 +55,7 @@ class Labelme(DataSet):
         finder, folder = None, None
         for path in label_files(root, ".json"):
             if folder != path.parent:
-                finder, folder = ImageFinder(root, path), path.parent
+                finder, folder = ImageFinder(root, path, is_list=False), path.parent
             try:
                 image, name = _image(finder, path)
             except DataError as error:

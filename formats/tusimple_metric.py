@@ -92,7 +92,7 @@ class TuSimpleMetric(Metric):
     def read_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                          sizes_px: Sequence[Size]) -> tuple[list[np.ndarray], list[float]]:
         """From a file of JSON lines; samples that it does not name are an error, names that are no sample are not."""
-        index = {sample.name: i for i, sample in enumerate(samples)}
+        index, first_other = {sample.name: i for i, sample in enumerate(samples)}, ""
         lanes: list = [None] * len(samples)
         run_times_ms = [0.0] * len(samples)
         for line, _, text in text_lines(path):
@@ -100,6 +100,7 @@ class TuSimpleMetric(Metric):
             record = json_object(text, where, "raw_file, lanes and run_time")
             i = index.get(_image_name(record.get("raw_file")))
             if i is None:  # predictions of a whole test set may be scored on a part of it
+                first_other = first_other or str(record.get("raw_file"))[:200]
                 continue
             if lanes[i] is not None:
                 raise DataError(f"{where}: a second prediction for {samples[i].name}")
@@ -107,7 +108,8 @@ class TuSimpleMetric(Metric):
             run_times_ms[i] = float(numbers([record.get("run_time", 0)], f"{where}: run_time")[0])
         missing = [sample.name for sample, prediction in zip(samples, lanes, strict=True) if prediction is None]
         if missing:
-            raise DataError(f"{path}: no prediction for {len(missing)} of {len(samples)} images, such as {missing[0]}; "
+            raise DataError(f"{path}: no prediction for {len(missing)} of {len(samples)} images, such as {missing[0]}"
+                            f"{f', but one for {first_other!r}' if first_other else ''}; "
                             "choose the images with data.root and data.split")
         return lanes, run_times_ms
 

@@ -4,6 +4,7 @@ TuSimple's test_tasks_0627.json has no labels, and its label files are lists as 
 """
 
 import os
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,7 @@ def read_list(path: Path) -> Iterator[Entry]:
             try:
                 if line.lstrip().startswith(b"{"):
                     name, rows = _json_entry(line, where)
-                    entry = Entry(name, _find(name, folders), rows_of_files.setdefault(rows, rows))
+                    entry = Entry(_normalized(name), _find(name, folders), rows_of_files.setdefault(rows, rows))
                 else:
                     entry = _text_entry(os.fsdecode(line).lstrip("\ufeff").strip(), folders)
             except DataError as error:
@@ -73,10 +74,15 @@ def _json_entry(line: bytes, where: str) -> tuple[str, tuple[float, ...]]:
 
 def _text_entry(line: str, folders: Sequence[Path]) -> Entry:
     """The entry of a line of text: a name, which columns may follow, as CULane's are by those of its masks."""
-    for name in dict.fromkeys((line, line.split()[0], line.partition(",")[0])):
+    for name in dict.fromkeys((line, line.split()[0], line.partition(",")[0], line.strip("\"'"))):
         if path := _find(name, folders):
-            return Entry(os.path.normpath(name.replace("\\", "/").lstrip("/")).replace(os.sep, "/"), path)
+            return Entry(_normalized(name), path)
     return Entry(line)
+
+
+def _normalized(name: str) -> str:
+    """a/b.jpg for ./a//b.jpg, /a/b.jpg and a\\b.jpg."""
+    return posixpath.normpath(name.replace("\\", "/").lstrip("/"))
 
 
 def _find(name: str, folders: Sequence[Path]) -> Path | None:

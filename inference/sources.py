@@ -168,7 +168,9 @@ def _sources_of_list(path: Path) -> list[Source]:
         else:
             source = _media_source(entry.path, entry.path.as_posix())
             sources.append(source._replace(relative=entry.name, rows=entry.rows))
-    if sources and all(source.kind == "missing" for source in sources):
+    if not sources:
+        return [_missing(str(path), "names no image: all of its lines are blank, or begin with #")]
+    if all(source.kind == "missing" for source in sources):
         return [_missing(str(path), "", f"{sources[0].error}; expected an image ({KINDS}), a video ({VIDEOS}), or "
                                         "a list of their names, one a line")]
     return sources

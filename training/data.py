@@ -10,7 +10,7 @@ from config import Config, ConfigError
 from dataset import LaneDataset, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
 from formats.base import DataError, Label
-from formats.label_checks import size_hint
+from formats.label_checks import no_lane_hint, size_hint
 from formats.sample_index import evenly_spaced
 from runtime import distributed
 
@@ -48,11 +48,12 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
     train_gt = ground_truth(train_set, evenly_spaced(range(len(train_set)), count))
     labels, sizes_px = [*val_gt.labels, *train_gt.labels], [*val_gt.sizes_px, *train_gt.sizes_px]
     if any(label.lanes for label in labels) and not any(gt.target.exists.any() for gt in (val_gt, train_gt)):
-        raise DataError(f"{config.data.root[-1]}: no labelled lane can be learned: all lie outside their image, or "
-                        "have one point; labels of another image size? python check_dataset.py ROOT tells more")
-    hint = size_hint(labels, sizes_px)
+        raise DataError(f"{config.data.root[-1]}: no labelled lane can be learned: all lie outside their image, have "
+                        "one point, run level, turn back or are far from every curve; labels of another image size? "
+                        "python check_dataset.py ROOT tells more")
+    hints = list(filter(None, (size_hint(labels, sizes_px), no_lane_hint(labels))))
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
-                        fingerprint(train_set.samples.names(), labels), split.notes + ([hint] if hint else []))
+                        fingerprint(train_set.samples.names(), labels), split.notes + hints)
 
 
 def fingerprint(names: Iterable[str], labels: Iterable[Label]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -151,3 +152,25 @@ def test_a_missing_image_is_named(tmp_path):
 def test_lines_that_are_empty_do_not_matter(tmp_path):
     label = only_label(written(tmp_path, [bdd_label(LANES[0]), bdd_label([])]))
     assert len(label.lanes) == 1 and np.isfinite(label.lanes[0]).all()
+
+
+def test_one_list_of_the_images_of_all_parts(tmp_path):
+    root = written(tmp_path, [bdd_label(LANES[0])], "labels.json")
+    (root / "a.jpg").unlink()
+    names = [("train", "a.jpg"), ("val", "b.jpg")]
+    for part, name in names:
+        write_image(root / "images" / "100k" / part / name)
+    records = [{"name": name, "labels": [bdd_label(LANES[0])]} for _, name in names]
+    (root / "labels.json").write_text(json.dumps(records))
+    samples = registry.list_samples(root)
+    assert list(samples.names()) == [f"images/100k/{part}/{name}" for part, name in names]
+    assert [sample.lists for sample in samples] == [("labels.json", "train"), ("labels.json", "val")]
+    write_image(root / "images" / "100k" / "val" / "a.jpg")
+    assert re.search(r"the image 'a\.jpg' may be .*train.a\.jpg or .*val.a\.jpg; write its folder", label_error(root))
+
+
+def test_a_list_of_one_part_takes_no_image_of_another(tmp_path):
+    root = written(tmp_path, [bdd_label(LANES[0])], "lane_train.json")
+    (root / "a.jpg").unlink()
+    write_image(root / "val" / "a.jpg")
+    assert "the image 'a.jpg' is missing" in label_error(root)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from layouts import LANES, LAYOUTS, culane, folder, labelme, tusimple, write_image
+from layouts import LANES, LAYOUTS, culane, folder, labelme, sample, tusimple, write_image
 
 from formats import convert, registry
 from formats.base import DataError, Label, Sample
@@ -74,6 +74,12 @@ def test_parts_are_kept(tmp_path):
             [f"a/{i}.jpg" for i in range(4)],
             ["train.txt", "train.txt", "val.txt", "test.txt"] if name == "culane" else
             ["label_data_train.json", "label_data_train.json", "label_data_val.json", "test_label.json"], strict=True))
+
+
+def test_an_image_of_a_test_list_stays_one_whatever_else_names_it():
+    lists = {"a": ("train.txt",), "b": ("train.txt", "test.txt"), "c": ("val.txt", "test.txt"), "d": ("test.txt",)}
+    samples = [sample(f"{name}.jpg", names) for name, names in lists.items()]
+    assert list(convert.part_of_names(samples, "auto").values()) == ["train", "test", "val", "test"]
 
 
 def test_lanes_that_cannot_be_written_are_counted(tmp_path):

@@ -63,6 +63,18 @@ def test_subsets_are_lists(tmp_path):
     assert (list(train.names()), list(val.names())) == (["0.jpg", "1.jpg"], ["2.jpg"])
 
 
+@pytest.mark.parametrize(("name", "place"), [("{}.jpg", "{}"), ("0.jpg", "{}"), ("drive/{}.jpg", "{}"), ("0.jpg", "")])
+def test_images_of_an_exported_project_lie_in_folders_of_its_subsets(tmp_path, name, place):
+    parts = ("Train", "Validation", "Test") if place else ("Train",)
+    names = [name.format(part) for part in parts]
+    images = "".join(f'<image name="{name}" subset="{part}">{LINE}</polyline></image>'
+                     for name, part in zip(names, parts, strict=True))
+    paths = [f"images/{place.format(part)}/{name}" for name, part in zip(names, parts, strict=True)]
+    samples = registry.list_samples(written(tmp_path, images, paths))
+    assert list(samples.names()) == [path.replace("//", "/") for path in paths]
+    assert [sample.lists for sample in samples] == [(part,) for part in parts]
+
+
 def test_a_video_is_refused_with_what_to_do(tmp_path):
     root = written(tmp_path, '<track id="0" label="lane"><polyline frame="0" points="1,2;3,4"/></track>')
     assert "1 tracks of a video, which name no image, cannot be read; export the task as 'CVAT for images 1.1'" in (

@@ -6,7 +6,7 @@ from layouts import folder, text_of, tusimple, write_image
 
 from formats import registry
 from formats.base import DataError, Label
-from formats.label_checks import normalized_range, size_hint
+from formats.label_checks import no_lane_hint, normalized_range, size_hint
 
 
 def lanes(*values):
@@ -50,3 +50,17 @@ def test_tusimples_rows_in_larger_images_are_noticed(tmp_path):
     labels = [registry.read_label(sample) for sample in registry.list_samples(root)]
     assert size_hint(labels, [(320, 180)] * 2) is None
     assert "at 47 % of its height" in size_hint(labels, [(640, 360)] * 2)
+
+
+LANE = lanes([100, 700, 200, 300])
+
+
+@pytest.mark.parametrize(("labels", "hint"), [
+    ([], None), ([Label(LANE)], None), ([Label(LANE, left_out=("box",)), Label([])], None),
+    ([Label([]), Label([])], "none of 2 labels that were looked at has a lane"),
+    ([Label([], left_out=("polygon", "polygon")), Label([], left_out=("box",))],
+     "none of 2 labels that were looked at has a lane, but shapes that are no lanes: polygon: 2, box: 1"),
+    ([Label([], left_out=("polygon",)), Label(LANE, left_out=("box",))],
+     "1 of 2 labels that were looked at have shapes but no lane; shapes that are no lanes: polygon: 1, box: 1")])
+def test_labels_in_which_something_else_is_drawn_are_noticed(labels, hint):
+    assert no_lane_hint(labels) == hint

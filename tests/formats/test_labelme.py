@@ -79,7 +79,8 @@ def test_a_name_that_leads_out_of_the_folder_is_not_followed(tmp_path):
 
 def test_other_json_files_are_passed_over(tmp_path):
     root = labelme(tmp_path)
-    (root / "aaa.json").write_text('{"classes": ["lane"]}')
+    for i in range(9):
+        (root / f"aaa{i}.json").write_text('{"classes": ["lane"]}')
     assert len(registry.list_samples(root)) == 2
 
 

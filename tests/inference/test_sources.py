@@ -120,7 +120,7 @@ def test_outputs_make_their_folders(run):
 
 
 @pytest.mark.parametrize("line", ["day/a.png", "./day/a.png", "/day/a.png /masks/a.png 1 1 0 1", "day/a.png,1",
-                                  "day\\a.png", "{absolute}", "  day/a.png\r"])
+                                  "day\\a.png", "{absolute}", '"day/a.png"', "'./day/a.png'", "  day/a.png\r"])
 @pytest.mark.parametrize("name", ["list.txt", "list/test_split/test0_normal.txt", "images.csv"])
 def test_a_text_file_is_a_list_of_images(line, name):
     write_pictures("root", "day/a.png")
@@ -149,6 +149,12 @@ def test_a_text_that_is_no_list_is_one_error(content):
                     error("a.txt"))
 
 
+@pytest.mark.parametrize("content", ["\n\n", "# day/a.png\n\n  \n#b\n"])
+def test_a_list_that_names_nothing_is_an_error(run, content):
+    Path("a.txt").write_text(content)
+    assert run("a.txt")[::2] == (1, ["error: a.txt: names no image: all of its lines are blank, or begin with #"])
+
+
 @pytest.mark.parametrize("content", [b"", bytes(100), b"\x80\x81\x82" * 100])
 def test_a_file_of_no_kind_is_told_what_is_taken(content):
     Path("a.bin").write_bytes(content)
@@ -167,6 +173,14 @@ def test_tasks_without_labels_are_answered_at_their_rows(run):
     lines = json_lines("pred.json")
     assert [{key: line[key] for key in ("raw_file", "h_samples")} for line in lines] == tasks
     assert all(len(lane) == 3 for line in lines for lane in line["lanes"])
+
+
+@pytest.mark.parametrize("raw_file", ["clips\\0530\\1\\20.png", "./clips/0530/1/20.png", "/clips/0530//1/20.png"])
+def test_names_of_tasks_are_written_as_the_benchmark_has_them(run, raw_file):
+    write_pictures("set", "clips/0530/1/20.png")
+    Path("set/test_tasks_0627.json").write_text(json.dumps({"raw_file": raw_file, "h_samples": [30, 40]}))
+    assert run("set/test_tasks_0627.json", "--tusimple", "pred.json")[0] == 0
+    assert [line["raw_file"] for line in json_lines("pred.json")] == ["clips/0530/1/20.png"]
 
 
 @pytest.mark.parametrize("arguments", [

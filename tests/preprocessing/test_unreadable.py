@@ -52,3 +52,11 @@ def test_stop_lists_them_for_the_reader_to_stop_at(broken, tmp_path):
     assert len(split.all_train()) + len(split.val) == 7 and split.notes == []
     with pytest.raises(DataError, match=r"6\.lines\.txt:1"):
         registry.read_label(split.val[-1])
+
+
+@pytest.mark.parametrize(("broken_rows", "purpose"), [((6,), "validation has 1 images"), (range(6), "training has 6")])
+def test_nothing_that_can_be_read_is_said_with_the_reason(images, tmp_path, broken_rows, purpose):
+    for row in broken_rows:
+        (images / f"{row}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=rf"{purpose}.* of which none can be read, such as .*{broken_rows[0]}\.png: "):
+        split_from_config(settings(images, tmp_path, "data.on_error=skip"))

@@ -126,6 +126,9 @@ def test_missing_predictions(tmp_path, culane_root, rendered, capsys):
     (tmp_path / "pred.json").write_text("\n")
     with pytest.raises(DataError, match="no prediction for 8 of 8 images, such as clips/"):
         evaluate(tmp_path, f"data.root={rendered}", "--score", str(tmp_path / "pred.json"))
+    (tmp_path / "pred.json").write_text('{"raw_file": "/home/me/1.jpg", "lanes": []}\n')
+    with pytest.raises(DataError, match=r"such as clips/[^ ]*, but one for '/home/me/1\.jpg'; choose"):
+        evaluate(tmp_path, f"data.root={rendered}", "--score", str(tmp_path / "pred.json"))
 
 
 @pytest.mark.parametrize(("line", "words"), [
