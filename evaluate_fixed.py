@@ -1,6 +1,7 @@
 """Scores a checkpoint on labelled images: python evaluate_fixed.py [section.key=value ...]
 
-With --score PATH it scores prediction files in place of a checkpoint.
+With --score PATH it scores prediction files in place of a checkpoint. Drives of synthetic.py --drive are also scored
+with their lanes tracked.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from config import Config, to_dict
 from dataset import validation_samples, validation_set
 from evaluation import collapse_detector, evaluator
 from evaluation.collapse_detector import COLLAPSING
+from evaluation.drive_scores import drive_scores, has_drives, print_drive_table
 from evaluation.evaluator import Evaluation
 from evaluation.report import write_report
 from evaluation.score_table import print_table, write_json
@@ -89,9 +91,12 @@ def write_results(evaluation: Evaluation, config: Config, options: argparse.Name
     losses = evaluator.validation_losses(prediction, gt, LaneLoss(**vars(config.loss)), decode.threshold)
     evaluation = evaluation._replace(scores=evaluation.scores | losses | evaluation.stats.record())
     print_table(evaluation.scores, evaluation.categories, gt.sizes_px, gt.metric)
+    parts = {"categories": evaluation.categories} if evaluation.categories else {}
+    if has_drives(gt.labels):
+        parts["drives"] = drive_scores(prediction, gt, decode)
+        print_drive_table(parts["drives"])
     print(evaluation.diagnosis)
-    categories = {"categories": evaluation.categories} if evaluation.categories else {}
-    write_json(options.json, evaluation.scores | categories | {"verdict": evaluation.diagnosis.state})
+    write_json(options.json, evaluation.scores | parts | {"verdict": evaluation.diagnosis.state})
     if options.report:
         settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
         print(f"the report is {write_report(Path(options.report), evaluation, settings)}")

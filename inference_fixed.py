@@ -25,6 +25,7 @@ from inference.inputs import Frame
 from inference.predictor import Predictor
 from inference.run_stats import RunStats, without_spare_pixels
 from inference.sources import Source, list_sources, sample_source, total_frames
+from inference.tracker import SourceTracker
 from inference.writers import STDOUT, FrameResult, Outputs, Writers, check_names, open_writers
 from metrics.collapse import REFERENCE_WIDTH_PX
 from runtime import cli, distributed, signals
@@ -62,10 +63,11 @@ def run_inference(options: argparse.Namespace, config: Config, device: torch.dev
                                        disable=distributed.progress_disabled()))
         writers = stack.enter_context(open_writers(outputs(options), total, labels, predictor.decode.end_tolerance))
         batch_size = min(config.inference.batch_size, MAX_DRAWN_BATCH) if writers.draw else config.inference.batch_size
+        tracker = SourceTracker(predictor.decode.threshold) if options.track else None
         batches = stack.enter_context(contextlib.closing(
             inputs.shard_batches(sources, predictor.preprocess, writers.draw, batch_size)))
         for first, batch in batches:
-            for result in distributed.gather_to_main(process_batch(predictor, first, batch, writers)):
+            for result in distributed.gather_to_main(process_batch(predictor, tracker, first, batch, writers)):
                 bar.update()
                 writers.write(result)
                 stats.add(result)
@@ -113,13 +115,23 @@ def has_camera(sources: Sequence[Source]) -> bool:
     return any(source.kind == "camera" for source in sources)
 
 
-def process_batch(predictor: Predictor, first: int, batch: Sequence[Frame], writers: Writers) -> Iterator[FrameResult]:
-    """The result of each frame of a batch, rendered; the first of them has the number `first`."""
+def process_batch(predictor: Predictor, tracker: SourceTracker | None, first: int, batch: Sequence[Frame],
+                  writers: Writers) -> Iterator[FrameResult]:
+    """The result of each frame of a batch, rendered; the first of them has the number `first`.
+
+    All frames of a video come to the same process, in order, so that its tracker sees every one.
+    """
     pixels = [frame.pixels for frame in batch if not frame.error]
     detections = predictor.detect(pixels).per_image() if pixels else iter(())
     for number, frame in enumerate(batch, start=first):
         result = FrameResult(number, without_spare_pixels(number, frame))
-        yield result if frame.error else writers.render(result._replace(detections=next(detections)))
+        if frame.error:
+            yield result
+            continue
+        lanes, ids = next(detections), ()
+        if tracker:
+            lanes, ids = tracker.update(frame, lanes)
+        yield writers.render(result._replace(detections=lanes, ids=ids))
 
 
 def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file: TextIO) -> int:
@@ -153,6 +165,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
                              "and section.key=value settings")
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="FILE")
     parser.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
+    parser.add_argument("--no-track", dest="track", action="store_false",
+                        help="report the lanes of each frame of a video alone, without identities")
     parser.add_argument("--save-images", metavar="DIR", type=Path,
                         help="write each image with its lanes drawn, and each video annotated")
     parser.add_argument("--labels", metavar="DIR", type=Path,

@@ -47,3 +47,4 @@ class Label(NamedTuple):
     x_at_rows: np.ndarray | None = None  # (lanes, R)
     left_out: tuple[str, ...] = ()  # what each shape is that was drawn and is no lane: polygon, road curb ...
     size_px: tuple[int, int] | None = None  # width, height of the image by its label, where that says it
+    lane_ids: tuple[int, ...] | None = None  # of the lanes, the same in all frames of a drive, where the file has them

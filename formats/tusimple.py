@@ -188,4 +188,15 @@ def _label(record: dict, where: str) -> Label:
     has_point = xs >= 0
     points = np.stack(np.broadcast_arrays(xs, rows), axis=-1)[has_point].astype(np.float32)
     stops = has_point.sum(1).cumsum().tolist()
-    return Label([points[start:stop] for start, stop in zip([0, *stops], stops, strict=False)], rows, xs)
+    return Label([points[start:stop] for start, stop in zip([0, *stops], stops, strict=False)], rows, xs,
+                 lane_ids=_lane_ids(record.get("lane_ids"), len(lanes), where))
+
+
+def _lane_ids(values: object, count: int, where: str) -> tuple[int, ...] | None:
+    """A whole number a lane, no two the same; None where the record has none."""
+    if values is None:
+        return None
+    ids = list_of(values, f"{where}: 'lane_ids'")
+    if len(ids) != count or len(set(map(str, ids))) != count or not all(type(number) is int for number in ids):
+        raise DataError(f"{where}: lane_ids must be {count} different whole numbers, one a lane")
+    return tuple(ids)

@@ -44,6 +44,7 @@ class FrameResult(NamedTuple):
     number: int  # of the frame among all that were given, from 1
     frame: Frame
     detections: Detections | None = None  # of this image; None where it cannot be read
+    ids: Sequence[int] = ()  # (L) of tracked lanes, one a slot
     lines: Sequence[str] = ()  # for each text file of the writers
     drawn: np.ndarray | None = None  # (height, width, 3) with its lanes, for the sheet and the window
 
@@ -79,7 +80,7 @@ class Writers:
         in_main_process = bool(self.window) or result.number in self.sheet_frames
         drawn = None
         if self.overlays or in_main_process:
-            drawn = draw_lanes(result.frame.image, *result.detections)
+            drawn = draw_lanes(result.frame.image, *result.detections, result.ids)
         if self.overlays:
             self.overlays.write(result, drawn)
         if self.label_files:
@@ -156,7 +157,8 @@ def text_lines(result: FrameResult) -> str:
     lines = [result.frame.name]
     for slot, confidence, points in result.detections.lanes():
         controls = CONTROLS % tuple(points.ravel().tolist())  # a third of the time of one format a number
-        lines.append(f"Sample {result.number}: Lane {slot} ({confidence:.2f}): {controls}")
+        identity = f" id {result.ids[slot - 1]}" if result.ids else ""
+        lines.append(f"Sample {result.number}: Lane {slot} ({confidence:.2f}){identity}: {controls}")
     if len(lines) == 1:
         lines.append(f"Sample {result.number}: no lane")
     return "\n".join(lines)
@@ -169,7 +171,8 @@ def json_line(result: FrameResult) -> str:
     lanes = []
     for slot, confidence, points in detections.lanes():
         points_px = sample_curve(detections.points[slot - 1], CURVE_POINTS).double().numpy() * size_px
-        lanes.append({"slot": slot, "confidence": round(confidence, 4),
+        identity = {"id": result.ids[slot - 1]} if result.ids else {}
+        lanes.append({"slot": slot, **identity, "confidence": round(confidence, 4),
                       "control_points": points.astype(np.float64).round(5).tolist(),
                       "points_px": points_px.round(2).tolist()})
     frame = {} if source.kind == "image" else {"frame": result.frame.index}

@@ -106,7 +106,7 @@ def culane_iou(pred, gt, size=CULANE_SIZE, lane_width: int = CULANE_LANE_WIDTH) 
     return np.array(iou, float).reshape(len(pred_masks), len(gt_masks))
 
 
-def _assign(weight: np.ndarray) -> list[tuple[int, int]]:
+def assign(weight: np.ndarray) -> list[tuple[int, int]]:
     """One-to-one (row, column) pairs of the largest total weight (rows, columns), as hungarianGraph.hpp.
 
     Kuhn-Munkres on potentials, where a pair within 0.01 of tight counts as tight: the first such pair in order is
@@ -115,7 +115,7 @@ def _assign(weight: np.ndarray) -> list[tuple[int, int]]:
     """
     rows, columns = weight.shape
     if rows > columns:
-        return [(row, column) for column, row in _assign(weight.T)]
+        return [(row, column) for column, row in assign(weight.T)]
     w = weight.tolist()
     row_potential = [max((x for x in line if x == x), default=-1e5) for line in w]
     column_potential = [0.0] * columns
@@ -162,7 +162,7 @@ def culane_counts(
 def culane_counts_from_iou(iou: np.ndarray, thresholds=CULANE_THRESHOLDS) -> np.ndarray:
     """(T, 3) int counts as `culane_counts`, of an IoU matrix (n_pred, n_gt) of `culane_iou`."""
     # The evaluator has the labels as rows, and the order decides between near ties.
-    matched = np.array([iou[p, g] for g, p in _assign(iou.T)] if iou.size else [], float)
+    matched = np.array([iou[p, g] for g, p in assign(iou.T)] if iou.size else [], float)
     tp = (matched[None] > np.asarray(thresholds, float)[:, None]).sum(1)  # (T,)
     return np.stack([tp, len(iou) - tp, iou.shape[1] - tp], axis=1)
 

@@ -74,10 +74,10 @@ def sample_camera(rng: np.random.Generator, width: int, height: int) -> Camera:
         climb=upward[0] * 2 / SLOPE_REACH_M**2,
         climb_rate=0.5 * upward[1] * 6 / SLOPE_REACH_M**3,
     )
-    return replace(camera, depths=_visible_depths(camera))
+    return replace(camera, depths=visible_depths(camera))
 
 
-def _visible_depths(camera: Camera) -> np.ndarray:
+def visible_depths(camera: Camera) -> np.ndarray:
     """(DEPTH_SAMPLES,) distances from below the image's bottom to the horizon or the crest of a hill."""
     reach = camera.focal_y * camera.camera_height
     far = min(reach / (0.007 * camera.height), 300.0)

@@ -26,9 +26,9 @@ def apply_camera_effects(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """(image, lanes) after night, rain, windscreen, lens and sensor; only the roll moves lanes."""
     if weather.night:
-        image = _night(rng, image, camera, lamps)
+        image = draw_night(rng, image, camera, lamps)
     elif lamps and rng.random() < 0.4:
-        image = _add_lamps(image, lamps, 0.5)
+        image = add_lamps(image, lamps, 0.5)
     image, lanes = _roll(rng, image, lanes)
     if weather.rain or rng.random() < 0.02:
         image = _rain(rng, image)
@@ -60,7 +60,7 @@ def _roll(
     return image, rolled
 
 
-def _night(rng: np.random.Generator, image: np.ndarray, camera: Camera, lamps: list[Lamp]) -> np.ndarray:
+def draw_night(rng: np.random.Generator, image: np.ndarray, camera: Camera, lamps: list[Lamp]) -> np.ndarray:
     """The scene by headlights and street lamps: a wedge of light ahead, dark elsewhere."""
     height, width = image.shape[:2]
     small = (width // 8, height // 8)
@@ -81,10 +81,10 @@ def _night(rng: np.random.Generator, image: np.ndarray, camera: Camera, lamps: l
         color = (255 * street).tolist() if rng.random() < 0.75 else neon
         x, y = rng.uniform(0, width), camera.horizon_y - rng.exponential(0.12) * height
         lamps = [*lamps, Lamp(x, y, rng.uniform(0.8, 4) * width / 640, color)]
-    return _add_lamps(image, lamps, rng.uniform(0.5, 1.6))
+    return add_lamps(image, lamps, rng.uniform(0.5, 1.6))
 
 
-def _add_lamps(image: np.ndarray, lamps: Sequence[Lamp], bloom: float) -> np.ndarray:
+def add_lamps(image: np.ndarray, lamps: Sequence[Lamp], bloom: float) -> np.ndarray:
     """The image with glowing discs and their halo."""
     height, width = image.shape[:2]
     glow = np.zeros((height // 2, width // 2, 3), np.uint8)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -77,7 +77,7 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
     """Whether root holds exactly this data set, rendered to the end by this version of the renderer."""
     root = Path(root)
     return (
-        _read_json(root / "manifest.json") == manifest(train, val, seed, width, height)
+        read_json(root / "manifest.json") == manifest(train, val, seed, width, height)
         and all((root / f"label_data_{split}.json").is_file() for split in SPLITS)
         and all((root / _raw_file(number)).is_file() for number in range(train + val))
     )
@@ -85,7 +85,7 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
 
 def is_of_another_renderer(root: Path) -> bool:
     """Whether root holds rendered scenes, of another version than this."""
-    written = _read_json(Path(root) / "manifest.json")
+    written = read_json(Path(root) / "manifest.json")
     return isinstance(written, dict) and written.get("renderer", RENDERER_VERSION) != RENDERER_VERSION
 
 
@@ -110,7 +110,7 @@ def _render_missing(root: Path, request: dict[str, int], workers: int | None) ->
     unfinished = root / "unfinished"
     for name in ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS)):
         (root / name).unlink(missing_ok=True)
-    if _read_json(unfinished / "request.json") != request:
+    if read_json(unfinished / "request.json") != request:
         for folder in (unfinished, root / "clips" / "synthetic"):
             shutil.rmtree(folder, ignore_errors=True)
         unfinished.mkdir(parents=True)
@@ -120,7 +120,7 @@ def _render_missing(root: Path, request: dict[str, int], workers: int | None) ->
     missing = [(root, request, shard) for shard in shards if shard not in done]
     initial = sum(shard.stop - shard.start for shard in done)
     with tqdm(total=request["train"] + request["val"], initial=initial, unit="scene") as bar:
-        for count in _run_tasks(missing, workers):
+        for count in run_tasks(_render_shard, missing, workers):
             bar.update(count)
     for split in SPLITS:
         parts = [_shard_labels(unfinished, shard).read_text() for shard in shards if shard.split == split]
@@ -145,21 +145,21 @@ def _shards(request: dict[str, int]) -> list[Shard]:
     ]
 
 
-def _run_tasks(tasks: Sequence[tuple[Path, dict[str, int], Shard]], workers: int | None) -> Iterator[int]:
-    """The number of scenes of each task as it ends, in this process or in `workers` others."""
+def run_tasks(render: Callable[[tuple], int], tasks: Sequence[tuple], workers: int | None) -> Iterator[int]:
+    """The number of images of each task as it ends, in this process or in `workers` others."""
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
-            yield from map(_render_shard, tasks)
+            yield from map(render, tasks)
         finally:
             cv2.setNumThreads(threads)
         return
     spawn = multiprocessing.get_context("spawn")  # what Windows and macOS have, and safe beside threads
     with ProcessPoolExecutor(workers, spawn, initializer=_start_worker) as pool:
         with _script_not_imported():
-            futures = [pool.submit(_render_shard, task) for task in tasks]
+            futures = [pool.submit(render, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -202,20 +202,21 @@ def _render_shard(task: tuple[Path, dict[str, int], Shard]) -> int:
     for index in range(shard.start, shard.stop):
         raw_file = _raw_file(index + (request["train"] if shard.split == "val" else 0))
         scene = render_split_scene(request["seed"], shard.split, index, width, height)
-        write_bytes(root / raw_file, _encode_jpeg(scene))
+        write_bytes(root / raw_file, encode_jpeg(scene.image, scene.jpeg_quality))
         lanes = [lane_to_xs(points, height) for points in scene.lanes]
         lines.append(json.dumps({"lanes": lanes, "h_samples": h_samples(height), "raw_file": raw_file}) + "\n")
     write_text(_shard_labels(root / "unfinished", shard), "".join(lines))
     return shard.stop - shard.start
 
 
-def _encode_jpeg(scene: Scene) -> bytes:
-    quality = [cv2.IMWRITE_JPEG_QUALITY, scene.jpeg_quality]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), quality)
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """An image uint8 RGB (H, W, 3) as the bytes of a JPEG file."""
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     return encoded.tobytes()
 
 
-def _read_json(path: Path) -> object:
+def read_json(path: Path) -> object:
     """The content of a JSON file; None where there is no such file or it is broken."""
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text())

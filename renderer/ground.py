@@ -76,11 +76,11 @@ def draw_ground(
     ground *= tone
     unpainted_ground = paint_road(rng, ground, camera, road, top, coverage)
     unpainted = image.copy()
-    _light_ground(rng, [ground, unpainted_ground], [image[top:], unpainted[top:]], camera, top, weather, light)
+    light_ground(rng, [ground, unpainted_ground], [image[top:], unpainted[top:]], camera, top, weather, light)
     return unpainted
 
 
-def _light_ground(
+def light_ground(
     rng: np.random.Generator,
     grounds: list[np.ndarray],
     targets: list[np.ndarray],

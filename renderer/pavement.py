@@ -16,8 +16,10 @@ GRASS = [(86, 96, 62), (70, 82, 50), (60, 66, 48)]
 VERGES = [*GRASS, (120, 112, 84), (150, 135, 105), (110, 108, 98)]  # soil, sand, gravel
 
 
-def base_colors(rng: np.random.Generator, camera: Camera, road: Road, top: int, concrete: bool) -> np.ndarray:
-    """uint8 (h, W, 3): verge, carriageway, and shoulders, lanes or patches of other material."""
+def base_colors(
+    rng: np.random.Generator, camera: Camera, road: Road, top: int, concrete: bool, patches: bool = True
+) -> np.ndarray:
+    """uint8 (h, W, 3): verge, carriageway, and shoulders, lanes or, by choice, patches of other material."""
     canvas = np.zeros((camera.height, camera.width, 3), np.uint8)
     _draw_verges(rng, canvas, camera, top)
     gray = rng.uniform(110, 185) if concrete else rng.uniform(50, 125)
@@ -31,7 +33,8 @@ def base_colors(rng: np.random.Generator, camera: Camera, road: Road, top: int, 
         if rng.random() < 0.12:  # a lane surfaced at another time
             shade = (color * rng.uniform(0.65, 1.2)).clip(0, 255)
             fill_polygons(canvas, [road_band(camera, a, b + rng.normal(0, 0.15))], shade.tolist())
-    _draw_patches(rng, canvas, camera, road, color)
+    if patches:
+        _draw_patches(rng, canvas, camera, road, color)
     return canvas[top:]
 
 

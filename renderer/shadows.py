@@ -44,11 +44,11 @@ def _draw_hard_shadows(
     for _ in range(rng.poisson(0.3)):  # poles, wires, gantries
         z, slant = near * rng.uniform(1, 6), rng.normal(0, 0.7)
         ends = np.array([road.left_edge - 4, road.right_edge + 4])
-        _draw_band_across(shadow, camera, ends, z + slant * ends, rng.uniform(0.1, 0.8), top)
+        draw_band_across(shadow, camera, ends, z + slant * ends, rng.uniform(0.1, 0.8), top)
     if rng.random() < 0.12:  # a bridge overhead
         z, slant = near * rng.uniform(0.9, 6), rng.normal(0, 0.4)
         ends = np.array([road.left_edge - 15, road.right_edge + 15])
-        _draw_band_across(shadow, camera, ends, z + slant * ends, rng.uniform(6, 20), top)
+        draw_band_across(shadow, camera, ends, z + slant * ends, rng.uniform(6, 20), top)
     if rng.random() < 0.15:  # the shade of a wall or barrier lies along the road
         width = rng.uniform(0.3, 3)
         u = road.left_edge + width / 2 if rng.random() < 0.5 else road.right_edge - width / 2
@@ -56,7 +56,7 @@ def _draw_hard_shadows(
     return shadow
 
 
-def _draw_band_across(
+def draw_band_across(
     shadow: np.ndarray, camera: Camera, u: np.ndarray, z: np.ndarray, length: float, top: int
 ) -> None:
     """Fill the ground from the points (u, z) on for `length` metres."""

@@ -25,12 +25,13 @@ CAPTION_PX = 30  # height of a line of text above an image
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 
-def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = None, keep: Tensor | None = None
-               ) -> np.ndarray:
+def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = None, keep: Tensor | None = None,
+               ids: Sequence[int] = ()) -> np.ndarray:
     """A copy of the image with the curves points (L, P, 2) where keep (L), numbered by slot from 1.
 
     Line width and text grow with the image. With confidence (L) the control points and the confidence are drawn
-    as well; without it the curves are thin and white, as labels are drawn.
+    as well; without it the curves are thin and white, as labels are drawn. With ids (L) the color is that of a lane's
+    identity, which is drawn too.
     """
     canvas = image.copy()
     width = max(1, round(math.hypot(*image.shape[:2]) / 500))
@@ -39,8 +40,9 @@ def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = No
         for slot in shown:
             _draw_curve(canvas, points[slot], LABEL_COLOR, width)
         return canvas
+    colors = {slot: COLORS[(ids[slot] - 1 if ids else slot) % len(COLORS)] for slot in shown}
     for slot in shown:
-        color = COLORS[slot % len(COLORS)]
+        color = colors[slot]
         _draw_curve(canvas, points[slot], DARK, 2 * width + 2)
         _draw_curve(canvas, points[slot], color, 2 * width)
         for x, y in _pixels(points[slot], canvas):
@@ -49,8 +51,8 @@ def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = No
     boxes: list[Box] = []
     for slot in shown:  # text comes last, on top of all curves
         position = _pixels(points[slot, -2], canvas) + np.array((4 * width + 2, 0))
-        text = f"{slot + 1}: {confidence[slot]:.2f}"
-        boxes.append(_draw_boxed_text(canvas, text, position, COLORS[slot % len(COLORS)], boxes))
+        text = f"{slot + 1}: {confidence[slot]:.2f}" + (f" #{ids[slot]}" if ids else "")
+        boxes.append(_draw_boxed_text(canvas, text, position, colors[slot], boxes))
     return canvas
 
 

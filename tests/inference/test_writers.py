@@ -30,7 +30,8 @@ def test_json_has_what_is_printed_and_pixels(run, capsys):
     lanes = [(number, lane, r["size"]) for number, r in enumerate(records, start=1) for lane in r["lanes"]]
     assert len(lanes) == len(printed) > 0
     for line, (number, lane, size) in zip(printed, lanes, strict=True):
-        assert line.startswith(f"Sample {number}: Lane {lane['slot']} ({lane['confidence']:.2f}): P0=(")
+        identity = f" id {lane['id']}" if number > 1 else ""  # of the video's frames
+        assert line.startswith(f"Sample {number}: Lane {lane['slot']} ({lane['confidence']:.2f}){identity}: P0=(")
         points = re.findall(r"P\d=\(([-.\d]+), ([-.\d]+)\)", line)
         np.testing.assert_allclose(np.array(points, float), lane["control_points"], atol=0.00051)
         curve = sample_curve(torch.tensor(lane["control_points"]), len(lane["points_px"])).numpy() * size

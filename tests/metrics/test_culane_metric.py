@@ -107,7 +107,7 @@ def test_assignment_equals_brute_force():
     for _ in range(400):
         shape = rng.integers(1, 6, 2)
         weight = rng.integers(0, 20, shape) / 20  # steps above the tolerance: no near ties
-        pairs = culane._assign(weight)
+        pairs = culane.assign(weight)
         assert len({r for r, _ in pairs}) == len({c for _, c in pairs}) == len(pairs) == shape.min()
         assert sum(weight[pair] for pair in pairs) == pytest.approx(best_total(weight))
 
@@ -116,18 +116,18 @@ def test_assignment_of_near_ties_is_within_the_evaluator_s_tolerance():
     rng = np.random.default_rng(4)
     for _ in range(400):
         weight = rng.random(rng.integers(1, 6, 2))
-        pairs = culane._assign(weight)
+        pairs = culane.assign(weight)
         assert sum(weight[pair] for pair in pairs) >= best_total(weight) - 0.01 * len(pairs)
 
 
 def test_assignment_takes_the_first_of_a_near_tie():
-    assert culane._assign(np.array([[0.496, 0.504]])) == [(0, 0)]
-    assert culane._assign(np.array([[0.49, 0.51]])) == [(0, 1)]
+    assert culane.assign(np.array([[0.496, 0.504]])) == [(0, 0)]
+    assert culane.assign(np.array([[0.49, 0.51]])) == [(0, 1)]
 
 
 def test_assignment_never_takes_nan():
-    assert culane._assign(np.array([[math.nan]])) == []
-    assert culane._assign(np.array([[math.nan, 0.0], [0.8, 0.0]])) == [(1, 0), (0, 1)]
+    assert culane.assign(np.array([[math.nan]])) == []
+    assert culane.assign(np.array([[math.nan, 0.0], [0.8, 0.0]])) == [(1, 0), (0, 1)]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_lane_rolled_out_of_the_image_is_dropped():
 def test_lamps_glow_where_they_are():
     image = np.zeros((96, 160, 3), np.uint8)
     outside = Lamp(1e4, 0.0, 3.0, (255, 255, 255))
-    lit = camera_effects._add_lamps(image, [Lamp(40.0, 30.0, 3.0, (255, 200, 100)), outside], 0.5)
+    lit = camera_effects.add_lamps(image, [Lamp(40.0, 30.0, 3.0, (255, 200, 100)), outside], 0.5)
     red = lit[..., 0].astype(float)
     rows, columns = np.indices(red.shape)
     assert (red * columns).sum() / red.sum() == pytest.approx(40, abs=1)
