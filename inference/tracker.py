@@ -225,11 +225,11 @@ class Tracker:
         least = np.where(tracks.reported, self.threshold - s.hysteresis, self.threshold)
         reported = (tracks.hits >= s.confirm) & (tracks.confidence >= least)
         self.tracks = tracks._replace(reported=reported, left=is_left)
-        new = reported & (tracks.ids == 0)
-        tracks.ids[new] = self.next_id + np.arange(new.sum())
-        self.next_id += int(new.sum())
         half, ids, keep = len(points) // 2, [0] * len(points), np.zeros(len(points), bool)
         order = [i for i in np.argsort(near, kind="stable").tolist() if reported[i]]
+        for track in order:
+            if not tracks.ids[track]:
+                tracks.ids[track], self.next_id = self.next_id, self.next_id + 1
         left, right = ([i for i in order if is_left[i] == side] for side in (True, False))
         left, right = left[-half:], right[:half]
         for slot, track in [*enumerate(left, half - len(left)), *enumerate(right, half)]:

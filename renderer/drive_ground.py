@@ -95,7 +95,7 @@ def _blemishes(camera: Camera, road: Road, top: int, seed: int, travelled: float
             dark.draw_band(u, z, z + rng.uniform(1, 12), rng.uniform(0.6, 3), rng.uniform(20, 90))
         drips = rng.poisson(3)
         z, u = start + rng.uniform(0, CELL_M, drips), rng.uniform(road.left_edge, road.right_edge, (drips, 1))
-        ahead = z > near
+        ahead = (z > near) & (z < camera.depths[-1] - 1)
         dark.draw_strokes(lambda _, u=u[ahead]: np.broadcast_to(u, (len(u), 4)), z[ahead], z[ahead] + 0.15, 0.06, 130)
     return dark
 

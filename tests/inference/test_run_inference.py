@@ -7,15 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from paths import ROOT
-from roads import write_pictures, write_video
+from roads import json_lines, write_pictures, write_video
 
 import inference_fixed
 from geometry.bezier import CONTROL_POINTS
 from inference.predictor import Predictor
 from preprocessing.images import read_image
+from visualization.draw import COLORS, draw_lanes
 
 PAIR = r"\(-?\d\.\d{3}, -?\d\.\d{3}\)"
 LINE = re.compile(rf"Sample \d+: Lane [1-6] \([01]\.\d\d\): P0={PAIR}"
@@ -143,3 +145,29 @@ def test_a_reader_that_stops_reading_gets_no_traceback(rendered, checkpoint):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+# Videos ------------------------------------------------------------------------------------------------------
+
+
+def test_lanes_of_a_video_are_tracked_unless_it_is_told_not_to(run):
+    write_video("drive.avi", 6)
+    write_pictures(".", "a.png")
+    words = ("a.png", "drive.avi", "--threshold", "0.9", "--json")
+    run(*words, "tracked.json")
+    run(*words, "plain.json", "--no-track")
+    tracked, plain = json_lines("tracked.json"), json_lines("plain.json")
+    assert tracked[0] == plain[0] and not any("id" in lane for lane in plain[1]["lanes"])
+    ids = [lane["id"] for lane in tracked[1]["lanes"]]
+    assert ids == sorted(set(ids)) and min(ids) > 0
+    assert tracked[3]["lanes"] != plain[3]["lanes"]
+
+
+def test_the_colors_of_an_overlay_follow_identities():
+    """Not the slots; six colors serve all identities."""
+    points = torch.stack((torch.full((2, 6), 0.5), torch.linspace(0.4, 1, 6).expand(2, 6)), -1)
+    points[1, :, 0] = 0.8
+    drawn = [draw_lanes(np.zeros((360, 640, 3), np.uint8), points, torch.ones(2), torch.ones(2, dtype=bool), ids)
+             for ids in ((1, 2), (7, 8), (2, 1))]
+    places = [[np.median(np.nonzero((image[:250] == color).all(-1))[1]) for color in COLORS[:2]] for image in drawn]
+    assert places[0] == places[1] == places[2][::-1] and places[0][0] < places[0][1]

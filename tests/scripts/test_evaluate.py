@@ -16,6 +16,7 @@ from formats.base import DataError
 from formats.registry import list_samples
 from metrics.culane import culane_score
 from metrics.tusimple import tusimple_score
+from renderer.drive_writer import write_drives
 from runtime.checkpoint import build_model, save_checkpoint
 
 SMALL = ["model.width=128", "model.height=96", "train.device=cpu", "train.precision=fp32"]
@@ -190,3 +191,23 @@ def test_real_tusimple_images(tmp_path, checkpoint):
     pairs = [(line["lanes"], label["lanes"], label["h_samples"]) for line, label in zip(lines, gt, strict=True)]
     assert len(lines) == 32
     assert tusimple_score(pairs) == {name: scores[name] for name in ("accuracy", "fp", "fn", "f1")}
+
+
+# Drives ------------------------------------------------------------------------------------------------------
+
+
+def test_drives_are_scored_before_and_after_tracking(tmp_path, checkpoint, capsys):
+    root = tmp_path / "drives"
+    write_drives(root, 2, 4, seed=1, width=160, height=90, workers=1)
+    scores = evaluate(tmp_path, f"data.root={root}", "inference.threshold=0.01", "--checkpoint", str(checkpoint))
+    table = scores["drives"]
+    assert list(table) == ["each frame alone", "tracked", "labels"]
+    assert table["each frame alone"]["f1"] == scores["f1"]  # by the same lanes
+    assert table["tracked"]["jitter_px"] < table["each frame alone"]["jitter_px"]
+    assert table["tracked"]["ms"] > 0 and list(table["labels"]) == ["jitter_px"]
+    out = capsys.readouterr().out
+    assert all(f"  {name}" in out for name in ("switches", "jitter_px", "mota")) and "8 images" in out
+
+
+def test_other_data_have_no_drives(tmp_path, checkpoint, rendered):
+    assert "drives" not in evaluate(tmp_path, f"data.root={rendered}", "--checkpoint", str(checkpoint))

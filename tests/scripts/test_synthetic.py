@@ -79,3 +79,17 @@ def test_an_interrupted_run_tells_how_to_go_on(tmp_path, monkeypatch, capsys):
         cli.run(lambda: synthetic.main(["--root", str(tmp_path / "set"), *SMALL]))
     assert stop.value.code == 130
     assert capsys.readouterr().err == "interrupted; run again to finish the data set\n"
+
+
+def test_drives_are_written_and_their_sheet(tmp_path, capsys):
+    root, sheet = tmp_path / "drives", tmp_path / "sheet.png"
+    assert synthetic.main(["--drive", "2", "--frames", "3", "--width", "160", "--height", "90", "--workers", "1",
+                           "--root", str(root), "--sheet", str(sheet)]) == 0
+    assert len(list(root.rglob("*.jpg"))) == 6 and sheet.is_file()
+    assert f"evaluate_fixed.py data.root={root}" in capsys.readouterr().out
+
+
+def test_no_drives_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="drives is 0, expected at least 1"):
+        synthetic.main(["--drive", "0", "--root", str(tmp_path / "none")])
+    assert not (tmp_path / "none").exists()
