@@ -26,7 +26,7 @@ ROWS = np.linspace(0.25, 1, 16)  # at which lanes are compared
 SAMPLES = np.linspace(0, 1, 12)  # t at which a curve is fitted again to other ends
 FRACTIONS = np.linspace(0, 1, CONTROL_POINTS)  # of a curve's height, of its control points
 ASPECT = 16 / 9  # of an image, for the angle of a lane
-THUMBNAIL_STEP = 8  # pixels of the network's input
+THUMBNAIL_STEP = 12  # pixels of the network's input
 
 
 class TrackerSettings(NamedTuple):
@@ -128,9 +128,12 @@ class Tracker:
         rows, on = x_at(x, np.concatenate((self.tracks.ends, lanes.ends)), ROWS)
         distance, count = gaps(rows, on), len(self.tracks.x)
         tracks = self._merged(distance[:count, :count])
-        lane = count + without_duplicates(distance[count:, count:], lanes.confidence)
-        lanes, self.tracks = lanes.take(lane - count), self.tracks.take(tracks)
-        self._follow(x[tracks], lanes, distance[np.ix_(tracks, tracks)], distance[np.ix_(tracks, lane)])
+        lane = without_duplicates(distance[count:, count:], lanes.confidence)
+        if len(tracks) + len(lane) < len(x):
+            lanes, self.tracks = lanes.take(lane), self.tracks.take(tracks)
+            kept = np.concatenate((tracks, lane + count))
+            x, distance, count = x[kept], distance[np.ix_(kept, kept)], len(tracks)
+        self._follow(x[:count], lanes, distance[:count, :count], distance[:count, count:])
         self.last = self._report(points.copy(), confidence.copy())
         return self.last
 
@@ -138,7 +141,8 @@ class Tracker:
         """Whether the frame shows another scene than the one before: brightness and contrast do not count."""
         before = self.thumbnail
         values = pixels[::THUMBNAIL_STEP, ::THUMBNAIL_STEP, 1].astype(np.float32).ravel()
-        self.thumbnail = values - values.mean()
+        values -= values.sum() / values.size
+        self.thumbnail = values
         if before is None or before.shape != values.shape:
             return False
         norm = math.sqrt(float(before @ before) * float(self.thumbnail @ self.thumbnail))
@@ -177,11 +181,12 @@ class Tracker:
             self._update_tracks(predicted, lanes, hit, lane)
             self._regain(hit[self.tracks.hits[hit] == s.confirm], between * cosine)
             tracks = self.tracks
-            self.tracks = tracks.take((tracks.misses == 0) | ((tracks.hits >= s.confirm)
-                                                              & (tracks.misses <= s.max_misses)))
-        new = lanes.take(other & (lanes.confidence >= self.threshold))
-        if len(new.x):
-            new = begin(new, 1 if confirmed.any() else s.confirm)
+            goes = (tracks.misses > 0) & ((tracks.hits < s.confirm) | (tracks.misses > s.max_misses))
+            if goes.any():
+                self.tracks = tracks.take(~goes)
+        other &= lanes.confidence >= self.threshold
+        if other.any():
+            new = begin(lanes.take(other), 1 if confirmed.any() else s.confirm)
             self.tracks = Tracks(*(np.concatenate(parts) for parts in zip(self.tracks, new, strict=True)))
 
     def _update_tracks(self, predicted: np.ndarray, lanes: "Lanes", hit: np.ndarray, lane: np.ndarray) -> None:
@@ -200,8 +205,9 @@ class Tracker:
         x[hit] += s.position_gain * innovation
         velocity[hit] += s.velocity_gain * innovation
         confidence[hit] += s.confidence_gain * (lanes.confidence[lane] - confidence[hit])
-        velocity[missed] *= s.coast
-        confidence[missed] *= s.coast
+        if len(hit) < count:
+            velocity[missed] *= s.coast
+            confidence[missed] *= s.coast
         self.tracks = tracks._replace(x=x, velocity=velocity, ends=ends, confidence=confidence,
                                       hits=tracks.hits + ~missed, misses=np.where(missed, tracks.misses + 1, 0))
 
@@ -226,16 +232,17 @@ class Tracker:
         reported = (tracks.hits >= s.confirm) & (tracks.confidence >= least)
         self.tracks = tracks._replace(reported=reported, left=is_left)
         half, ids, keep = len(points) // 2, [0] * len(points), np.zeros(len(points), bool)
-        order = [i for i in np.argsort(near, kind="stable").tolist() if reported[i]]
+        order = sorted(np.flatnonzero(reported).tolist(), key=near.tolist().__getitem__)
         for track in order:
             if not tracks.ids[track]:
                 tracks.ids[track], self.next_id = self.next_id, self.next_id + 1
-        left, right = ([i for i in order if is_left[i] == side] for side in (True, False))
-        left, right = left[-half:], right[:half]
-        for slot, track in [*enumerate(left, half - len(left)), *enumerate(right, half)]:
-            far, close = tracks.ends[track]
-            points[slot, :, 0], points[slot, :, 1] = tracks.x[track], far + (close - far) * FRACTIONS
-            confidence[slot], keep[slot], ids[slot] = tracks.confidence[track], True, int(tracks.ids[track])
+        num_left = int(is_left[order].sum())  # these come first
+        left, right = order[:num_left][-half:], order[num_left:][:half]
+        shown, slots = left + right, slice(half - len(left), half + len(right))
+        ends = tracks.ends[shown]
+        points[slots, :, 0] = tracks.x[shown]
+        points[slots, :, 1] = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * FRACTIONS
+        confidence[slots], keep[slots], ids[slots] = tracks.confidence[shown], True, tracks.ids[shown].tolist()
         return Tracked(Detections(*map(torch.from_numpy, (points, confidence, keep))), tuple(ids))
 
 
