@@ -163,7 +163,8 @@ def _share_a_lane(x_px: np.ndarray, others_px: np.ndarray) -> bool:
 
 
 def _together(label: Label, added: Label) -> Label:
-    return label._replace(lanes=label.lanes + added.lanes, x_at_rows=np.vstack((label.x_at_rows, added.x_at_rows)))
+    return label._replace(lanes=label.lanes + added.lanes, x_at_rows=np.vstack((label.x_at_rows, added.x_at_rows)),
+                          lane_ids=None)  # whose numbers are those of another line of the file
 
 
 def _label_at(sample: Sample, offset: int, line: int) -> Label:
