@@ -32,6 +32,7 @@ from formats.parsing import MAX_POINTS, list_of
 
 KEYS = ("images", "annotations", "categories")
 LANE_NAME = re.compile(r"lane|line|mark|stripe", re.IGNORECASE)
+HEAD_BYTES = 65536  # of a broken file that show what it was
 SNIFFED = 5  # files that are looked into to recognize a folder
 
 
@@ -43,6 +44,7 @@ class CocoIndex(NamedTuple):
     annotations: np.ndarray  # (A) byte offsets
     categories: dict[Any, str]  # names by id
     lane_categories: frozenset  # ids
+    problem: str = ""  # with annotations that belong to no image, the first of which is named; they are left out
 
 
 class Coco(DataSet):
@@ -68,6 +70,8 @@ class Coco(DataSet):
                 index = coco_index(path)
                 finder = ImageFinder(root, path)
                 list_name = path.name if path.name[0] != "_" else f"{path.parent.name}/{path.name}"
+                if index is not None and index.problem:
+                    yield DataError(index.problem)
                 if index is not None:
                     for offset in index.images.tolist():
                         yield self._sample(finder, path, offset, list_name)
@@ -145,13 +149,15 @@ def _index(path: Path, _size: int, _mtime: int) -> CocoIndex | None:
     if "images" not in seen:
         return None
     rows = np.array([images.get(owner, -1) for owner in owners], np.int64)
-    if (rows < 0).any():
+    problem = ""
+    if count := int((rows < 0).sum()):
         at = int(rows.argmin())
-        raise DataError(f"{path} at byte {annotations[at]}: no image has the image_id {str(owners[at])[:40]}")
+        more = f", nor of {count - 1} more annotations" if count > 1 else ""
+        problem = f"{path} at byte {annotations[at]}: no image has the image_id {str(owners[at])[:40]}{more}"
     order = rows.argsort(kind="stable")
     first = np.searchsorted(rows[order], np.arange(len(offsets) + 1))
     return CocoIndex(np.array(offsets, np.int64), first, np.array(annotations, np.int64)[order], categories,
-                     frozenset(_lane_categories(categories)))
+                     frozenset(_lane_categories(categories)), problem)
 
 
 def _lane_categories(categories: dict[Any, Any]) -> list:
@@ -162,12 +168,22 @@ def _lane_categories(categories: dict[Any, Any]) -> list:
 
 
 def _has_lanes(path: Path) -> bool:
-    """Whether a file has images, and a category that is named as lanes are."""
+    """Whether a file has images, and a category that is named as lanes are; or begins as such a file and is broken."""
     try:
         index = coco_index(path)
     except DataError:
-        return False
+        return _begins_as_coco(path)
     return index is not None and any(LANE_NAME.search(str(index.categories[key])) for key in index.lane_categories)
+
+
+def _begins_as_coco(path: Path) -> bool:
+    """Whether the first bytes of a file are of COCO's records of images."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return all(key in head for key in (b'"images"', b'"file_name"', b'"id"'))
 
 
 def _lines(annotation: dict, where: str) -> list[np.ndarray]:

@@ -29,7 +29,7 @@ from metrics.tusimple import TUSIMPLE_SIZE
 
 KEYS = "raw_file, lanes and h_samples"
 LIST_NAMES = {"train": "label_data_train.json", "val": "label_data_val.json", "test": "test_label.json"}
-PATTERNS = ("label_data*.json", *(f"{name}_label*.json" for name in ("test", "train", "val", "valid", "validation")))
+PATTERNS = ("label_data*.json*", *(f"{name}_label*.json*" for name in ("test", "train", "val", "valid", "validation")))
 UNREAD = "files name images but are not read as lists: their names are not like label_data_*.json or test_label.json"
 SAME_LANE_PX = 10  # lanes that are nearer at most rows are one lane labelled twice
 

@@ -114,3 +114,20 @@ def test_a_broken_file_is_named(tmp_path, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     error = label_error(root, "coco")
     assert "train.json" in error and message in error
+
+
+def test_annotations_of_no_image_are_named_and_the_others_read(tmp_path):
+    lane = {"image_id": 7, "category_id": 1, "polyline": FLAT}
+    root = written(tmp_path, [lane, {**lane, "image_id": 9}, {**lane, "image_id": 8}])
+    assert registry.detect(root) == "coco"
+    listing = registry.list_folder(root, stop=False)
+    error, = listing.errors
+    assert "no image has the image_id 9, nor of 1 more annotations" in str(error)
+    assert [len(registry.read_label(sample).lanes) for sample in listing.samples] == [1]
+
+
+def test_a_file_that_breaks_off_is_named(tmp_path):
+    root = written(tmp_path, [{"image_id": 7, "category_id": 1, "polyline": FLAT}])
+    path = root / "train.json"
+    path.write_text(path.read_text()[:-9])
+    assert "train.json" in label_error(root) and "no known layout" not in label_error(root)
