@@ -189,7 +189,7 @@ def _label(record: dict, where: str) -> Label:
     has_point = xs >= 0
     points = np.stack(np.broadcast_arrays(xs, rows), axis=-1)[has_point].astype(np.float32)
     stops = has_point.sum(1).cumsum().tolist()
-    return Label([points[start:stop] for start, stop in zip([0, *stops], stops, strict=False)], rows, xs,
+    return Label([points[start:stop] for start, stop in itertools.pairwise([0, *stops])], rows, xs,
                  lane_ids=_lane_ids(record.get("lane_ids"), len(lanes), where))
 
 

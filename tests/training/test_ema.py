@@ -22,7 +22,7 @@ def averages(values, decay):
     """Each weight or buffer of the average of a network that is set to these values, a step each."""
     model = network()
     ema, weights = ExponentialMovingAverage(model), update_weights(len(values), decay).float()
-    for value, weight in zip(values, weights, strict=False):  # there is a weight more, for after the last
+    for value, weight in zip(values, weights[:-1], strict=True):  # the last one is for after the last step
         set_all(model, value)
         ema.update(weight)
     return ema, [tensor.item() for tensor in (*ema.module.parameters(), *ema.module.buffers())]

@@ -88,7 +88,7 @@ def test_lanes_that_begin_above_the_cut_are_counted(settings, cut_top, hides):
     _, *more = opening(settings, f"model.cut_top={cut_top}")
     hints = [line for line in more if f"begin in what model.cut_top={cut_top} hides: lower it" in line]
     assert len(hints) == (2 if hides else 0), "one each for training and validation"
-    for line, images in zip(hints, (24, 8), strict=False):
+    for line, images in zip(hints, (24, 8) if hides else (), strict=True):
         hidden, lanes = map(int, re.match(rf"(\d+) of (\d+) lanes in {images} images ", line).groups())
         assert 0 < hidden <= lanes
 
