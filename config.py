@@ -24,6 +24,7 @@ class DataConfig:
     root: tuple[str, ...] = ("data/synthetic",)
     format: str = "auto"
     split: tuple[str, ...] = ("auto",)
+    validate: str = setting("last", choices=("last", "all"))
     weights: tuple[float, ...] = setting((), low=0)
     on_error: str = setting("stop", choices=("stop", "skip"))
     cache: bool = True

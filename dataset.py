@@ -137,25 +137,26 @@ def _shuffled(count: int, generator: torch.Generator) -> Tensor:
 
 
 class DataSplit(NamedTuple):
-    """Samples for training, those of each root, and those for validation: the last root's. With lines for the user on
-    what is passed over or left out.
+    """Samples for training, those of each root, and those for validation, with lines for the user on what is passed
+    over or left out.
     """
 
     train: list[SampleIndex]
     val: SampleIndex
     notes: list[str]
+    val_sizes: dict[str, int]  # images for validation of each set that validates, end to end
 
     def all_train(self) -> SampleIndex:
         """Samples for training of all roots, end to end."""
-        return self.train[0] if len(self.train) == 1 else concatenate(self.train)
+        return _end_to_end(self.train)
 
 
 def split_from_config(config: Config, training: bool = True) -> DataSplit:
     """The samples of data.root, data.format and data.split; the default root is rendered first where it is missing.
 
     Training renders it again when `synthetic` requests other scenes than are in it; evaluating a model never does.
-    With several roots the last one validates: own images go last, and best_model.pth is chosen on them.
-    Raises ConfigError or DataError.
+    Of several roots the last one validates, so that own images go last and choose best_model.pth; or all of them by
+    data.validate. Raises ConfigError or DataError.
     """
     settings = config.data
     rules = settings.split if len(settings.split) != 1 else settings.split * len(settings.root)
@@ -166,8 +167,8 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
     if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
         raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
                           "give one number of at least 0 for each, not all 0")
-    train, val, notes = [], SampleIndex(), []
-    for root, rule in zip(settings.root, rules, strict=True):
+    train, val, notes = [], [], []
+    for number, (root, rule) in enumerate(zip(settings.root, rules, strict=True), start=1):
         if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
             scenes = config.synthetic
             dataset_writer.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
@@ -176,17 +177,30 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
                   "with those on today's; without that folder they are rendered anew", file=sys.stderr)
         skip = settings.on_error == "skip"
         listing = registry.list_folder(root, settings.format, stop=not skip)
-        part, val, lines = splits.split_listing(listing, rule, training, skip)
+        part, val_part, lines = splits.split_listing(listing, rule, training, skip)
+        if training and not part:
+            raise ConfigError(_nothing_to_train_on(root, rule, len(val_part)))
+        if settings.validate == "last" and number < len(settings.root):
+            lines += _held_back(len(val_part))
+            val_part = SampleIndex()
         if skip:
             part, line = _readable(part if training else SampleIndex(), settings, f"{root}: training")
-            validates = len(train) == len(settings.root) - 1  # the last root does
-            val, val_line = _readable(val if validates else SampleIndex(), settings, f"{root}: validation")
+            val_part, val_line = _readable(val_part, settings, f"{root}: validation")
             lines += line + val_line
-        if training and not part:
-            raise ConfigError(_nothing_to_train_on(root, rule, len(val)))
         train.append(part)
+        val += [(root, val_part)] if val_part else []
         notes += [f"{root}: {line}" for line in lines]
-    return DataSplit(train, val, notes)
+    return DataSplit(train, _end_to_end([part for _, part in val]), notes, splits.sizes_by_name(val))
+
+
+def _end_to_end(parts: Sequence[SampleIndex]) -> SampleIndex:
+    return parts[0] if len(parts) == 1 else concatenate(parts)
+
+
+def _held_back(count: int) -> list[str]:
+    """A line on the images of a root that could validate and, since it is not the last one, do not; none for none."""
+    return [f"{count} images that data.split holds back are left out: the last root validates, and all do with "
+            "data.validate=all"] if count else []
 
 
 def _readable(samples: SampleIndex, settings: DataConfig, purpose: str) -> tuple[SampleIndex, list[str]]:
@@ -219,20 +233,20 @@ def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
     return LaneDataset(samples, grid, slots, pixels)
 
 
-def validation_samples(config: Config) -> SampleIndex:
+def validation_split(config: Config) -> DataSplit:
     """The validation images that a configuration names. Raises ValueError where the split leaves none."""
-    _, samples, notes = split_from_config(config, training=False)
-    for line in notes if distributed.rank() == 0 else ():
+    split = split_from_config(config, training=False)
+    for line in split.notes if distributed.rank() == 0 else ():
         print(line, file=sys.stderr)
-    if not samples:
+    if not split.val:
         raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
                          "set it to all, or to a rule that leaves some")
-    return samples
+    return split
 
 
-def validation_set(config: Config) -> LaneDataset:
-    """`validation_samples` as a data set."""
-    return open_dataset(validation_samples(config), config)
+def validation_samples(config: Config) -> SampleIndex:
+    """The samples of `validation_split`."""
+    return validation_split(config).val
 
 
 if __name__ == "__main__":  # python dataset.py --check ROOT

@@ -6,16 +6,18 @@ with their lanes tracked.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from config import Config, to_dict
-from dataset import validation_samples, validation_set
-from evaluation import collapse_detector, evaluator
+from dataset import open_dataset, validation_split
+from evaluation import collapse_detector, evaluator, validation_sets
 from evaluation.collapse_detector import COLLAPSING
 from evaluation.drive_scores import drive_scores, has_drives, print_drive_table
-from evaluation.evaluator import Evaluation
+from evaluation.evaluator import Evaluation, GroundTruth
 from evaluation.report import write_report
 from evaluation.score_table import print_table, write_json
 from formats.metric import Metric
@@ -52,10 +54,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--metric", default="auto", choices=("auto", *METRICS),
                         help="auto: that of the data set's own benchmark")
     result.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
-    result.add_argument("--report", metavar="DIR", help="also write DIR/report.html: figures, diagrams and images")
+    result.add_argument("--report", metavar="DIR",
+                        help="also write DIR/report.html: figures, diagrams and images; of several sets one in DIR/SET")
     files = result.add_mutually_exclusive_group()
     files.add_argument("--predictions", metavar="PATH",
-                       help="also write the benchmark's submission: a file for TuSimple, a folder for CULane")
+                       help="also write the benchmark's submission: a file for TuSimple, a folder for CULane; "
+                       "of several sets a folder with that of each")
     files.add_argument("--score", metavar="PATH", help="score such a file or folder instead of a checkpoint")
     return result
 
@@ -66,53 +70,98 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     model, _, payload = checkpoint.load_model(options.checkpoint, device, options.requested)
     config = checkpoint.with_checkpoint(config, payload)
     with distributed.main_process_first():
-        dataset = validation_set(config)
-    gt = evaluator.ground_truth(dataset)
-    gt = gt._replace(metric=chosen_metric(options.metric, gt.samples))
+        split = validation_split(config)
+        dataset = open_dataset(split.val, config)
+    gt = with_metric(validation_sets.with_sets(evaluator.ground_truth(dataset), split.val_sizes), options.metric)
 
     predictor = Predictor(model, checkpoint.input_grid(config), device,
                           pick_precision(config.train.precision, device))
     prediction = evaluator.predict(predictor, dataset, gt.indices, config.inference.batch_size, config.data.workers)
-    stats = evaluator.collapse_stats(predictor, dataset, gt, prediction)
-    diagnosis = collapse_detector.diagnose(stats, config.guard.min_diversity, config.guard.min_sensitivity,
-                                           is_early=checkpoint.steps_of_training(payload) < config.guard.first_steps)
+    diagnose = partial(collapse_detector.diagnose, min_diversity=config.guard.min_diversity,
+                       min_sensitivity=config.guard.min_sensitivity,
+                       is_early=checkpoint.steps_of_training(payload) < config.guard.first_steps)
+    check = validation_sets.check_collapse(predictor, dataset, gt, prediction, diagnose)
     if distributed.rank() == 0:
         decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)
-        write_results(evaluator.score(prediction, gt, decode, stats, diagnosis), config, options)
-    return 1 if diagnosis.state == COLLAPSING else 0
+        write_results(validation_sets.evaluate(prediction, gt, decode, check), config, options)
+    return 1 if check.diagnosis.state == COLLAPSING else 0
 
 
 def write_results(evaluation: Evaluation, config: Config, options: argparse.Namespace) -> None:
-    """Print the table and the diagnosis; write the files that were requested."""
+    """Print the tables and diagnoses of each set, and of all; write the files that were requested."""
+    loss = LaneLoss(**vars(config.loss))
+    parts = {name: with_losses(part, loss) for name, part in (evaluation.sets or {"": evaluation}).items()}
+    results = {name: write_set(name, part, options) for name, part in parts.items()}
+    if evaluation.sets:
+        mean = validation_sets.mean_score(evaluation.gt, results)
+        print(f"all {len(evaluation.gt.indices)} images of {len(parts)} sets: mean score {100 * mean:.2f} %")
+        print(evaluation.diagnosis)
+        of_all = {"mean_score": mean} | with_losses(evaluation, loss).scores
+        write_json(options.json, of_all | {"verdict": evaluation.diagnosis.state, "sets": results})
+    else:
+        write_json(options.json, results[""])
+    if options.report:
+        settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
+        for name, part in parts.items():
+            print(f"the report is {write_report(Path(options.report) / name, part, settings, name)}")
+
+
+def with_losses(evaluation: Evaluation, loss: LaneLoss) -> Evaluation:
+    """The evaluation with losses and collapse statistics among its scores."""
+    losses = evaluator.validation_losses(evaluation.prediction, evaluation.gt, loss, evaluation.decode.threshold)
+    return evaluation._replace(scores=evaluation.scores | losses | evaluation.stats.record())
+
+
+def write_set(name: str, evaluation: Evaluation, options: argparse.Namespace) -> dict[str, Any]:
+    """The scores of a set, which are printed with its diagnosis; its predictions are written. A single one has the
+    name "".
+    """
     gt, prediction, decode = evaluation[:3]
     if options.predictions:
-        gt.metric.write_predictions(Path(options.predictions), gt.samples, gt.labels, gt.sizes_px,
+        gt.metric.write_predictions(set_path(options.predictions, name, gt.metric), gt.samples, gt.labels, gt.sizes_px,
                                     evaluator.to_benchmark(prediction, gt, decode))
-    losses = evaluator.validation_losses(prediction, gt, LaneLoss(**vars(config.loss)), decode.threshold)
-    evaluation = evaluation._replace(scores=evaluation.scores | losses | evaluation.stats.record())
-    print_table(evaluation.scores, evaluation.categories, gt.sizes_px, gt.metric)
+    print_table(evaluation.scores, evaluation.categories, gt.sizes_px, gt.metric, name)
     parts = {"categories": evaluation.categories} if evaluation.categories else {}
     if has_drives(gt.labels):
         parts["drives"] = drive_scores(prediction, gt, decode)
         print_drive_table(parts["drives"])
     print(evaluation.diagnosis)
-    write_json(options.json, evaluation.scores | parts | {"verdict": evaluation.diagnosis.state})
-    if options.report:
-        settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
-        print(f"the report is {write_report(Path(options.report), evaluation, settings)}")
+    return evaluation.scores | parts | {"verdict": evaluation.diagnosis.state}
 
 
 def score_files(config: Config, options: argparse.Namespace) -> int:
-    """Score predictions in the benchmark's files; exit status 0. Raises DataError."""
-    samples = validation_samples(config)
+    """Score predictions in the benchmark's files, of several sets each by itself; exit status 0. Raises DataError."""
+    split = validation_split(config)
+    results, start = {}, 0
+    for name, size in split.val_sizes.items():
+        samples = split.val[start:start + size]
+        start += size
+        results[name] = score_set("" if len(split.val_sizes) == 1 else name, samples, options)
+    write_json(options.json, {"sets": results} if len(results) > 1 else next(iter(results.values())))
+    return 0
+
+
+def score_set(name: str, samples: SampleIndex, options: argparse.Namespace) -> dict[str, Any]:
+    """Print the table of a set's predictions in files and return its scores. Raises DataError."""
     metric = chosen_metric(options.metric, samples)
     labels = [read_label(sample) for sample in samples]
     sizes_px = evaluator.in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading sizes")
-    predictions, run_times_ms = metric.read_predictions(Path(options.score), samples, labels, sizes_px)
+    predictions, run_times_ms = metric.read_predictions(set_path(options.score, name, metric), samples, labels,
+                                                        sizes_px)
     scores, categories = metric.score(predictions, samples, labels, sizes_px, run_times_ms)
-    print_table(scores, categories, sizes_px, metric)
-    write_json(options.json, scores | ({"categories": categories} if categories else {}))
-    return 0
+    print_table(scores, categories, sizes_px, metric, name)
+    return scores | ({"categories": categories} if categories else {})
+
+
+def set_path(path: str, name: str, metric: Metric) -> Path:
+    """Where the predictions of a set are: the path itself for a single set, else the set's file or folder in it."""
+    return Path(path) / f"{name}{metric.predictions_suffix}" if name else Path(path)
+
+
+def with_metric(gt: GroundTruth, name: str) -> GroundTruth:
+    """The GroundTruth, and that of each of its sets, with the metric of that name."""
+    sets = {key: with_metric(part, name) for key, part in gt.sets.items()}
+    return gt._replace(metric=chosen_metric(name, gt.samples), sets=sets)
 
 
 def chosen_metric(name: str, samples: SampleIndex) -> Metric:

@@ -105,7 +105,8 @@ def check_images(config: Config, grid: InputGrid) -> tuple[np.ndarray, str]:
     samples = evenly_spaced(split_from_config(config, training=False).val, CHECKED_IMAGES) if has_data else []
     if samples:
         images = [read_image(sample.image) for sample in samples]
-        origin = f"{len(images)} validation images of {config.data.root[-1]}"
+        roots = config.data.root if config.data.validate == "all" else config.data.root[-1:]
+        origin = f"{len(images)} validation images of {', '.join(roots)}"
     else:
         images = [render_scene(seed).image for seed in range(CHECKED_IMAGES)]
         origin = f"{len(images)} rendered scenes"

@@ -5,13 +5,14 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from config import Config
 from dataset import batches, epoch_order
-from evaluation import collapse_detector, evaluator
+from evaluation import collapse_detector, evaluator, validation_sets
 from evaluation.collapse_detector import COLLAPSING
 from evaluation.evaluator import Evaluation
 from inference.predictor import Predictor
@@ -81,7 +82,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
             record |= {"images_per_second": num_images / seconds, "seconds": progress.seconds + seconds}
             progress, is_best = select_best(progress, record, evaluation)
             run_dir.write_epoch(state, progress, record, evaluation, is_best)
-            print(epoch_line(record, evaluation.diagnosis, data.val_gt.metric, config.train.epochs), flush=True)
+            print(epoch_line(record, evaluation.diagnosis, data.val_gt, config.train.epochs), flush=True)
             if progress.collapsed_epochs >= config.guard.patience:
                 raise TrainingError(f"stopped after {progress.collapsed_epochs} epochs in a row of "
                                     f"{evaluation.diagnosis}")
@@ -119,25 +120,29 @@ def validate(setup: StepSetup, predictor: Predictor, data: TrainingData, losses:
     predictor.load_weights(setup.state.ema.module)  # what it has recorded for its GPU serves all epochs
     batch_size, workers = config.inference.batch_size, config.data.workers
     prediction = evaluator.predict(predictor, data.val_set, gt.indices, batch_size, workers)
-    stats = evaluator.collapse_stats(predictor, data.val_set, gt, prediction)
     train_stats = evaluator.label_stats(
         data.train_gt, evaluator.predict(predictor, data.train_set, data.train_gt.indices, batch_size, workers))
-    diagnosis = collapse_detector.diagnose(stats, config.guard.min_diversity, config.guard.min_sensitivity,
-                                           train_stats, is_early=steps < config.guard.first_steps)
-    decode, scores = evaluator.choose_decode(prediction, gt, config.inference.threshold, config.inference.end_tolerance)
-    evaluation = evaluator.score(prediction, gt, decode, stats, diagnosis, scores, workers=1)  # none to be interrupted
+    diagnose = partial(collapse_detector.diagnose, min_diversity=config.guard.min_diversity,
+                       min_sensitivity=config.guard.min_sensitivity, train_stats=train_stats,
+                       is_early=steps < config.guard.first_steps)
+    check = validation_sets.check_collapse(predictor, data.val_set, gt, prediction, diagnose)
+    decode, scores = validation_sets.choose_decode(prediction, gt, config.inference.threshold,
+                                                   config.inference.end_tolerance)
+    evaluation = validation_sets.evaluate(prediction, gt, decode, check, scores, workers=1)  # none to be interrupted
     record = {"epoch": epoch, "steps": steps, "train_loss": losses.total,
               **{name: getattr(losses, name) for name in setup.loss.weights},
-              "threshold": decode.threshold, "verdict": diagnosis.state, **evaluation.scores, **stats.record(),
+              "threshold": decode.threshold, "verdict": check.diagnosis.state, **evaluation.scores,
+              **check.stats.record(),
               **evaluator.validation_losses(prediction, gt, setup.loss, decode.threshold),
               "train_diversity": train_stats.diversity, "train_error_px": train_stats.error_px,
-              "train_constant_error_px": train_stats.constant_error_px}
+              "train_constant_error_px": train_stats.constant_error_px,
+              **validation_sets.sets_record(evaluation, setup.loss)}
     return record, evaluation
 
 
 def select_best(progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation) -> tuple[TrainProgress, bool]:
     """The progress at the start of the next epoch, and whether this one's model is the best so far."""
-    key = evaluation.gt.metric.selection_key(record, len(evaluation.gt.indices))
+    key = validation_sets.selection_key(evaluation.gt, record)
     is_best = key > progress.best and evaluation.diagnosis.savable
     collapsed_epochs = progress.collapsed_epochs + 1 if evaluation.diagnosis.state == COLLAPSING else 0
     return TrainProgress(progress.epoch + 1, best=key if is_best else progress.best, collapsed_epochs=collapsed_epochs,
@@ -160,7 +165,7 @@ def closing_line(run_dir: RunDir, progress: TrainProgress, data: TrainingData) -
     distributed.barrier()  # until it is written
     scores = checkpoint.load_checkpoint(run_dir.best)["scores"]
     option = "" if str(run_dir.best) == DEFAULT_CHECKPOINT else f" --checkpoint {shlex.quote(str(run_dir.best))}"
-    return (f"the best model has {best_scores(scores, data.val_gt.metric)} on validation; "
+    return (f"the best model has {best_scores(scores, data.val_gt)} on validation; "
             f"see its lanes with: python inference_fixed.py{option}")
 
 

@@ -4,6 +4,7 @@ Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from metrics import collapse
 
 LEARNING, NOT_YET, COLLAPSING, UNKNOWN = "learning", "not better than a constant yet", "collapsing", "cannot tell"
+SEVERITY = (UNKNOWN, LEARNING, NOT_YET, COLLAPSING)
 EQUAL_ERROR = 1.02  # an error that is larger by no more than this factor is no larger
 CLEAR_IMPROVEMENT = 0.75  # of a constant's error: a model below it uses the image, however little lanes follow a shift
 
@@ -85,6 +87,16 @@ def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
     if stats.error_px >= blind_error:
         return Diagnosis(NOT_YET, _cause_of_error(stats, train_stats))
     return Diagnosis(LEARNING)
+
+
+def worst(diagnoses: Mapping[str, Diagnosis]) -> Diagnosis:
+    """The worst of the diagnoses of all images ("") and of each data set by its name, which its reason begins with.
+
+    Lanes that are the same for all images of a set differ between sets: only the diagnosis of the set shows it.
+    """
+    name, diagnosis = max(diagnoses.items(), key=lambda item: SEVERITY.index(item[1].state))
+    reason = ": ".join(filter(None, (f"on {name}" if name else "", diagnosis.reason)))
+    return Diagnosis(diagnosis.state, reason, all(part.savable for part in diagnoses.values()))
 
 
 def _cause_of_blindness(train_stats: CollapseStats | None, min_diversity: float) -> str:

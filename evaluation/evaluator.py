@@ -4,8 +4,9 @@ Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from dataset import LaneDataset, batches, loader
 from evaluation import collapse_detector
 from evaluation.collapse_detector import CollapseStats, Diagnosis
-from evaluation.threshold import best_threshold
+from evaluation.threshold import best_threshold, figures_at
 from formats.base import Label, Sample
 from formats.metric import Metric
 from formats.registry import own_metric, read_label
@@ -45,7 +46,8 @@ class GroundTruth(NamedTuple):
     sizes_px: list[tuple[int, int]]
     target: LaneTarget  # points (N, L, P, 2), exists (N, L)
     constant_error_px: float  # mean error of the best prediction that is the same for all images
-    metric: Metric
+    metric: Metric  # of several sets that of the first
+    sets: Mapping[str, "GroundTruth"] = MappingProxyType({})  # by name, where several sets lie end to end
 
 
 class Evaluation(NamedTuple):
@@ -58,6 +60,7 @@ class Evaluation(NamedTuple):
     categories: dict[str, dict[str, float]]
     stats: CollapseStats
     diagnosis: Diagnosis
+    sets: Mapping[str, "Evaluation"] = MappingProxyType({})  # of several sets, each with its scores
 
 
 def ground_truth(dataset: LaneDataset, indices: Sequence[int] | None = None) -> GroundTruth:
@@ -71,10 +74,15 @@ def ground_truth(dataset: LaneDataset, indices: Sequence[int] | None = None) -> 
     else:
         sizes_px = in_threads(lambda sample: read_image(sample.image).shape[1::-1], samples, "Reading image sizes")
         points, exists = (part.numpy() for part in lanes_in_slots(labels, sizes_px, dataset.slots)[0])
-    constant = np.broadcast_to(collapse.constant_prediction(points, exists), points.shape)
-    constant_error_px = collapse.mean_x_error(constant, points, exists)
     target = LaneTarget(torch.from_numpy(points), torch.from_numpy(exists))
-    return GroundTruth(indices, samples, labels, sizes_px, target, constant_error_px, own_metric(samples))
+    return GroundTruth(indices, samples, labels, sizes_px, target, constant_error_px(target), own_metric(samples))
+
+
+def constant_error_px(target: LaneTarget) -> float:
+    """The mean error of the best prediction that is the same for all images."""
+    points, exists = (part.numpy() for part in target)
+    constant = np.broadcast_to(collapse.constant_prediction(points, exists), points.shape)
+    return collapse.mean_x_error(constant, points, exists)
 
 
 def in_threads(read: Callable[[Sample], Any], samples: Sequence[Sample], description: str) -> list:
@@ -148,8 +156,7 @@ def choose_decode(prediction: LanePrediction, gt: GroundTruth, threshold: float 
     curve = gt.metric.threshold_scores(prediction.points, prediction.logits.sigmoid(), gt.labels, gt.sizes_px,
                                        end_tolerance)
     best = best_threshold(curve)
-    figures = curve.figures[curve.thresholds.tolist().index(best)] if curve.figures else None
-    return DecodeSettings(best, end_tolerance), figures
+    return DecodeSettings(best, end_tolerance), figures_at(curve, best)
 
 
 def to_benchmark(prediction: LanePrediction, gt: GroundTruth, decode: DecodeSettings) -> list[Any]:

@@ -46,17 +46,18 @@ TILES = {"f1": "F1", "f1@50": "F1 at IoU 0.5", "accuracy": "accuracy", "mf1": "m
 Settings = Mapping[str, Mapping[str, Any]]
 
 
-def write_report(folder: Path, evaluation: Evaluation, settings: Settings) -> Path:
+def write_report(folder: Path, evaluation: Evaluation, settings: Settings, name: str = "") -> Path:
     """Write report.html on an evaluation into the folder; returns its path.
 
-    settings: the configuration in sections, and a section "checkpoint" with its file. Raises OSError where the
+    settings: the configuration in sections, and a section "checkpoint" with its file. name: that of the set, where it
+    is one of several. Raises OSError where the
     page cannot be written and DataError where an image can no longer be read.
     """
     here = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
         policy=POLICY, style=Markup((here / "report.css").read_text(encoding="utf-8")),
-        **_opening(evaluation, settings), **_analysis(evaluation),
+        **_opening(evaluation, settings, name), **_analysis(evaluation),
         figures={name: _score(name, value) for name, value in evaluation.scores.items()},
         categories={name: {key: f"{value}" if isinstance(value, int) else _score(key, value)
                            for key, value in row.items()} for name, row in evaluation.categories.items()},
@@ -67,11 +68,12 @@ def write_report(folder: Path, evaluation: Evaluation, settings: Settings) -> Pa
     return path
 
 
-def _opening(evaluation: Evaluation, settings: Settings) -> dict[str, Any]:
+def _opening(evaluation: Evaluation, settings: Settings, name: str) -> dict[str, Any]:
     """What was evaluated on what, the diagnosis, and the main scores."""
     state = {LEARNING: "learning", COLLAPSING: "collapsing"}.get(evaluation.diagnosis.state, "unsure")
+    roots = ", ".join(settings["data"]["root"])
     return {
-        "checkpoint": settings["checkpoint"]["file"], "roots": ", ".join(settings["data"]["root"]),
+        "checkpoint": settings["checkpoint"]["file"], "roots": f"{name}, of {roots}" if name else roots,
         "num_images": len(evaluation.gt.samples), "sizes": sizes_text(evaluation.gt.sizes_px),
         "metric": evaluation.gt.metric, "time": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "state": state, "diagnosis": str(evaluation.diagnosis),

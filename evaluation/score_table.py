@@ -24,9 +24,9 @@ def sizes_text(sizes_px: Sequence[tuple[int, int]]) -> str:
 
 
 def print_table(scores: Mapping[str, float], categories: Mapping[str, Mapping[str, float]],
-                sizes_px: Sequence[tuple[int, int]], metric: Metric) -> None:
-    """The scores as a table on stdout, those of CULane's categories below."""
-    print(f"{len(sizes_px)} images of {sizes_text(sizes_px)}, {metric.title} metric")
+                sizes_px: Sequence[tuple[int, int]], metric: Metric, name: str = "") -> None:
+    """The scores as a table on stdout, those of CULane's categories below; with the name of the set, where given."""
+    print(f"{f'{name}: ' if name else ''}{len(sizes_px)} images of {sizes_text(sizes_px)}, {metric.title} metric")
     for name, value in scores.items():
         print(f"  {name:20} {with_unit(name, value)}")
     for name, row in categories.items():

@@ -50,7 +50,7 @@ class CULaneMetric(Metric):
 
     name, title = "culane", "CULane"
     draws_lanes = True
-    main_score = "f1@50"
+    main_score, quoted = "f1@50", ("f1@50",)
     score_names: ClassVar = {"f1@50": "F1@50", "mf1": "mF1"}
 
     def __init__(self, canvas: Callable[[Size], Canvas] = scaled_canvas):

@@ -17,6 +17,7 @@ from torch import Tensor
 from formats.base import Label, Sample
 
 THRESHOLDS = np.linspace(0.02, 0.98, 49).round(2)
+STANDARD_ERROR = 0.16  # of F1 on one image of three to four lanes, nine in ten right: a percent for 300 images
 Size = tuple[int, int]  # width, height in pixels
 
 
@@ -35,7 +36,9 @@ class Metric(ABC):
     name: str  # on the command line
     title: str
     draws_lanes: bool = False  # for a score, which takes minutes for thousands of images
+    predictions_suffix: str = ""  # of the file that its benchmark takes; none where that is a folder
     main_score: str  # key of the score that is quoted first
+    quoted: ClassVar[Sequence[str]]  # keys of the scores that are quoted, the fewest that tell a model's worth
     score_names: ClassVar[Mapping[str, str]]  # key of a score: its name in the epoch line
 
     @abstractmethod
@@ -81,14 +84,12 @@ class Metric(ABC):
     def selection_key(self, scores: Mapping[str, float], num_images: int) -> tuple[float, float, float]:
         """What the best model is chosen by: the score as far as so many images can tell it, then what decides among
         equals, then the score to the digit.
-
-        The step is F1's standard error for three to four lanes an image, nine in ten of them right: a percent for 300
-        images.
         """
-        step = 0.16 / math.sqrt(num_images)
+        step = STANDARD_ERROR / math.sqrt(num_images)
         score, tie_break = self.selection_scores(scores)
         return round(score / step) * step, tie_break, scores[self.main_score]
 
-    def summary(self, scores: Mapping[str, float]) -> str:
-        """The scores of an epoch in a few words, such as 'accuracy 95.1 % F1 92.7 %'."""
-        return " ".join(f"{name} {100 * scores[key]:.1f} %" for key, name in self.score_names.items())
+    def summary(self, scores: Mapping[str, float], short: bool = False) -> str:
+        """The scores of an epoch in a few words, such as 'accuracy 95.1 % F1 92.7 %'; `short`: those to be quoted."""
+        return " ".join(f"{name} {100 * scores[key]:.1f} %" for key, name in self.score_names.items()
+                        if not short or key in self.quoted)

@@ -1,7 +1,9 @@
 """Which images train and which validate."""
 
+import itertools
 import re
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +82,20 @@ def split_notes(listing: Listing, parts: tuple[SampleIndex, SampleIndex], num_ne
         lists = ", ".join(listing.missing.list_names()[:4])
         notes.append(f"{num_missing} images that are not needed here are missing, of the lists {lists}")
     return notes
+
+
+def sizes_by_name(parts: Sequence[tuple[str, SampleIndex]]) -> dict[str, int]:
+    """How many samples each (root, samples) has, by the name of its data set.
+
+    Roots of one data set also have the names of their folders, and a number where those are the same.
+    """
+    formats = [own_data_set(samples).name for _, samples in parts]
+    sizes: dict[str, int] = {}
+    for (root, samples), name in zip(parts, formats, strict=True):
+        full = name if formats.count(name) == 1 else f"{name}/{Path(root).resolve().name}"
+        names = itertools.chain([full], (f"{full} {number}" for number in itertools.count(2)))
+        sizes[next(name for name in names if name not in sizes)] = len(samples)
+    return sizes
 
 
 def _rows(samples: SampleIndex, rule: str, training: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,8 @@ class TuSimpleMetric(Metric):
     """
 
     name, title = "tusimple", "TuSimple"
-    main_score = "f1"
+    predictions_suffix = ".json"
+    main_score, quoted = "f1", ("accuracy", "f1")
     score_names: ClassVar = {"accuracy": "accuracy", "f1": "F1"}
 
     def to_prediction(self, curves: Tensor, label: Label, size_px: Size, end_tolerance: float) -> np.ndarray:

@@ -59,9 +59,14 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 def json_text(record: Mapping[str, Any], indent: int | None = None) -> str:
     """A record as JSON, in one line without an indent; numbers that are not finite become null."""
-    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-              for key, value in record.items()}
-    return json.dumps(finite, indent=indent)
+    return json.dumps(_finite(record), indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    """A value of a record, or a record in it, with None for each number that is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager

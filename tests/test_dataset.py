@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from layouts import tusimple, write_image
+from layouts import culane, tusimple, write_image
 from paths import ROOT
 
 import check_dataset
@@ -130,6 +130,33 @@ def test_the_last_root_validates(tmp_path):
     assert [len(part) for part in split.train] == [10, 8]
     assert list(split.val.names()) == ["clips/1/8.jpg", "clips/1/9.jpg"]
     assert [s.name for s in split.all_train()] == [s.name for part in split.train for s in part]
+
+
+def roots_of(tmp_path, *names):
+    roots = [tusimple(tmp_path / name, [f"clips/{n}/{i}.jpg" for i in range(10)]) for n, name in enumerate(names)]
+    return f"data.root=[{', '.join(map(str, roots))}]"
+
+
+def test_what_a_rule_holds_back_of_other_roots_than_the_last_is_left_out_and_said(tmp_path):
+    split = split_from_config(load_config(None, [roots_of(tmp_path, "a", "b"), "data.split=0.3"]))
+    assert ([len(part) for part in split.train], len(split.val), split.val_sizes) == ([7, 7], 3, {"tusimple": 3})
+    assert split.notes == [f"{tmp_path / 'a'}: 3 images that data.split holds back are left out: the last root "
+                           "validates, and all do with data.validate=all"]
+
+
+def test_each_root_validates_of_which_its_rule_holds_images_back(tmp_path):
+    split = split_from_config(load_config(None, [roots_of(tmp_path, "a", "b", "c"), "data.split=[0.1, none, 0.2]",
+                                                 "data.validate=all"]))
+    assert ([len(part) for part in split.train], split.notes) == ([9, 10, 8], [])
+    assert list(split.val.names()) == ["clips/0/9.jpg", "clips/2/8.jpg", "clips/2/9.jpg"]
+    assert split.val_sizes == {"tusimple/a": 1, "tusimple/c": 2}, "in the order of their images"
+
+
+def test_sets_are_called_by_their_data_set_and_where_several_are_of_one_by_their_folder(tmp_path):
+    words = [roots_of(tmp_path, "a", "deep/a").replace("]", f", {culane(tmp_path / 'c')}]"), "data.validate=all",
+             "data.split=[0.1, 0.2, all]"]
+    split = split_from_config(load_config(None, words), training=False)
+    assert split.val_sizes == {"tusimple/a": 1, "tusimple/a 2": 2, "culane": 2}
 
 
 @pytest.mark.parametrize(("words", "message"), [

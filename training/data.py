@@ -9,6 +9,7 @@ import torch
 from config import Config, ConfigError
 from dataset import LaneDataset, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
+from evaluation.validation_sets import with_sets
 from formats.base import DataError, Label
 from formats.label_checks import no_lane_hint, size_hint
 from formats.sample_index import evenly_spaced
@@ -43,7 +44,7 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
         val_set = open_dataset(split.val, config)
     for part in (train_set, val_set):
         part.preload(device, config.data.on_device)
-    val_gt = ground_truth(val_set)
+    val_gt = with_sets(ground_truth(val_set), split.val_sizes)
     count = min(max(MIN_STATS, len(train_set) // STATS_EVERY), MAX_STATS)
     train_gt = ground_truth(train_set, evenly_spaced(range(len(train_set)), count))
     labels, sizes_px = [*val_gt.labels, *train_gt.labels], [*val_gt.sizes_px, *train_gt.sizes_px]

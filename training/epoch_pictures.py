@@ -16,7 +16,7 @@ from geometry.decode import lane_nms
 from geometry.slots import resolve_ambiguous_assignment
 from metrics.collapse import REFERENCE_WIDTH_PX
 from preprocessing.images import read_image
-from visualization.charts import Series, line_chart
+from visualization.charts import SERIES_COLORS, Series, line_chart
 from visualization.draw import captioned_sheet, draw_overlay, write_image
 from visualization.shapes import to_image
 
@@ -34,12 +34,13 @@ class Curve(NamedTuple):
     factor: float = 1.0
 
 
+SCORES = "Validation score, %"
 PANELS = {
     "Loss": (Curve("training, all terms", "train_loss", "blue"), Curve("validation", "val_loss", "orange")),
     f"Error, px of {REFERENCE_WIDTH_PX}": (Curve("model", "error_px", "blue"),
                                            Curve("constant prediction", "constant_error_px", "gray")),
-    "Validation score, %": (Curve("F1", "f1", "blue", 100), Curve("accuracy", "accuracy", "orange", 100),
-                            Curve("F1@50", "f1@50", "blue", 100), Curve("mF1", "mf1", "orange", 100)),
+    SCORES: (Curve("F1", "f1", "blue", 100), Curve("accuracy", "accuracy", "orange", 100),
+             Curve("F1@50", "f1@50", "blue", 100), Curve("mF1", "mf1", "orange", 100)),
     "Diversity (1: as varied as the labels)": (Curve("predictions", "diversity", "green"),),
 }
 
@@ -62,13 +63,32 @@ def write_epoch_pictures(folder: Path, evaluation: Evaluation, is_best: bool) ->
 def training_curve(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Four charts over the epochs of a training, from the records of log.jsonl; null values leave gaps.
 
-    Keys that no record has are left out, such as those of another data set's metric.
-    Raises ValueError where there is no record.
+    Keys that no record has are left out, such as those of another data set's metric. Of several sets the main score of
+    each and their mean are drawn. Raises ValueError where there is no record.
     """
     if not records:
         raise ValueError("no epoch to draw, expected the records of log.jsonl")
-    panels = [to_image(line_chart(title, _series(records, curves), "epoch")) for title, curves in PANELS.items()]
+    panels = PANELS | ({SCORES: _curves_of_sets(records[-1]["sets"])} if "sets" in records[-1] else {})
+    records = list(map(flat, records))
+    panels = [to_image(line_chart(title, _series(records, curves), "epoch")) for title, curves in panels.items()]
     return np.vstack([np.hstack(panels[:2]), np.hstack(panels[2:])])
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of log.jsonl with the figures of its sets beside the others, as SET/NAME."""
+    result = {key: value for key, value in record.items() if key != "sets"}
+    return result | {f"{name}/{key}": value for name, figures in record.get("sets", {}).items()
+                     for key, value in figures.items()}
+
+
+def _curves_of_sets(sets: Mapping[str, Mapping[str, Any]]) -> list[Curve]:
+    """The main score of each set, by its metric, and the mean of their selection scores."""
+    curves = []
+    for number, (name, figures) in enumerate(sets.items()):
+        key, title = next((curve.key, curve.name) for curve in PANELS[SCORES] if curve.key in figures)
+        color = SERIES_COLORS[number % (len(SERIES_COLORS) - 1)]
+        curves.append(Curve(f"{name} {title}", f"{name}/{key}", color, 100))
+    return [*curves, Curve("mean", "mean_score", "gray", 100)]
 
 
 def _series(records: Sequence[Mapping[str, Any]], curves: Sequence[Curve]) -> list[Series]:

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 
 from config import Config
+from evaluation import validation_sets
 from evaluation.collapse_detector import Diagnosis
+from evaluation.evaluator import GroundTruth
 from formats.metric import Metric
 from model import LaneNet, starts_above_cut
 from training.data import TrainingData
@@ -15,7 +17,9 @@ from training.data import TrainingData
 def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: torch.device, dtype: torch.dtype) -> str:
     """What is about to be trained on which images, and which labels training will not see."""
     parameters = sum(p.numel() for p in model.parameters())
-    lines = [f"{len(data.train_set)} images to train on, {len(data.val_set)} to validate on; "
+    sizes = ", ".join(f"{name} {len(gt.indices)}" for name, gt in data.val_gt.sets.items())
+    lines = [f"{len(data.train_set)} images to train on, {len(data.val_set)} to validate on"
+             f"{f' ({sizes})' if sizes else ''}; "
              f"{parameters / 1e6:.1f} M weights on {device} in {str(dtype).removeprefix('torch.')}"]
     lines += data.notes
     if data.train_set.pixels is None:
@@ -39,20 +43,28 @@ def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: to
     return "\n".join(lines)
 
 
-def epoch_line(record: dict[str, Any], diagnosis: Diagnosis, metric: Metric, epochs: int) -> str:
+def epoch_line(record: dict[str, Any], diagnosis: Diagnosis, gt: GroundTruth, epochs: int) -> str:
     """One epoch in one line for people."""
     left = int(record["seconds"] / record["epoch"] * (epochs - record["epoch"]))
     return (f"epoch {record['epoch']:3}/{epochs}  loss {record['train_loss']:.3f} "
             f"(regression {record['regression']:.3f} existence {record['existence']:.3f} "
             f"curvature {record['curvature']:.3f} columns {record['columns']:.3f}) | val loss {record['val_loss']:.3f} "
-            f"{metric.summary(record)} | "
+            f"{validation_sets.summary(gt, record)} | "
             f"error {record['error_px']:.1f} px (constant {record['constant_error_px']:.1f}) "
             f"diversity {record['diversity']:.2f} sensitivity {record['sensitivity']:.2f} | {diagnosis} | "
             f"{record['images_per_second']:.0f} img/s, {left // 60}:{left % 60:02} left")
 
 
-def best_scores(scores: Mapping[str, float], metric: Metric) -> str:
-    """The scores of the best model in a few words, in which none is better than perfect.
+def best_scores(scores: Mapping[str, Any], gt: GroundTruth) -> str:
+    """The scores of the best model in a few words, of several sets those of each and their mean."""
+    if not gt.sets:
+        return _in_words(scores, gt.metric)
+    words = [f"{name} {_in_words(scores['sets'][name], part.metric)}" for name, part in gt.sets.items()]
+    return ", ".join([*words, f"mean {100 * scores['mean_score']:.1f} %"])
+
+
+def _in_words(scores: Mapping[str, float], metric: Metric) -> str:
+    """Scores in which none is better than perfect.
 
     TuSimple's F1 is above 100 % where a lane matches two labels, and 67 % for a model that finds nothing.
     """

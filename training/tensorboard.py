@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from config import ConfigError
+from training.epoch_pictures import flat
 
 TENSORBOARD_DIR = "tensorboard"  # in the folder of a training
 
@@ -20,8 +21,8 @@ def require_tensorboard() -> type:
 
 
 def write_scalars(writer: Any, record: Mapping[str, Any]) -> None:
-    """Add the finite numbers of an epoch's record to a SummaryWriter."""
-    for name, value in record.items():
+    """Add the finite numbers of an epoch's record to a SummaryWriter, those of a set under SET/NAME."""
+    for name, value in flat(record).items():
         if name != "epoch" and isinstance(value, (int, float)) and math.isfinite(value):
             writer.add_scalar(name, value, record["epoch"])
     writer.flush()

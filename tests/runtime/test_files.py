@@ -1,6 +1,8 @@
 """Atomic writes, and the lock between processes."""
 
 import errno
+import json
+import math
 import os
 import signal
 import threading
@@ -181,3 +183,10 @@ def test_a_folder_that_cannot_be_locked_for_another_reason_is_an_error(tmp_path,
     monkeypatch.setattr(files.FileLock, "acquire", acquire)
     with pytest.raises(OSError, match="Read-only"), files.lock(tmp_path, "x"):
         pytest.fail("entered without a lock")
+
+
+def test_numbers_that_are_not_finite_become_null_also_in_records_within_a_record():
+    record = {"a": math.nan, "sets": {"b": {"c": math.inf, "d": 0.5, "e": "text"}}, "n": 3, "list": [1]}
+    assert json.loads(files.json_text(record)) == {"a": None, "sets": {"b": {"c": None, "d": 0.5, "e": "text"}}, "n": 3,
+                                             "list": [1]}
+    assert "\n" not in files.json_text(record)

@@ -11,7 +11,9 @@ from paths import ROOT
 import train_fixed
 from config import load_config
 from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, Diagnosis
+from evaluation.evaluator import GroundTruth
 from formats.culane_metric import CULaneMetric
+from formats.sample_index import SampleIndex
 from formats.tusimple_metric import TuSimpleMetric
 from model import LaneNet
 from training.data import load_data
@@ -22,6 +24,11 @@ RECORD = {"epoch": 7, "train_loss": 0.9031, "regression": 0.137, "existence": 0.
           "columns": 0.63, "val_loss": 0.282, "accuracy": 0.93, "f1": 0.916, "f1@50": 0.495, "mf1": 0.25,
           "error_px": 8.5, "constant_error_px": 88.8, "diversity": 1.02, "sensitivity": 0.95,
           "images_per_second": 97.2, "seconds": 437.0}
+
+
+def gt_of(metric, images=1, **sets):
+    """The GroundTruth of a set, or of several, as far as messages look at it."""
+    return GroundTruth(list(range(images)), SampleIndex(), [], [], None, 100.0, metric, sets)
 
 
 def documented_line():
@@ -36,7 +43,7 @@ def with_any_numbers(line):
 
 
 def test_the_epoch_line_is_the_documented_one_but_for_its_numbers():
-    line = epoch_line(RECORD, Diagnosis(LEARNING), TuSimpleMetric(), 7)
+    line = epoch_line(RECORD, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), 7)
     assert re.fullmatch(with_any_numbers(documented_line()), line)
     assert re.findall(r"[\d.:]*\d", line) == [
         "7", "7", "0.903", "0.137", "0.092", "0.434", "0.630", "0.282", "93.0", "1", "91.6", "8.5", "88.8", "1.02",
@@ -58,7 +65,7 @@ def test_the_epoch_line_of_a_training_is_of_the_documented_form(settings, tmp_pa
 
 
 def test_the_scores_are_those_of_the_data_sets_metric():
-    line = epoch_line(RECORD, Diagnosis(COLLAPSING, "the same lanes"), CULaneMetric(), 10)
+    line = epoch_line(RECORD, Diagnosis(COLLAPSING, "the same lanes"), gt_of(CULaneMetric()), 10)
     assert "F1@50 49.5 % mF1 25.0 % | error" in line and "accuracy" not in line
     assert "| collapsing: the same lanes |" in line
 
@@ -67,7 +74,7 @@ def test_the_scores_are_those_of_the_data_sets_metric():
                                                         (10, 100.0, "0:00")])
 def test_the_time_left_is_that_of_the_epochs_left(epoch, seconds, left):
     record = RECORD | {"epoch": epoch, "seconds": seconds}
-    assert epoch_line(record, Diagnosis(LEARNING), TuSimpleMetric(), 10).endswith(f"97 img/s, {left} left")
+    assert epoch_line(record, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), 10).endswith(f"97 img/s, {left} left")
 
 
 # The opening lines -------------------------------------------------------------------------------------------
@@ -128,4 +135,4 @@ def test_without_a_cache_the_check_is_named(settings):
     ({"accuracy": 0.0, "accuracy_with_lanes": float("nan"), "f1": 1.0}, "accuracy 0.0 % F1 100.0 %"),
 ])
 def test_the_best_models_scores_look_no_better_than_it_is(scores, words):
-    assert best_scores({"error_px": 8.5} | scores, TuSimpleMetric()) == words
+    assert best_scores({"error_px": 8.5} | scores, gt_of(TuSimpleMetric())) == words
