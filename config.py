@@ -125,6 +125,22 @@ class InferenceConfig:
 
 
 @dataclass(frozen=True)
+class CameraConfig:
+    """The camera of the images, for metres on the road."""
+
+    fov: float = setting(0.0, low=0, high=175, unit="degrees")
+    matrix: tuple[float, ...] = ()
+    size: tuple[int, ...] = setting((), low=1, high=100_000)
+    distortion: tuple[float, ...] = setting((), low=-100, high=100)
+    height: float = setting(0.0, low=0, high=10, unit="metres (not centimetres)")
+    pitch: float | str = setting("auto", low=-45, high=45, choices=("auto",), unit="degrees")
+    roll: float = setting(0.0, low=-45, high=45, unit="degrees")
+    yaw: float = setting(0.0, low=-60, high=60, unit="degrees")
+    car_width: float = setting(1.8, low=0.1, high=5, unit="metres")
+    speed: float = setting(0.0, low=0, high=150, unit="metres a second")
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings, a section each, in the order of config.yaml."""
 
@@ -136,6 +152,7 @@ class Config:
     train: TrainConfig = TrainConfig()
     guard: GuardConfig = GuardConfig()
     inference: InferenceConfig = InferenceConfig()
+    camera: CameraConfig = CameraConfig()
 
 
 def file_or_default(path: str | None) -> str | None:

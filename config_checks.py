@@ -23,10 +23,11 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names the key, its value and what is expected."""
 
 
-def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = (), multiple: int = 1
-            ) -> Any:
+def setting(default: Any, low: float = -math.inf, high: float = math.inf, choices: tuple = (), multiple: int = 1,
+            unit: str = "") -> Any:
     """A dataclass field with a default and the values it may take: low to high, multiples, or one of choices."""
-    return field(default=default, metadata={"low": low, "high": high, "choices": choices, "multiple": multiple})
+    return field(default=default, metadata={"low": low, "high": high, "choices": choices, "multiple": multiple,
+                                            "unit": f" {unit}" if unit else ""})
 
 
 def shown(value: Any) -> str:
@@ -89,7 +90,7 @@ def checked(where: str, value: Any, spec: dataclasses.Field) -> Any:
         if not math.isfinite(item):
             raise ConfigError(f"{where} is {item}; expected a finite number")
         if limits and not limits["low"] <= item <= limits["high"]:
-            raise ConfigError(f"{where} is {item}; expected {limits['low']} to {limits['high']}")
+            raise ConfigError(f"{where} is {item}; expected {limits['low']} to {limits['high']}{limits['unit']}")
         if limits and isinstance(item, int) and item % limits["multiple"]:
             raise ConfigError(f"{where} is {item}; expected a multiple of {limits['multiple']}")
     if limits and limits["choices"] and isinstance(value, str) and value not in limits["choices"]:

@@ -21,7 +21,9 @@ from evaluation.collapse_detector import COLLAPSING, CollapseStats
 from formats.base import Sample
 from formats.convert import new_folder
 from inference import inputs
+from inference.camera_settings import check_camera, with_camera_file
 from inference.inputs import Frame
+from inference.lane_position import LanePositions
 from inference.predictor import Predictor
 from inference.run_stats import RunStats, without_spare_pixels
 from inference.sources import Source, list_sources, sample_source, total_frames
@@ -64,10 +66,12 @@ def run_inference(options: argparse.Namespace, config: Config, device: torch.dev
         writers = stack.enter_context(open_writers(outputs(options), total, labels, predictor.decode.end_tolerance))
         batch_size = min(config.inference.batch_size, MAX_DRAWN_BATCH) if writers.draw else config.inference.batch_size
         tracker = SourceTracker(predictor.decode.threshold) if options.track else None
+        positions = LanePositions(config.camera) if check_camera(config.camera) else None
         batches = stack.enter_context(contextlib.closing(
             inputs.shard_batches(sources, predictor.preprocess, writers.draw, batch_size)))
         for first, batch in batches:
-            for result in distributed.gather_to_main(process_batch(predictor, tracker, first, batch, writers)):
+            results = process_batch(predictor, tracker, positions, first, batch, writers)
+            for result in distributed.gather_to_main(results):
                 bar.update()
                 writers.write(result)
                 stats.add(result)
@@ -115,8 +119,8 @@ def has_camera(sources: Sequence[Source]) -> bool:
     return any(source.kind == "camera" for source in sources)
 
 
-def process_batch(predictor: Predictor, tracker: SourceTracker | None, first: int, batch: Sequence[Frame],
-                  writers: Writers) -> Iterator[FrameResult]:
+def process_batch(predictor: Predictor, tracker: SourceTracker | None, positions: LanePositions | None, first: int,
+                  batch: Sequence[Frame], writers: Writers) -> Iterator[FrameResult]:
     """The result of each frame of a batch, rendered; the first of them has the number `first`.
 
     All frames of a video come to the same process, in order, so that its tracker sees every one.
@@ -131,7 +135,8 @@ def process_batch(predictor: Predictor, tracker: SourceTracker | None, first: in
         lanes, ids = next(detections), ()
         if tracker:
             lanes, ids = tracker.update(frame, lanes)
-        yield writers.render(result._replace(detections=lanes, ids=ids))
+        position = positions.update(frame, lanes, ids) if positions else None
+        yield writers.render(result._replace(detections=lanes, ids=ids, position=position))
 
 
 def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file: TextIO) -> int:
@@ -165,6 +170,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
                              "and section.key=value settings")
     parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="FILE")
     parser.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
+    parser.add_argument("--camera", metavar="FILE",
+                        help="field of view, height and so on, as section camera of config.yaml: gives metres")
     parser.add_argument("--no-track", dest="track", action="store_false",
                         help="report the lanes of each frame of a video alone, without identities")
     parser.add_argument("--save-images", metavar="DIR", type=Path,
@@ -180,6 +187,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
     if options.threshold is not None:
         overrides.append(f"inference.threshold={options.threshold}")
     config = cli.load_settings(options, overrides)
+    if options.camera:
+        config = with_camera_file(config, options.camera, [word for word in overrides if word.startswith("camera.")])
+    check_camera(config.camera)
     options.requested = cli.model_settings(options, overrides, config)
     return options, config
 

@@ -24,6 +24,8 @@ from formats.tusimple_metric import TuSimpleMetric, label_rows, submission_line
 from geometry.bezier import CONTROL_POINTS, sample_curve
 from inference.inputs import Frame
 from inference.label_files import LabelFiles
+from inference.lane_position import LanePosition, NoPosition
+from inference.position_text import position_line, position_record
 from inference.predictor import Detections
 from inference.sources import Source
 from inference.video import video_writer
@@ -45,6 +47,7 @@ class FrameResult(NamedTuple):
     frame: Frame
     detections: Detections | None = None  # of this image; None where it cannot be read
     ids: Sequence[int] = ()  # (L) of tracked lanes, one a slot
+    position: LanePosition | NoPosition | None = None  # None where no camera is given
     lines: Sequence[str] = ()  # for each text file of the writers
     drawn: np.ndarray | None = None  # (height, width, 3) with its lanes, for the sheet and the window
 
@@ -161,6 +164,8 @@ def text_lines(result: FrameResult) -> str:
         lines.append(f"Sample {result.number}: Lane {slot} ({confidence:.2f}){identity}: {controls}")
     if len(lines) == 1:
         lines.append(f"Sample {result.number}: no lane")
+    if result.position:
+        lines.append(f"Sample {result.number}: {position_line(result.position)}")
     return "\n".join(lines)
 
 
@@ -176,7 +181,8 @@ def json_line(result: FrameResult) -> str:
                       "control_points": points.astype(np.float64).round(5).tolist(),
                       "points_px": points_px.round(2).tolist()})
     frame = {} if source.kind == "image" else {"frame": result.frame.index}
-    return json.dumps({"image": source.name} | frame | {"size": size_px.tolist(), "lanes": lanes})
+    position = position_record(result.position) if result.position else {}
+    return json.dumps({"image": source.name} | frame | {"size": size_px.tolist(), "lanes": lanes} | position)
 
 
 def tusimple_line(result: FrameResult, labels: Mapping[str, Sample], end_tolerance: float) -> str:

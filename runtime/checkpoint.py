@@ -24,6 +24,7 @@ from runtime.files import atomic_write
 DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
 FORMAT = "lane-regression"  # marks our own checkpoints
 VERSION = 8  # to be raised when weights no longer fit the network, or when keys of what is saved change
+NOT_SAVED = ("camera",)  # sections: it is of the images that are looked at, not of those that were learned from
 READABLE_VERSIONS = (6, 7, 8)  # 6 has other names for some settings, 6 and 7 have other states in last.pth
 
 
@@ -51,7 +52,8 @@ def save_checkpoint(path: Path, config: Config, **contents: Any) -> None:
     """
     if distributed.rank() > 0:
         return
-    payload = {"format": FORMAT, "version": VERSION, "config": to_dict(config), **contents}
+    saved = {section: values for section, values in to_dict(config).items() if section not in NOT_SAVED}
+    payload = {"format": FORMAT, "version": VERSION, "config": saved, **contents}
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             torch.save(payload, file)

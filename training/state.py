@@ -107,7 +107,7 @@ def load_last(path: Path, config: Config) -> dict[str, Any]:
                               f"{config.train.epochs}: a run can be made longer, not shorter; its model so far is "
                               f"{weights}")
     for section, values in now.items():
-        for key, value in values.items():
+        for key, value in values.items() if section not in checkpoint.NOT_SAVED else ():
             name = f"{section}.{key}"
             if name not in MAY_CHANGE and value != before[section][key]:
                 raise CheckpointError(f"{path}: the interrupted run had {name}={before[section][key]}, now it is "
