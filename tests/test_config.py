@@ -26,6 +26,12 @@ def test_every_recipe_loads_and_has_the_order_of_the_defaults(path):
         assert list(keys) == [key for key in order[section] if key in keys]
 
 
+def test_the_recipe_of_several_sets_has_a_rule_and_a_share_for_each():
+    data = load_config(ROOT / "configs" / "several.yaml").data
+    assert len(data.split) == len(data.weights) == 5 and sum(data.weights) == pytest.approx(1)
+    assert (data.validate, data.split[0]) == ("all", "none"), "the rendered scenes only train"
+
+
 def test_round_trip_through_plain_values():
     config = load_config(None, ["data.root=[a, b]", "train.learning_rate=1e-4", "model.pretrained=weights.pth"])
     assert config.data.root == ("a", "b")

@@ -85,6 +85,13 @@ def test_the_checkpoint_and_the_closing_line_have_the_same(mixed):
                     r"validation; see its lanes with", lines[-1])
 
 
+def test_an_interrupted_run_knows_the_best_mean_so_far(mixed):
+    folder, _ = mixed
+    best = load_checkpoint(folder / "last.pth")["progress"]["best"]
+    assert best[0] == pytest.approx(max(record["mean_score"] for record in log(folder)), abs=0.1)
+    assert all(type(value) is float for value in best)
+
+
 def test_the_curve_shows_each_set_and_their_mean(mixed):
     folder, _ = mixed
     assert cv2.imread(str(folder / "training_curve.png")).shape == (840, 1520, 3)
