@@ -9,6 +9,9 @@ import numpy as np
 
 DEPTH_SAMPLES = 256  # points along the road: 2 % in z from one to the next, under 4 px anywhere in a 360-row image
 SLOPE_REACH_M = 150  # bends and climbs are sampled as metres that the road has moved by this distance
+ASPECTS = (1.2, 3.4)  # of images
+HORIZONS = (0.27, 0.65)  # of the image's height
+FOCAL_LENGTHS = (0.4, 1.1)  # of the image's width: fields of view of 103 to 49 degrees
 MAX_SIDEWAYS = 0.7  # metres aside a metre ahead, 35 degrees: more is too much for a small angle
 
 
@@ -49,26 +52,28 @@ class Camera:
         return self.focal_x / z
 
 
-def sample_camera(rng: np.random.Generator, width: int, height: int) -> Camera:
+def sample_camera(rng: np.random.Generator, width: int, height: int, place: str = "motorway") -> Camera:
     """A Camera whose horizon, slopes and bends spread around those of TuSimple's and CULane's labels."""
-    if rng.random() < 0.6:  # TuSimple: one camera, lane slopes 2.2 px a row apart, horizon at row 237 of 720
+    if place == "motorway" and rng.random() < 0.6:  # TuSimple: one camera, lane slopes 2.2 px a row apart
         horizon, focal = rng.normal(0.33, 0.02), rng.uniform(1.0, 1.6)
         camera_height, squeeze = rng.normal(1.62, 0.12), 1.0
-    else:  # dashcams: wider angles, lower cars, and images squeezed into the network's shape
-        horizon, focal = rng.uniform(0.26, 0.54), rng.uniform(0.5, 1.2)
-        camera_height, squeeze = rng.uniform(1.1, 2.2), rng.choice([1.0, rng.uniform(0.85, 1.6)])
+    else:  # any other, of an image that is squeezed into the network's shape
+        horizon, focal = rng.uniform(*HORIZONS), rng.uniform(*FOCAL_LENGTHS)
+        camera_height = rng.uniform(1.9, 2.8) if rng.random() < 0.1 else rng.normal(1.4, 0.15)
+        squeeze = np.exp(rng.uniform(*np.log(ASPECTS))) * height / width
     # metres aside and up at SLOPE_REACH_M: straight, motorway bends, ramps; plain, hills
-    sideways = rng.normal(0, rng.choice([0.5, 13.0, 30.0], p=[0.38, 0.5, 0.12]), 2)
+    bends = {"motorway": [0.38, 0.5, 0.12], "town": [0.7, 0.22, 0.08], "country": [0.3, 0.4, 0.3]}[place]
+    sideways = rng.normal(0, rng.choice([0.5, 13.0, 30.0], p=bends), 2)
     upward = rng.normal(0, rng.choice([0.15, 1.0, 2.5], p=[0.55, 0.35, 0.1]), 2)
     camera = Camera(
         width=width,
         height=height,
         focal_x=focal * width,
         focal_y=focal * width * squeeze,
-        center_x=width * rng.normal(0.52, 0.04),
+        center_x=width * rng.normal(0.5, 0.05),
         horizon_y=height * horizon,
-        camera_height=float(np.clip(camera_height, 1.0, 2.5)),
-        yaw=rng.normal(0, 0.008),
+        camera_height=float(np.clip(camera_height, 1.0, 2.8)),
+        yaw=rng.normal(0, 0.008 if place == "motorway" else 0.02),
         curvature=sideways[0] * 2 / SLOPE_REACH_M**2,
         curvature_rate=0.5 * sideways[1] * 6 / SLOPE_REACH_M**3,
         climb=upward[0] * 2 / SLOPE_REACH_M**2,

@@ -1,4 +1,4 @@
-"""What night, rain, the windscreen, the lens and the sensor do to a drawn scene.
+"""What night, the lens and the sensor do to a drawn scene.
 
 Images are uint8 RGB (H, W, 3); lanes are lists of (N, 2) float32 pixel points.
 """
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from renderer.camera import Camera
-from renderer.drawing import SUBPIXEL_BITS, fill_polygons
 from renderer.vehicles import Lamp
 from renderer.weather import Weather
+from renderer.windscreen import draw_windscreen
 
 MIN_RUN = 0.05  # of the height: a lane of which the roll leaves no more in the image is dropped
 
@@ -21,23 +21,19 @@ def apply_camera_effects(
     image: np.ndarray,
     lanes: list[np.ndarray],
     camera: Camera,
+    place: str,
     weather: Weather,
     lamps: list[Lamp],
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """(image, lanes) after night, rain, windscreen, lens and sensor; only the roll moves lanes."""
+    """(image, lanes) after night, roll, windscreen, lens and sensor; only the roll moves lanes."""
     if weather.night:
         image = draw_night(rng, image, camera, lamps)
     elif lamps and rng.random() < 0.4:
         image = add_lamps(image, lamps, 0.5)
     image, lanes = _roll(rng, image, lanes)
-    if weather.rain or rng.random() < 0.02:
-        image = _rain(rng, image)
     if not weather.night and weather.sun > 0.4 and rng.random() < 0.15:
         image = _glare(rng, image)
-    if rng.random() < 0.22:
-        _draw_hood(rng, image)
-    if rng.random() < 0.06:
-        image = _reflect_dashboard(rng, image)
+    image = draw_windscreen(rng, image, place, weather.night, weather.rain)
     return apply_sensor(rng, image), lanes
 
 
@@ -98,22 +94,6 @@ def add_lamps(image: np.ndarray, lamps: Sequence[Lamp], bloom: float) -> np.ndar
     return cv2.addWeighted(image, 1, cv2.resize(halo, (width, height)), float(bloom), 0)
 
 
-def _rain(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Falling streaks and blurred drops on the windscreen."""
-    height, width = image.shape[:2]
-    streaks = np.zeros((height, width), np.uint8)
-    slant = rng.normal(0, 0.2)
-    for x, y, length in rng.random((rng.integers(20, 120), 3)) * (width, height, height * 0.1):
-        end = (int(x + slant * length), int(y + length))
-        cv2.line(streaks, (int(x), int(y)), end, int(rng.integers(15, 60)), 1)
-    image = cv2.add(image, cv2.merge([streaks] * 3))
-    blurred = cv2.blur(image, (9, 9))
-    drops = np.zeros((height, width), np.uint8)
-    for x, y in rng.random((rng.integers(0, 40), 2)) * (width, height):
-        cv2.circle(drops, (int(x), int(y)), int(rng.uniform(2, 9) * width / 640), 255, -1)
-    return np.where(drops[..., None] > 0, blurred, image)
-
-
 def _glare(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """The sun in or near the frame brightens a wide disc of the image."""
     height, width = image.shape[:2]
@@ -124,36 +104,10 @@ def _glare(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return cv2.add(image, cv2.merge([disc] * 3))
 
 
-def _draw_hood(rng: np.random.Generator, image: np.ndarray) -> None:
-    """The car's own bonnet or a dashboard along the bottom; labels run on below it, as CULane's do."""
-    height, width = image.shape[:2]
-    rise = rng.choice([rng.uniform(0.01, 0.04), rng.uniform(0.04, 0.2)])
-    x = np.linspace(0, width, 24)
-    middle = width * rng.normal(0.5, 0.1)
-    edge = height * (1 - rise * (1 - rng.uniform(0.2, 1.2) * ((x - middle) / width * 2) ** 2))
-    shade = (rng.uniform(5, 45) if rng.random() < 0.8 else rng.uniform(45, 200)) * rng.normal(1, 0.08, 3)
-    outline = np.concatenate([np.stack([x, edge], -1), [(width, height + 9), (0, height + 9)]])
-    fill_polygons(image, [outline], shade.tolist())
-    if rng.random() < 0.6:  # the sky shines along its edge
-        bright = np.clip(shade + rng.uniform(10, 90), 0, 255).tolist()
-        crest = (np.stack([x, edge + rng.uniform(1, 6)], -1) * (1 << SUBPIXEL_BITS)).astype(np.int32)
-        cv2.polylines(image, [crest], False, bright, int(rng.integers(1, 4)), cv2.LINE_AA, SUBPIXEL_BITS)
-
-
-def _reflect_dashboard(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """A faint mirror image of something pale on the dashboard, in the lower half."""
-    height, width = image.shape[:2]
-    layer = np.zeros((height // 4, width // 4), np.uint8)
-    for _ in range(rng.integers(1, 4)):
-        corner = (rng.random(2) * (width // 4, height // 4)).astype(int)
-        size = (rng.random(2) * (width // 8, height // 8)).astype(int)
-        cv2.rectangle(layer, corner.tolist(), (corner + size).tolist(), int(rng.integers(10, 60)), -1)
-    layer = cv2.resize(cv2.blur(layer, (7, 7)), (width, height))
-    return cv2.add(image, cv2.merge([layer] * 3))
-
-
 def apply_sensor(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image with blur, exposure, color cast, vignette and noise."""
+    """The image with fine detail, blur, exposure, color cast, vignette and noise."""
+    if rng.random() < 0.6:
+        image = _roughen(rng, image)
     image = _blur(rng, image)
     image = _expose(rng, image)
     if rng.random() < 0.1:
@@ -162,6 +116,17 @@ def apply_sensor(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.3:
         image = _vignette(rng, image)
     return _add_noise(rng, image)
+
+
+def _roughen(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """The image with the fine detail that real surfaces have: grains of a few pixels, brighter and darker by a share."""
+    height, width = image.shape[:2]
+    grain = rng.uniform(1.0, 3.5) * width / 640
+    small = (max(1, int(height / grain)), max(1, int(width / grain)))
+    noise = np.frombuffer(rng.bytes(small[0] * small[1]), np.uint8).reshape(small)
+    steps = np.clip(128 + (np.arange(256) - 128) * rng.uniform(0.02, 0.2), 0, 255).astype(np.uint8)
+    noise = cv2.resize(cv2.LUT(noise, steps), (width, height))
+    return cv2.multiply(image, cv2.merge([noise] * 3), scale=1 / 128)
 
 
 def _blur(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

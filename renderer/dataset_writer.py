@@ -26,7 +26,7 @@ from renderer.scene import Scene, render_scene
 from runtime.files import lock, write_bytes, write_text
 from runtime.memory import keep_freed_memory
 
-RENDERER_VERSION = 8  # count it up whenever a seed's pixels or labels change
+RENDERER_VERSION = 9  # count it up whenever a seed's pixels or labels change
 SPLITS = ("train", "val")  # a scene's seed is (seed, index of the split, index of the scene): splits share no scene
 EMPTY_SHARE = 0.035  # of the scenes, in both splits: roads without paint, and images without a road
 MIN_SIZE_PX = 64

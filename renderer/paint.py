@@ -43,11 +43,13 @@ def paint_road(
     """
     white = rng.uniform(190, 300) * np.float32([1, rng.uniform(0.97, 1.02), rng.uniform(0.9, 1.03)])
     yellow = rng.uniform(170, 260) * np.float32([1, rng.uniform(0.62, 0.85), rng.uniform(0.1, 0.5)])
+    stone = rng.uniform(110, 230) * np.float32([1, rng.uniform(0.95, 1.02), rng.uniform(0.85, 1.02)])
     mask = OpacityMask(camera, top)
-    _draw_symbols(rng, mask, road)
+    for _ in range(1 if road.place != "town" else rng.integers(1, 5)):
+        _draw_symbols(rng, mask, road)
     _blend_color(ground, mask, coverage, white)
     unpainted = ground.copy()
-    for color, rgb in (("white", white), ("yellow", yellow)):
+    for color, rgb in (("white", white), ("yellow", yellow), ("stone", stone)):
         mask = OpacityMask(camera, top)
         for line in road.lines:
             if line.color == color:
@@ -70,8 +72,10 @@ def _draw_symbols(rng: np.random.Generator, mask: OpacityMask, road: Road) -> No
     camera, near = mask.camera, mask.camera.depths[0]
     value = rng.uniform(80, 255)
     center = rng.choice(road.lane_centers)
-    z = near * rng.uniform(1.3, 4)
-    if rng.random() < 0.08:  # an arrow
+    z = near * rng.uniform(1.3, 4 if road.place != "town" else 8)
+    often = 2.5 if road.place == "town" else 1.0
+    crosswalks = 0.04 * often if road.lines or road.place != "town" else 0.5  # junctions have no lines
+    if rng.random() < 0.08 * often:  # an arrow
         mask.draw_band(center, z, z + 3, 0.15, value)
         bend = rng.choice([-1, 0, 1])
         tip_u = center + 0.5 * bend + np.array([-0.45, 0.45, 0.1 * bend])
@@ -83,7 +87,7 @@ def _draw_symbols(rng: np.random.Generator, mask: OpacityMask, road: Road) -> No
                 mask.draw_band(center + letter + upright, z, z + 2.4, 0.1, value)
             for level in rng.uniform(0, 2.2, 2):
                 mask.draw_band(center + letter + 0.22, z + level, z + level + 0.3, 0.45, value)
-    if rng.random() < 0.04:  # a crosswalk with its stop line
+    if rng.random() < crosswalks:  # a crosswalk with its stop line
         for u in np.arange(road.left_edge, road.right_edge, 1.0):
             mask.draw_band(u, z + 3, z + 6, 0.5, value)
         width = road.right_edge - road.left_edge

@@ -16,7 +16,7 @@ from renderer.camera_effects import apply_camera_effects, apply_sensor
 from renderer.ground import draw_clean, draw_ground
 from renderer.labels import lane_polylines, select_labelled, visible_fractions
 from renderer.no_road import draw_no_road
-from renderer.road import Road, sample_road
+from renderer.road import PLACES, Road, sample_road
 from renderer.surroundings import draw_surroundings
 from renderer.weather import Weather, sample_weather
 
@@ -52,7 +52,8 @@ def render_scene(
     if kind == "no road":
         image = draw_no_road(rng, width, height)
         return Scene(apply_sensor(rng, image), [], int(rng.integers(60, 97)))
-    camera, road = sample_camera(rng, width, height), sample_road(rng, painted=kind == "road")
+    place = str(rng.choice(list(PLACES), p=list(PLACES.values())))
+    camera, road = sample_camera(rng, width, height, place), sample_road(rng, kind == "road", place)
     return _render_road(rng, camera, road, sample_weather(rng))
 
 
@@ -64,8 +65,8 @@ def _render_road(rng: np.random.Generator, camera: Camera, road: Road, weather: 
     lamps = draw_surroundings(rng, image, camera, road, weather)
     unobstructed = cv2.inRange(cv2.absdiff(image, ground), (0, 0, 0), (0, 0, 0))
     unpainted = cv2.copyTo(unpainted, unobstructed, image.copy())
-    unpainted, _ = apply_camera_effects(copy.deepcopy(rng), unpainted, [], camera, weather, lamps)
+    unpainted, _ = apply_camera_effects(copy.deepcopy(rng), unpainted, [], camera, road.place, weather, lamps)
     lanes = lane_polylines(camera, road)
-    image, lanes = apply_camera_effects(rng, image, lanes, camera, weather, lamps)
+    image, lanes = apply_camera_effects(rng, image, lanes, camera, road.place, weather, lamps)
     lanes = select_labelled(lanes, visible_fractions(lanes, image, unpainted))
     return Scene(image, lanes, int(np.clip(rng.normal(85, 10), 45, 97)))

@@ -27,7 +27,8 @@ def sunlight(
         return np.ones_like(u)
     shadow = _draw_hard_shadows(rng, np.zeros(u.shape, np.uint8), camera, road, top)
     shadow = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.3, 1.5)).astype(np.float32) * np.float32(1 / 255)
-    if rng.random() < 0.2:  # trees along the road throw dappled shade over one side or all of it
+    dappled = 0.45 if road.place == "town" else 0.2
+    if rng.random() < dappled:  # trees along the road throw shade over one side or all of it
         leaves = sample_noise(noise, u * rng.uniform(3, 14) + 7, z * rng.uniform(0.8, 3) + 31)
         reach = rng.uniform(0.1, 1.1) * (road.right_edge - road.left_edge)
         inside = road.left_edge + reach - u if rng.random() < 0.5 else u - road.right_edge + reach

@@ -10,6 +10,7 @@ from renderer.camera import Camera
 from renderer.drawing import blend, fill_polygons, noise_texture
 from renderer.outlines import road_band, upright_band, upright_pieces
 from renderer.road import Road
+from renderer.street import Draw, draw_fence, draw_house_fronts, draw_person, parked_cars
 from renderer.structures import draw_bridge, draw_gantry, draw_pole
 from renderer.vehicles import Lamp, draw_vehicle, sample_traffic
 from renderer.weather import Weather
@@ -25,12 +26,14 @@ def draw_surroundings(
     _draw_opposite_carriageway(rng, image, camera, road, weather)
     _draw_roadsides(rng, image, camera, road, weather)
     objects = []  # (distance, function that draws it there)
-    for _ in range(rng.poisson(0.5)):
+    for _ in range(rng.poisson(0.5 if road.place == "motorway" else 0.2)):
         objects.append((rng.uniform(25, 250), draw_gantry))
-    if rng.random() < 0.22:
+    if rng.random() < (0.22 if road.place == "motorway" else 0.1):
         objects.append((rng.uniform(12, 220), draw_bridge))
-    for _ in range(rng.poisson(3)):
+    for _ in range(rng.poisson(3 if road.place == "motorway" else 7)):
         objects.append((rng.uniform(10, 200), draw_pole))
+    if road.place == "town":
+        objects += _street_life(rng, camera, road)
     for z, u, oncoming in sample_traffic(rng, camera, road):
         objects.append((z, partial(draw_vehicle, u=u, oncoming=oncoming)))
     lamps = []
@@ -40,11 +43,24 @@ def draw_surroundings(
     return lamps
 
 
+def _street_life(rng: np.random.Generator, camera: Camera, road: Road) -> list[tuple[float, Draw]]:
+    """(distance, function that draws it there) of parked cars and people."""
+    objects = []
+    for side, edge, border in ((-1, road.left_edge, road.borders[0]), (1, road.right_edge, road.borders[-1])):
+        if rng.random() < 0.35:  # beside the kerb, or on the pavement beyond it
+            u = edge - side * 1.1 if abs(edge - border) > 1.5 else edge + side * rng.uniform(0.7, 1.5)
+            objects += parked_cars(rng, camera, u)
+        for _ in range(rng.poisson(1.5)):
+            u = edge + side * rng.uniform(-1, 4)
+            objects.append((rng.uniform(5, 60), partial(draw_person, u=u)))
+    return objects
+
+
 def _draw_opposite_carriageway(
     rng: np.random.Generator, image: np.ndarray, camera: Camera, road: Road, weather: Weather
 ) -> None:
     """A carriageway beyond a median, and the barrier that hides some of it; its lines carry no labels."""
-    if rng.random() < 0.5:
+    if rng.random() < {"motorway": 0.5, "town": 0.75, "country": 1.0}[road.place]:
         return
     near, far = camera.depths[0], camera.depths[-1]
     start = road.left_edge - rng.uniform(1, 8)
@@ -89,7 +105,12 @@ def _draw_roadsides(
 ) -> None:
     """What stands along both sides: slopes and trees, then walls, rails and kerbs."""
     sides = [(-1, road.left_edge), (1, road.right_edge)]
-    greenery = [rng.choice(["none", "trees", "slope"], p=[0.32, 0.46, 0.22]) for _ in sides]
+    shares = {"motorway": [0.32, 0.46, 0.22], "town": [0.35, 0.6, 0.05], "country": [0.2, 0.5, 0.3]}[road.place]
+    greenery = [rng.choice(["none", "trees", "slope"], p=shares) for _ in sides]
+    if road.place == "town":
+        for side, edge in sides:
+            if rng.random() < 0.6:
+                draw_house_fronts(rng, image, camera, weather, side, edge + side * rng.uniform(2, 14))
     _draw_greenery(rng, image, camera, weather, sides, greenery)
     for (side, edge), green in zip(sides, greenery, strict=True):
         if green == "none" and rng.random() < 0.4:
@@ -97,7 +118,10 @@ def _draw_roadsides(
             u = edge + side * rng.uniform(1, 5)
             for outline, z in upright_pieces(camera, u, -0.3, rng.uniform(1.5, 7)):  # a wall
                 fill_polygons(image, [outline], weather.fade(color, z))
-        if rng.random() < 0.45:
+        rails = {"motorway": 0.45, "town": 0.15, "country": 0.15}[road.place]
+        if road.place == "town" and rng.random() < 0.4:
+            draw_fence(rng, image, camera, weather, edge + side * rng.uniform(0.05, 2))
+        elif rng.random() < rails:
             u = edge + side * rng.uniform(0.05, 0.6)
             _draw_barrier(rng, image, camera, u, weather, rng.uniform(0.6, 1.2))
         elif rng.random() < 0.3:  # a kerb: a pale step along the edge

@@ -60,12 +60,14 @@ Paint = Callable[[np.ndarray, np.ndarray], None]  # fills a polygon (N, 2) with 
 
 def sample_traffic(rng: np.random.Generator, camera: Camera, road: Road) -> list[tuple[float, float, bool]]:
     """(z, u, oncoming) of the vehicles on our carriageway, from an empty road to a jam."""
-    spacing = float(np.exp(rng.uniform(np.log(14), np.log(200))))
-    two_way = len(road.lane_centers) > 1 and rng.random() < 0.1
+    least = 3 if road.place == "town" else 14
+    spacing = float(np.exp(rng.uniform(np.log(least), np.log(200))))
+    two_way = len(road.lane_centers) > 1 and rng.random() < (0.1 if road.place == "motorway" else 0.5)
     vehicles = []
     for lane, center in enumerate(road.lane_centers):
         ego_lane = road.borders[lane] < 0 <= road.borders[lane + 1]
-        z = rng.uniform(8, 12) + rng.exponential(spacing) if ego_lane else rng.exponential(spacing) - 3
+        first = rng.uniform(4.5 if road.place == "town" else 8, 12)
+        z = first + rng.exponential(spacing) if ego_lane else rng.exponential(spacing) - 3
         while z < camera.depths[-1] and len(vehicles) < MAX_VEHICLES:
             vehicles.append((max(z, 0.1), center + rng.normal(0, 0.25), two_way and lane == 0))
             z += 7 + rng.exponential(spacing)

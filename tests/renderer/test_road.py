@@ -3,8 +3,9 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 
-from renderer.road import LaneLine, sample_road
+from renderer.road import JUNCTIONS, PLACES, LaneLine, sample_road
 
 
 def test_a_line_shifts_smoothly_between_two_distances():
@@ -28,3 +29,35 @@ def test_an_unpainted_road_is_the_same_road_without_lines():
     painted, unpainted = (sample_road(np.random.default_rng(3), painted) for painted in (True, False))
     assert painted.lines and not unpainted.lines
     assert (painted.borders, painted.wear) == (unpainted.borders, unpainted.wear)
+
+
+def test_the_shares_of_places_make_one():
+    assert sum(PLACES.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("place", ["town", "country"])
+def test_streets_and_country_roads_surround_the_camera(place):
+    for seed in range(200):
+        road = sample_road(np.random.default_rng(seed), place=place)
+        assert road.place == place
+        assert road.left_edge < road.borders[0] < 0 < road.borders[-1] < road.right_edge
+        offsets = [line.offset for line in road.lines]
+        assert offsets == sorted(offsets) and len(offsets) <= len(road.borders)
+
+
+def test_streets_have_kerbs_middle_lines_and_junctions():
+    roads = [sample_road(np.random.default_rng(seed), place="town") for seed in range(600)]
+    with_kerb = [road for road in roads if any(line.color == "stone" for line in road.lines)]
+    assert 0.3 < len(with_kerb) / len(roads) < 0.8
+    for road in with_kerb:  # a kerb is an edge of the carriageway
+        inner = road.lines[1:-1]
+        assert all(line.color != "stone" for line in inner)
+    junctions = [road for road in roads if not road.lines]
+    assert len(junctions) / len(roads) == pytest.approx(JUNCTIONS, abs=0.03)
+    assert all(road.right_edge - road.borders[-1] >= 2 for road in junctions)
+
+
+def test_a_country_road_has_two_lanes_and_at_most_a_narrow_shoulder():
+    roads = [sample_road(np.random.default_rng(seed), place="country") for seed in range(200)]
+    assert {len(road.lines) for road in roads} == {1, 2, 3}
+    assert all(len(road.borders) == 3 and road.right_edge - road.borders[-1] < 0.81 for road in roads)
