@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from geometry.bezier import control_points_from_x, fit_matrix
 from geometry.input_grid import UNIFORM, RowWarp
+from geometry.row_fit import follow_curve
 from geometry.slots import RowLogits
 
 COLUMNS_PER_CELL = 2  # of the feature map
+MODE_REACH = 2  # columns to either side of the most probable one that count for a lane's x
 SAMPLES = 24  # rows along a curve from which its control points are fitted
 MIN_HEIGHT = 0.02  # of the image height: no lane is lower
 ROW_HEIGHT = 0.02  # of the image: a lane that begins so little above the input's first row loses nothing
@@ -128,6 +130,8 @@ class LaneHead(nn.Module):
         # x at SAMPLES equally spaced y of the lane, by linear interpolation between the middles of rows, and on
         # beyond the first and the last one, which are half a row away from the edges.
         middles = self.warp.y((torch.arange(-2, count + 2, device=x.device, dtype=x.dtype) + 0.5) / count)  # (h + 4)
+        if not self.training:
+            x = modal_x(weights, centers, middles[2:-2], ends[:, 3].sigmoid())
         gaps = middles[1:] - middles[:-1]  # (h + 3)
         before = x[..., :1] - (x[..., 1:2] - x[..., :1]) * (gaps[1] / gaps[2])
         after = x[..., -1:] + (x[..., -1:] - x[..., -2:-1]) * (gaps[-2] / gaps[-3])
@@ -140,6 +144,22 @@ class LaneHead(nn.Module):
         control_x = (sampled.unsqueeze(-2) * self.fit).sum(-1)  # (B, L, P)
         points = control_points_from_x(control_x, y_far, y_near)  # (B, L, P, 2)
         return LanePrediction(points, logits), RowLogits(columns, ends[:, 3], centers, middles[2:-2])
+
+
+def modal_x(weights: Tensor, centers: Tensor, y: Tensor, present: Tensor) -> Tensor:
+    """x (..., h) of rows at y (h), whose columns have weights (..., h, K): means near the likeliest column of each row.
+
+    A slot may have evidence for two lines, as where the camera is above one; the mean over all columns then lies
+    between them, where there is none. Rows that cannot tell follow the others, which present (..., h) says exist.
+    In training that mean is compared with the label nevertheless: it has a gradient at every column.
+    """
+    index = torch.arange(weights.shape[-1], device=weights.device, dtype=weights.dtype)
+    largest = (1 - (1 - weights / weights.amax(-1, keepdim=True)) * 1000).clamp(min=0)  # by sums and products alone:
+    mode = (largest * index).sum(-1, keepdim=True) / largest.sum(-1, keepdim=True)  # OpenCV's dnn cannot compare
+    weights = weights * (MODE_REACH + 1 - (index - mode).abs()).clamp(0, 1)
+    certainty = weights.sum(-1)
+    x = (weights * centers).sum(-1) / certainty
+    return follow_curve(x, y, certainty, present).clamp(centers[0], centers[-1])
 
 
 def column_centers(columns: int, device: torch.device) -> Tensor:

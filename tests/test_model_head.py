@@ -1,11 +1,13 @@
 """The head: a lane is where its rows and columns say, from its far end to its near one, in any rows."""
 
+import math
+
 import pytest
 import torch
 from batches import HEIGHT, WIDTH, pictures
 
 from geometry.input_grid import RowWarp
-from model import COLUMNS_PER_CELL, LaneNet, column_centers
+from model import COLUMNS_PER_CELL, LaneNet, column_centers, modal_x
 
 
 def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
@@ -51,7 +53,7 @@ def test_a_lane_that_begins_and_ends_in_the_last_row_stays_in_the_image(warp, he
         (points, _), rows = model(pictures(2, height=height), with_rows=True)
     y = points[..., 1]
     assert y.max() <= 1 + 1e-6 and (y[..., -1] - y[..., 0] > 0.019).all()
-    x = (rows.columns.softmax(-1) * rows.centers).sum(-1)[..., -2:]  # of the last two rows
+    x = modal_x(rows.columns.softmax(-1), rows.centers, rows.rows, rows.present.sigmoid())[..., -2:]  # of the last rows
     apart = (x[..., 1] - x[..., 0]).abs().max()
     assert (points[..., 0] - x[..., 1:]).abs().max() <= apart + 1e-4
 
@@ -109,3 +111,46 @@ def test_a_lane_can_begin_and_end_where_labels_do(net, monkeypatch):
         points, _ = net(pictures(1, height=192, width=320))
     assert points[..., 0, 1].max() <= 160 / 720
     assert points[..., -1, 1].min() >= 710 / 720
+
+
+def test_evidence_for_two_lines_gives_one_of_them_and_not_their_mean(net, monkeypatch):
+    """Columns 8 and 28 of 44 share a slot, the first with a little more; in training their mean keeps its gradient."""
+    def columns(features):
+        logits = torch.full((len(features), net.slots, 2, features.shape[2], features.shape[3] + 2), -30.0)
+        logits[:, :, 0, :, 4], logits[:, :, 0, :, 14] = 5.2, 5.0
+        return logits.flatten(1, 2)
+
+    sure_of(net, monkeypatch, 0, -1)
+    monkeypatch.setattr(net.head.columns, "forward", columns)
+    centers = column_centers(44, torch.device("cpu"))
+    with torch.inference_mode():
+        points, _ = net(pictures(1))
+        monkeypatch.setattr(net.head, "training", True)
+        mean, _ = net(pictures(1))
+    assert (points[..., 0] - centers[8]).abs().max() < 0.005
+    share = 1 / (1 + math.exp(-0.2))
+    expected = share * centers[8] + (1 - share) * centers[28]
+    torch.testing.assert_close(mean[..., 0], expected.expand_as(mean[..., 0]), atol=1e-3, rtol=0)
+
+
+def test_rows_that_cannot_tell_follow_the_others(net, monkeypatch):
+    """The lower half sees nothing, as under a bonnet: the line goes straight on."""
+    def columns(features):
+        logits = torch.full((len(features), net.slots, 2, features.shape[2], features.shape[3] + 2), -30.0)
+        for row in range(logits.shape[3]):
+            cell, part = divmod(12 + row, 2)
+            logits[:, :, part, row, cell] = 30.0
+        logits[:, :, :, logits.shape[3] // 2 :] = 0.0
+        return logits.flatten(1, 2)
+
+    def ends(features):
+        logits = torch.full((len(features), 4, *features.shape[2:]), -30.0)
+        logits[:, 0, 0] = logits[:, 1, -1] = logits[:, 3] = 30.0
+        return logits
+
+    monkeypatch.setattr(net.head.columns, "forward", columns)
+    monkeypatch.setattr(net.head.ends, "forward", ends)
+    with torch.inference_mode():
+        points, _ = net(pictures(1))
+    x = (12 + 12 * points[..., 1] - 0.5 - 1.5) / 40
+    torch.testing.assert_close(points[..., 0], x, atol=0.03, rtol=0)
