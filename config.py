@@ -54,7 +54,7 @@ class ModelConfig:
     width: int = setting(320, low=64, high=4096, multiple=32)
     height: int = setting(144, low=64, high=4096, multiple=8)
     cut_top: float = setting(0.25, low=0, high=0.75)
-    zoom: float = setting(3.5, low=1, high=8)
+    zoom: float = setting(1.8, low=1, high=8)
     slots: int = setting(6, low=2, high=32, multiple=2)
 
 
