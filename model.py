@@ -154,8 +154,9 @@ def modal_x(weights: Tensor, centers: Tensor, y: Tensor, present: Tensor) -> Ten
     In training that mean is compared with the label nevertheless: it has a gradient at every column.
     """
     index = torch.arange(weights.shape[-1], device=weights.device, dtype=weights.dtype)
-    largest = (1 - (1 - weights / weights.amax(-1, keepdim=True)) * 1000).clamp(min=0)  # by sums and products alone:
-    mode = (largest * index).sum(-1, keepdim=True) / largest.sum(-1, keepdim=True)  # OpenCV's dnn cannot compare
+    # By sums and products, as OpenCV's dnn cannot compare; columns that are within 5 % of the likeliest share the mode.
+    largest = (1 - (1 - weights / weights.amax(-1, keepdim=True)) * 20).clamp(min=0)
+    mode = (largest * index).sum(-1, keepdim=True) / largest.sum(-1, keepdim=True)
     weights = weights * (MODE_REACH + 1 - (index - mode).abs()).clamp(0, 1)
     certainty = weights.sum(-1)
     x = (weights * centers).sum(-1) / certainty

@@ -33,7 +33,11 @@ def network(request):
 
 def output(model, images, dtype):
     with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        return model(images)
+        return model(images, with_rows=True)
+
+
+def mean_x(rows):
+    return (rows.columns.softmax(-1) * rows.centers).sum(-1)
 
 
 @pytest.mark.parametrize("pack", [True, False])
@@ -48,8 +52,10 @@ def test_a_fused_network_gives_what_the_one_it_comes_from_gives(network, dtype, 
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     for count, height, width in ((2, 96, 160), (3, 96, 160), (1, 64, 192), (2, 96, 160)):
         images = pictures(count, height, width, seed=count)
-        before, after = output(network, images, dtype), output(fused, images, dtype)
-        torch.testing.assert_close(after.points, before.points, atol=tolerance, rtol=0)
+        (before, rows), (after, fused_rows) = output(network, images, dtype), output(fused, images, dtype)
+        # The mean of each row, not the mode: in an untrained network many columns are as likely, and rounding chooses.
+        torch.testing.assert_close(mean_x(fused_rows), mean_x(rows), atol=tolerance, rtol=0)
+        torch.testing.assert_close(after.points[..., 1], before.points[..., 1], atol=tolerance, rtol=0)
         torch.testing.assert_close(after.logits, before.logits, atol=10 * tolerance, rtol=0)
 
 
