@@ -119,7 +119,7 @@ def apply_sensor(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _roughen(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image with the fine detail that real surfaces have: grains of a few pixels, brighter and darker by a share."""
+    """The image with fine detail, as real surfaces have it: grains of a few pixels, brighter or darker by a share."""
     height, width = image.shape[:2]
     grain = rng.uniform(1.0, 3.5) * width / 640
     small = (max(1, int(height / grain)), max(1, int(width / grain)))

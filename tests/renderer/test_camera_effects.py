@@ -47,7 +47,8 @@ def test_lamps_glow_where_they_are():
     assert lit[30, 40, 0] == red.max() > 200 and not image.any()
 
 
-@pytest.mark.parametrize("effect", ["_glare", "_roughen", "apply_sensor", "_blur", "_expose", "_vignette", "_add_noise"])
+@pytest.mark.parametrize("effect", ["_glare", "_roughen", "apply_sensor", "_blur", "_expose", "_vignette",
+                                    "_add_noise"])
 def test_effects_return_images_of_the_same_shape(effect):
     image = np.random.default_rng(9).integers(0, 255, (96, 160, 3), dtype=np.uint8)
     results = [getattr(camera_effects, effect)(rng, image) for rng in rngs(12)]
