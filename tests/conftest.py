@@ -1,5 +1,7 @@
 """What several test files need: data, models, a training, a run of inference, and quiet use of the machine."""
 
+import gc
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,12 @@ from config import Config, ModelConfig
 from model import LaneNet
 from renderer import dataset_writer
 from runtime.checkpoint import save_checkpoint
+
+
+def pytest_collection_finish():
+    """What is imported by now stays to the end: garbage is collected among the rest alone, in a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -34,7 +34,7 @@ TINY = ["model.backbone=compact", "model.width=64", "model.height=64", "train.pr
         "guard.min_diversity=0", "guard.min_sensitivity=0"]  # models of a few steps are kept
 
 
-SCALE = Scale(rounds=3, networks=(BASELINE, "compact"), batches=(1, 16), step_batches=(4,), files=3,
+SCALE = Scale(rounds=1, networks=(BASELINE, "compact"), batches=(1, 2), step_batches=(4,), files=3,
               file_size_px=(160, 96), latencies=1, seconds=0.01, repeats=1)
 
 
@@ -45,6 +45,7 @@ def tiny(tmp_path, monkeypatch):
     for name in SCALE.networks:
         monkeypatch.setitem(speed_networks.SIZES, name, (64, 64))
     monkeypatch.setattr(speed, "full_scale", lambda _device, _rounds: SCALE)
+    monkeypatch.setattr(speed_step, "STEPS", 2)
     monkeypatch.setattr(speed_roofline, "MATRIX_ROWS", {"cpu": 64})
     monkeypatch.setattr(speed_roofline, "COPIED_BYTES", {"cpu": 4096})
 
@@ -168,11 +169,12 @@ def test_reading_is_measured_with_one_thread_and_one_a_core(capsys, rendered):
 
 
 def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
-    monkeypatch.setattr(speed, "full_scale", lambda _device, _rounds: SCALE._replace(tusimple=(8, 4)))
+    monkeypatch.setattr(speed, "full_scale", lambda _device, _rounds: SCALE._replace(tusimple=(4, 2)))
     [[header, _, (seconds, rate, minutes)]] = tables(capsys, "tusimple", *TINY)
     assert header[2].endswith("extrapolated")
-    assert float(seconds) * float(rate) == pytest.approx(8, rel=0.1)
-    assert float(minutes) == pytest.approx(50 * float(seconds) / 60 * TUSIMPLE[0] / 8, rel=0.02)
+    least, most = float(seconds) - 0.005, float(seconds) + 0.005  # printed with two decimals, the rate with none
+    assert 4 / most - 0.5 <= float(rate) <= 4 / least + 0.5
+    assert least - 1e-4 <= float(minutes) * 60 / 50 * 4 / TUSIMPLE[0] <= most + 1e-4
 
 
 def test_a_training_step_is_measured_alone(capsys):
@@ -195,9 +197,8 @@ def test_steps_as_a_graph_change_the_weights_as_those_without():
     assert record.recordings == 1 and record.replays == speed_step.STEPS
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_the_parts_of_an_epoch_are_all_of_it(rendered, capsys, optimizer):
-    [[_, _, *rows]] = tables(capsys, "training", f"data.root={rendered}", f"train.optimizer={optimizer}", *TINY)
+def test_the_parts_of_an_epoch_are_all_of_it(rendered, capsys):
+    [[_, _, *rows]] = tables(capsys, "training", f"data.root={rendered}", *TINY)
     shares = {part: float(share.split()[0]) for part, share in rows}
     assert list(shares) == [*speed_training.PARTS, "everything else"]
     assert sum(shares.values()) == pytest.approx(100, abs=1)
@@ -241,9 +242,9 @@ def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
 
 
 def test_a_quick_training_renders_its_own_scenes(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(speed, "quick_scale", lambda _device: SCALE._replace(scenes=(8, 4)))
-    [[_, _, *rows]] = tables(capsys, "training", "--quick", "train.batch_size=4", *TINY)
-    assert len(rows) == len(speed_training.PARTS) + 1
+    monkeypatch.setattr(speed, "quick_scale", lambda _device: SCALE._replace(scenes=(4, 2)))
+    [[_, _, *rows]] = tables(capsys, "training", "--quick", "train.optimizer=adamw", *TINY)
+    assert [part for part, _ in rows] == [*speed_training.PARTS, "everything else"], "with either optimizer"
     assert not list(tmp_path.iterdir()), "the default's scenes and cache are left alone"
 
 

@@ -80,29 +80,29 @@ def test_the_format_of_each_sample_survives_copies():
 
 @pytest.mark.parametrize("make", [culane_samples, tusimple_samples])
 def test_a_sample_costs_tens_of_bytes(make):
-    index, (size, _) = traced(lambda: SampleIndex(make(5000)))
+    index, (size, _) = traced(lambda: SampleIndex(make(2000)))
     assert size / len(index) < MAX_BYTES and len(pickle.dumps(index)) / len(index) < MAX_BYTES
     pickled = pickle.dumps(LaneDataset(index, InputGrid(32, 32), 6))
     assert len(pickled) / len(index) < MAX_BYTES, "what a worker process is sent"
-    assert index[4321] == list(make(5000))[4321]
+    assert index[1321] == list(make(2000))[1321]
 
 
 def test_listing_and_splitting_never_occupy_much_more(tmp_path, monkeypatch):
     """The most memory at a time, from CULane's list files to an epoch's order."""
-    names = [s.name for s in culane_samples(6000)]
+    names = [s.name for s in culane_samples(2000)]
     (tmp_path / "list").mkdir()
-    for name, start, stop in (("train", 0, 5400), ("train_gt", 0, 5400), ("val", 5400, 6000)):
+    for name, start, stop in (("train", 0, 1800), ("train_gt", 0, 1800), ("val", 1800, 2000)):
         (tmp_path / "list" / f"{name}.txt").write_text("".join(f"/{name}\n" for name in names[start:stop]))
     monkeypatch.setattr("os.path.isfile", lambda path: True)
     monkeypatch.setattr(Path, "is_file", lambda path: True)
-    monkeypatch.setattr(sample_index, "SORT_CHUNK", 500)  # of so few images all would be
+    monkeypatch.setattr(sample_index, "SORT_CHUNK", 200)  # of so few images all would be
 
     def start_up():
         train, val = splits.split(registry.list_samples(tmp_path, "culane"), "auto")
         return train, val, epoch_order([len(train)], [], 0, 1)
 
     parts, (size, peak) = traced(start_up)
-    assert [len(part) for part in parts] == [5400, 600, 5400]
+    assert [len(part) for part in parts] == [1800, 200, 1800]
     assert size / len(names) < MAX_BYTES
     assert peak / len(names) < 4 * MAX_BYTES, "most images are named twice, and then come two copies"
 

@@ -1,6 +1,7 @@
 """Exported files against the network they come from, on a tiny network."""
 
 import builtins
+import functools
 import json
 import re
 
@@ -26,6 +27,14 @@ GRID = input_grid(load_config(None, SMALL))  # 180 fine rows
 TOLERANCE = {"rtol": 0, "atol": 1e-5}  # 0.013 px of a 1280 px wide image
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_scenes():
+    """The scenes that every file is compared on are small here, and each is rendered once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_fixed, "render_scene", functools.cache(lambda seed: render_scene(seed, 320, 180)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +69,16 @@ def dynamic(checkpoint, tmp_path_factory):
     """An ONNX file for any batch, with curves."""
     pytest.importorskip("onnxruntime")
     return exported(checkpoint, tmp_path_factory.mktemp("dynamic") / "lanes.onnx", "--batch=dynamic", "--curves=7")
+
+
+@pytest.fixture(scope="module", params=[(1, "uint8"), (3, "float")], ids=lambda case: "-".join(map(str, case)))
+def fixed(request, checkpoint, tmp_path_factory):
+    """An ONNX file for one size of a batch, with curves; that size, and the type of the pixels."""
+    pytest.importorskip("onnxruntime")  # which checks the export
+    batch, pixels = request.param
+    path = exported(checkpoint, tmp_path_factory.mktemp("fixed") / "lanes.onnx", f"--batch={batch}",
+                    f"--pixels={pixels}", "--curves=7", "inference.threshold=0.7")
+    return path, batch, np.float32 if pixels == "float" else np.uint8
 
 
 @pytest.fixture
@@ -109,36 +128,33 @@ def test_a_dynamic_onnx_file_gives_what_the_network_gives_at_any_batch(network, 
         assert_equal(session.run(None, {"images": images[i:i + 1]}), [value[i:i + 1] for value in expected])
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_an_onnx_file_of_float_pixels_and_fixed_batch(network, checkpoint, images, tmp_path, batch):
-    pytest.importorskip("onnxruntime")
-    session = opened(exported(checkpoint, tmp_path / "lanes.onnx", f"--batch={batch}", "--pixels=float"))
+def test_an_onnx_file_of_a_fixed_batch_takes_pixels_of_its_type(network, fixed, images):
+    path, batch, pixels = fixed
+    session = opened(path)
     (input_,) = session.get_inputs()
-    assert (input_.name, input_.type, input_.shape) == ("images", "tensor(float)", [batch, 3, 180, 96])
-    outputs = session.run(None, {"images": images[:batch].astype(np.float32)})
-    assert_equal(outputs, network_outputs(network, images[:batch])[:2])
+    name = {np.float32: "tensor(float)", np.uint8: "tensor(uint8)"}[pixels]
+    assert (input_.name, input_.type, input_.shape) == ("images", name, [batch, 3, 180, 96])
+    outputs = session.run(None, {"images": images[:batch].astype(pixels)})
+    assert_equal(outputs, network_outputs(network, images[:batch]))
 
 
-def test_the_onnx_file_carries_all_that_its_user_needs(checkpoint, dynamic, tmp_path):
-    metadata = opened(dynamic).get_modelmeta().custom_metadata_map
-    assert (metadata["format"], metadata["version"]) == (FORMAT, str(VERSION))
-    assert [metadata[key] for key in ("width", "height", "slots", "threshold")] == ["96", "180", "6", "0.5"]
-    other = exported(checkpoint, tmp_path / "lanes.onnx", "inference.threshold=0.7")
-    assert opened(other).get_modelmeta().custom_metadata_map["threshold"] == "0.7"
+def test_the_onnx_file_carries_all_that_its_user_needs(dynamic, fixed):
+    for path, threshold in ((dynamic, "0.5"), (fixed[0], "0.7")):
+        metadata = opened(path).get_modelmeta().custom_metadata_map
+        assert (metadata["format"], metadata["version"]) == (FORMAT, str(VERSION))
+        assert [metadata[key] for key in ("width", "height", "slots", "threshold")] == ["96", "180", "6", threshold]
 
 
 ENGINES = ("ENGINE_CLASSIC", "ENGINE_NEW")  # of OpenCV 5, which takes the new one by default; before there was one
 
 
-@pytest.mark.parametrize(("batch", "pixels"), [(1, "uint8"), (3, "float")])
-def test_all_engines_of_opencv_give_what_the_network_gives(network, checkpoint, images, tmp_path, batch, pixels):
+def test_all_engines_of_opencv_give_what_the_network_gives(network, fixed, images):
     """OpenCV 5.0 calculates kernels of 9x1 wrongly, and says nothing."""
-    pytest.importorskip("onnxruntime")  # which checks the export
-    path = exported(checkpoint, tmp_path / "lanes.onnx", f"--batch={batch}", f"--pixels={pixels}", "--curves=7")
+    path, batch, pixels = fixed
     expected = network_outputs(network, images[:batch])
     for engine in [[], *([getattr(cv2.dnn, name)] for name in ENGINES if hasattr(cv2.dnn, name))]:
         net = cv2.dnn.readNetFromONNX(str(path), *engine)
-        net.setInput(images[:batch].astype(np.float32 if pixels == "float" else np.uint8), "images")
+        net.setInput(images[:batch].astype(pixels), "images")
         for output, value in zip(net.forward(["points", "confidence", "curves"]), expected, strict=True):
             np.testing.assert_allclose(output.reshape(value.shape), value, rtol=0, atol=0.1 / REFERENCE_WIDTH_PX)
 
@@ -157,10 +173,13 @@ def test_exporting_leaves_the_network_as_it_is(network):
 
 
 @pytest.mark.parametrize("batch", ["2", "dynamic"])
-def test_a_torch_program_goes_to_disk_and_back(network, checkpoint, images, tmp_path, batch, without_onnx):
-    file = exported(checkpoint, tmp_path / "lanes.pt2", "--format=torch", f"--batch={batch}", "--curves=7")
-    metadata = {"metadata.json": ""}
-    program = torch.export.load(file, extra_files=metadata).module()
+def test_a_torch_program_goes_to_disk_and_back(network, checkpoint, images, tmp_path, batch, without_onnx, monkeypatch):
+    """As it is read for the comparison with the checkpoint: it takes a while."""
+    metadata, programs, load = {"metadata.json": ""}, [], torch.export.load
+    monkeypatch.setattr(torch.export, "load", lambda file: programs.append(load(file, extra_files=metadata))
+                        or programs[-1])
+    exported(checkpoint, tmp_path / "lanes.pt2", "--format=torch", f"--batch={batch}", "--curves=7")
+    program = programs[0].module()
     assert json.loads(metadata["metadata.json"])["height"] == "180"
     for count in [2] if batch == "2" else [1, 5]:
         outputs = [value.numpy() for value in program(torch.from_numpy(images[:count]))]

@@ -12,9 +12,6 @@ from config import ConfigError
 from training.epoch_pictures import PICTURES
 from training.tensorboard import require_tensorboard, write_scalars
 
-SHORT = ["model.width=96", "model.height=64", "train.batch_size=8", "train.device=cpu", "train.precision=fp32",
-         "data.workers=0", "train.epochs=2", "guard.min_diversity=0"]
-
 
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path, monkeypatch):
     """Before any work: data is not even listed."""
@@ -45,11 +42,10 @@ def test_a_resumed_run_goes_on_without_doubled_steps(tmp_path):
     assert scalars(tmp_path) == {"f1": [(1, 0.25), (2, 0.25), (3, 0.75), (4, 0.75)]}
 
 
-def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, monkeypatch, rendered):
+def test_an_interrupted_training_leaves_pictures_and_each_epoch_once(tmp_path, monkeypatch, settings):
     pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)
-    words = [*SHORT, f"data.root={rendered}", f"data.cache_dir={tmp_path / 'pixels'}", "train.checkpoint_dir=run",
-             "train.tensorboard=true"]
+    words = [*settings, "train.epochs=2", "train.checkpoint_dir=run", "train.tensorboard=true"]
     with signal_in_step(5):  # of three an epoch
         assert train_fixed.main(words) == 130
     with require_tensorboard()("run/tensorboard") as stale:  # as of a last.pth older than the scalars
