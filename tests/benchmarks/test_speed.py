@@ -4,6 +4,7 @@ import gc
 import os
 import re
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -197,20 +198,30 @@ def test_steps_as_a_graph_change_the_weights_as_those_without():
     assert record.recordings == 1 and record.replays == speed_step.STEPS
 
 
-def test_the_parts_of_an_epoch_are_all_of_it(rendered, capsys):
-    [[_, _, *rows]] = tables(capsys, "training", f"data.root={rendered}", *TINY)
+def test_the_parts_of_an_epoch_are_all_of_it(capsys, monkeypatch, tmp_path):
+    """Of a quick training, which renders its own scenes."""
+    monkeypatch.setattr(speed, "quick_scale", lambda _device: SCALE._replace(scenes=(4, 2)))
+    [[_, _, *rows]] = tables(capsys, "training", "--quick", *TINY)
     shares = {part: float(share.split()[0]) for part, share in rows}
     assert list(shares) == [*speed_training.PARTS, "everything else"]
     assert sum(shares.values()) == pytest.approx(100, abs=1)
     assert min(shares.values()) >= 0 and max(shares[part] for part in ("forward", "backward of the network")) > 1
+    assert not list(tmp_path.iterdir()), "the default's scenes and cache are left alone"
 
 
 def test_a_part_of_an_epoch_that_is_never_reached_is_an_error(rendered, monkeypatch):
-    unused = (speed_training, "as_method", "a renamed function")
-    monkeypatch.setattr(speed_training, "TIMED_FUNCTIONS", (*speed_training.TIMED_FUNCTIONS, unused))
-    monkeypatch.setattr(speed_training, "PARTS", (*speed_training.PARTS, unused[2]))
-    with pytest.raises(RuntimeError, match="has not called: a renamed function"):
-        next(speed_training.tables(torch.device("cpu"), SCALE, [f"data.root={rendered}", *TINY]))
+    """As after a change of train_fixed.py. A root of one's own is trained on, and nothing is rendered."""
+    first, *others = speed_training.PARTS
+
+    def second_epoch(_device, words, folder):
+        assert [word for word in words if word.startswith("data.root=")] == [f"data.root={rendered}"]
+        Path(folder).mkdir()
+        Path(folder, "log.jsonl").write_text("{}\n")
+        return dict.fromkeys(others, 1.0), 20.0
+
+    monkeypatch.setattr(speed_training, "second_epoch", second_epoch)
+    with pytest.raises(RuntimeError, match=f"has not called: {first};"):
+        next(speed_training.tables(torch.device("cpu"), SCALE._replace(scenes=(4, 2)), [f"data.root={rendered}"]))
 
 
 def test_a_stopwatch_books_inner_parts_on_themselves_alone(monkeypatch):
@@ -239,13 +250,6 @@ def test_a_quick_run_measures_a_little_of_everything(capsys, monkeypatch):
     for name in ("rounds", "networks", "batches", "files", "latencies", "seconds", "repeats", "tusimple"):
         assert getattr(quick_scale(cpu), name) < getattr(full, name), name
     assert quick_scale(torch.device("cuda")).networks == full.networks
-
-
-def test_a_quick_training_renders_its_own_scenes(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(speed, "quick_scale", lambda _device: SCALE._replace(scenes=(4, 2)))
-    [[_, _, *rows]] = tables(capsys, "training", "--quick", "train.optimizer=adamw", *TINY)
-    assert [part for part, _ in rows] == [*speed_training.PARTS, "everything else"], "with either optimizer"
-    assert not list(tmp_path.iterdir()), "the default's scenes and cache are left alone"
 
 
 def test_images_of_ones_own_are_measured_where_a_root_is_given(rendered, tmp_path):

@@ -10,7 +10,7 @@ from geometry.polyline import smooth_rows, turned_back
 
 PIXEL = 1 / 1280
 T = np.linspace(0, 1, 101)
-fit_settings = settings(max_examples=60, deadline=None, derandomize=True)
+fit_settings = settings(max_examples=40, deadline=None, derandomize=True)
 
 
 def bernstein5(t):

@@ -89,8 +89,9 @@ def test_what_cannot_be_read_is_named_in_one_line_and_the_rest_goes_on(run, argu
     Path("empty.png").touch()
     Path("nothing").mkdir()
     write_video("no.avi", 0)
-    whole = write_video("cut.avi", 40).read_bytes()
-    Path("cut.avi").write_bytes(whole[:len(whole) // 2])
+    if argument == "cut.avi":
+        whole = write_video(argument, 40).read_bytes()
+        Path(argument).write_bytes(whole[:len(whole) // 2])
     status, out, err = run("a.png", argument, "b.png")
     assert status == 1
     assert len(err) == 1 and err[0].startswith(f"error: {reason}"), err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,12 +134,12 @@ def test_a_run_cut_short_is_noticed_and_finished(whole, tmp_path, monkeypatch):
 
 
 def test_a_missing_image_or_manifest_is_noticed_and_mended(whole, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     for loss in ("clips/synthetic/000021/20.jpg", "manifest.json", "label_data_val.json"):
-        dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
         (tmp_path / loss).unlink()
         assert not complete(tmp_path)
-    dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
-    assert contents(tmp_path) == contents(whole)
+        dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
+        assert contents(tmp_path) == contents(whole)
 
 
 def test_another_request_renders_anew(tmp_path):
