@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from geometry.bezier import control_points_from_x, fit_matrix
@@ -225,6 +224,8 @@ def _trunk(backbone: str, pretrained: bool | str) -> tuple[nn.ModuleList, list[i
         if pretrained:
             raise ValueError("model.pretrained: there are no weights for 'compact'; set it to false")
         return _compact()
+    import torchvision  # which takes as long to import as PyTorch, and the compact backbone does without
+
     weights = torchvision.models.get_model_weights(backbone).DEFAULT if pretrained is True else None
     try:
         network = torchvision.models.get_model(backbone, weights=weights)
