@@ -1,21 +1,20 @@
 """CULane: X.lines.txt beside X.jpg, a lane a line, 'x y x y ...', listed in list/*.txt."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from formats.base import DataError, Label, MissingFile, Sample
+from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet, LabelledImage
 from formats.files import IMAGE_SUFFIXES, PassedOver, Tree
 from formats.parsing import (
     append_line,
+    existing,
     file_name,
     image_name,
     image_path,
     lanes_of_text,
-    missing_image,
     text_lines,
     text_of_lanes,
 )
@@ -65,16 +64,8 @@ class CULane(DataSet):
             written = next(_possible_names(text))
             name = image_name(written, where, root)
             image = root / name
-        label = image.with_suffix(".lines.txt")
-        sample = Sample(image, label, name, (list_name,), self.name)
-        has_label = os.path.isfile(label)
-        if not exists:
-            error = missing_image(where, sample, written)
-            error.is_image = has_label
-            raise error
-        if not has_label:
-            raise MissingFile(f"{where}: the label {label} is missing", sample, is_image=False)
-        return sample
+        sample = Sample(image, image.with_suffix(".lines.txt"), name, (list_name,), self.name)
+        return existing(sample, exists, where, written)
 
     def read_label(self, sample: Sample) -> Label:
         return Label(lanes_of_text(sample.label))
@@ -85,6 +76,7 @@ class CULane(DataSet):
         write_text((root / image.name).with_suffix(".lines.txt"), text_of_lanes(lanes))
         append_line(root / "list" / f"{image.part}.txt", f"/{image.name}")
         return len(image.lanes) - len(lanes)
+
 
 def _possible_names(text: str) -> Iterator[str]:
     """The names that a line may begin with: up to an image's suffix, the shortest first; columns of masks follow."""

@@ -3,17 +3,16 @@
 N points, 2 = (x, y) in pixels.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from formats.base import DataError, Label, MissingFile, Sample
+from formats.base import DataError, Label, Sample
 from formats.culane_metric import Canvas, CULaneMetric
 from formats.data_set import DataSet
 from formats.files import PassedOver, Tree
-from formats.parsing import file_name, image_name, image_path, json_file, list_of, missing_image, numbers, text_lines
+from formats.parsing import existing, file_name, image_name, image_path, json_file, list_of, numbers, text_lines
 
 PARTS = ("train", "valid", "test")
 CANVAS = Canvas((224, 224), 5)
@@ -53,14 +52,7 @@ class CurveLanes(DataSet):
         image, exists = image_path((part, root), image_name(text, where, part))
         label = part / "labels" / f"{image.stem}.lines.json"
         sample = Sample(image, label, image.relative_to(root).as_posix(), (list_name,), self.name)
-        has_label = os.path.isfile(label)
-        if not exists:
-            error = missing_image(where, sample, text)
-            error.is_image = has_label
-            raise error
-        if not has_label:
-            raise MissingFile(f"{where}: the label {label} is missing", sample, is_image=False)
-        return sample
+        return existing(sample, exists, where, text)
 
     def read_label(self, sample: Sample) -> Label:
         """{"Lines": [[{"x": "..", "y": ".."}, ...], ...]}, numbers as text or not."""

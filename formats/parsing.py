@@ -156,6 +156,19 @@ def missing_image(where: str, sample: Sample, text: str) -> MissingFile:
     return MissingFile(f"{where}: the image {sample.image} is missing", sample)
 
 
+def existing(sample: Sample, image_exists: bool, where: str, text: str) -> Sample:
+    """The sample itself, named `text` where a list names it. Raises MissingFile where an image or a label is not there.
+    """
+    has_label = os.path.isfile(sample.label)
+    if not image_exists:
+        error = missing_image(where, sample, text)
+        error.is_image = has_label
+        raise error
+    if not has_label:
+        raise MissingFile(f"{where}: the label {sample.label} is missing", sample, is_image=False)
+    return sample
+
+
 def lanes_of_text(path: Path) -> list[np.ndarray]:
     """Lanes (N, 2) of a .lines.txt file: a lane a line, 'x y x y ...', in the file's order.
 
