@@ -176,6 +176,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
                         help="report the lanes of each frame of a video alone, without identities")
     parser.add_argument("--save-images", metavar="DIR", type=Path,
                         help="write each image with its lanes drawn, and each video annotated")
+    parser.add_argument("--birds-eye", action="store_true",
+                        help="with a camera: draw the road from above beside each image")
     parser.add_argument("--labels", metavar="DIR", type=Path,
                         help="write a new folder of images with label files, to correct in labelme and train on")
     parser.add_argument("--sheet", metavar="FILE", type=Path, help="write eight of them in one picture")
@@ -189,7 +191,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
     config = cli.load_settings(options, overrides)
     if options.camera:
         config = with_camera_file(config, options.camera, [word for word in overrides if word.startswith("camera.")])
-    check_camera(config.camera)
+    is_metric = check_camera(config.camera)
+    if options.birds_eye and not is_metric:
+        raise ValueError("--birds-eye needs a camera: --camera FILE, or section camera of config.yaml")
+    if options.birds_eye and not (options.save_images or options.sheet or options.show):
+        raise ValueError("--birds-eye is drawn beside images: give --save-images, --sheet or --show as well")
     options.requested = cli.model_settings(options, overrides, config)
     return options, config
 
@@ -198,7 +204,7 @@ def outputs(options: argparse.Namespace) -> Outputs:
     """What the options ask for."""
     text = None if options.json == STDOUT else sys.stdout
     return Outputs(text, options.json, options.tusimple, options.save_images, options.labels, options.sheet,
-                   options.show)
+                   options.show, options.birds_eye)
 
 
 def report_stream(options: argparse.Namespace) -> TextIO:

@@ -77,7 +77,7 @@ class LanePositions:
 
     def forget(self) -> None:
         """Begin another source."""
-        self.pitch, self.drift, self.time = None, DriftFilter(), None
+        self.pitch, self.drift, self.time, self.sideways_m_s = None, DriftFilter(), None, None
 
     def update(self, frame: Frame, detections: Detections, ids: Sequence[int] = ()) -> LanePosition | NoPosition:
         """The position of the next frame by its reported lanes; ids (L) are their identities in a video."""
@@ -128,7 +128,7 @@ class LanePositions:
 
     def _crossing(self, position: LanePosition, lines: dict[int, float], seconds: float) -> Crossing | None:
         """By the lines of a video, by identity, or by the heading where the settings give a speed."""
-        sideways = self.drift.update(lines, seconds)
+        sideways = self.sideways_m_s = self.drift.update(lines, seconds)
         if sideways is None:
             sideways = self.camera.speed * math.sin(position.heading.value)
         left, right = (math.inf if side is None else side.value for side in (position.left, position.right))

@@ -25,6 +25,7 @@ from geometry.bezier import CONTROL_POINTS, sample_curve
 from inference.inputs import Frame
 from inference.label_files import LabelFiles
 from inference.lane_position import LanePosition, NoPosition
+from inference.overlay import overlay
 from inference.position_text import position_line, position_record
 from inference.predictor import Detections
 from inference.sources import Source
@@ -32,7 +33,7 @@ from inference.video import video_writer
 from inference.window import Window, open_window
 from runtime import distributed
 from runtime.files import atomic_write
-from visualization.draw import contact_sheet, draw_lanes, write_image
+from visualization.draw import contact_sheet, write_image
 
 CURVE_POINTS = 32  # sampled points of a lane in JSON
 SHEET_IMAGES, SHEET_COLUMNS = 8, 4
@@ -59,14 +60,15 @@ class Writers:
     """The outputs of a run: `render` in the process that has a frame, `write` in the main process.
 
     line_formatters: open text files, each with the text of a result for it. sheet_frames: numbers of the frames on the
-    contact sheet.
+    contact sheet. birds_eye: whether the road from above is drawn beside images.
     """
 
     def __init__(self, line_formatters: Sequence[tuple[TextIO, LineFormatter]], overlays: "Overlays | None",
-                 sheet_frames: Sequence[int], window: Window | None, label_files: LabelFiles | None = None):
+                 sheet_frames: Sequence[int], window: Window | None, label_files: LabelFiles | None = None,
+                 birds_eye: bool = False):
         self.line_formatters, self.overlays, self.window = line_formatters, overlays, window
         self.label_files, self.labelled = label_files, 0
-        self.sheet_frames, self.tiles = frozenset(sheet_frames), []
+        self.sheet_frames, self.tiles, self.birds_eye = frozenset(sheet_frames), [], birds_eye
 
     @property
     def draw(self) -> bool:
@@ -83,7 +85,7 @@ class Writers:
         in_main_process = bool(self.window) or result.number in self.sheet_frames
         drawn = None
         if self.overlays or in_main_process:
-            drawn = draw_lanes(result.frame.image, *result.detections, result.ids)
+            drawn = overlay(result.frame.image, result.detections, result.ids, result.position, self.birds_eye)
         if self.overlays:
             self.overlays.write(result, drawn)
         if self.label_files:
@@ -116,6 +118,7 @@ class Outputs(NamedTuple):
     labels: Path | None = None  # a folder
     sheet: Path | None = None
     show: bool = False  # a window
+    birds_eye: bool = False  # beside what is drawn
 
 
 @contextlib.contextmanager
@@ -135,7 +138,7 @@ def open_writers(outputs: Outputs, total: int | None, labels: Mapping[str, Sampl
         overlays = stack.enter_context(Overlays(outputs.overlays)) if outputs.overlays else None
         writers = Writers(line_formatters, overlays, sheet_frames(total) if outputs.sheet else (),
                           open_window() if outputs.show else None,
-                          LabelFiles(outputs.labels) if outputs.labels else None)
+                          LabelFiles(outputs.labels) if outputs.labels else None, outputs.birds_eye)
         yield writers
         if writers.labelled:
             tqdm.write(f"{outputs.labels}: {writers.labelled} label files; correct them in labelme, then train with "
@@ -243,7 +246,7 @@ class Overlays:
         else:
             if self.video_source is None:
                 self.append = self.video.enter_context(video_writer(
-                    path.with_name(f"{path.name}.mp4"), frame.source.fps, frame.size_px, self.started))
+                    path.with_name(f"{path.name}.mp4"), frame.source.fps, drawn.shape[1::-1], self.started))
                 self.video_source = frame.source
             self.append(drawn)
         self.started = time.perf_counter()

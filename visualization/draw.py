@@ -40,7 +40,7 @@ def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = No
         for slot in shown:
             _draw_curve(canvas, points[slot], LABEL_COLOR, width)
         return canvas
-    colors = {slot: COLORS[(ids[slot] - 1 if ids else slot) % len(COLORS)] for slot in shown}
+    colors = {slot: lane_color(slot, ids) for slot in shown}
     for slot in shown:
         color = colors[slot]
         _draw_curve(canvas, points[slot], DARK, 2 * width + 2)
@@ -54,6 +54,11 @@ def draw_lanes(image: np.ndarray, points: Tensor, confidence: Tensor | None = No
         text = f"{slot + 1}: {confidence[slot]:.2f}" + (f" #{ids[slot]}" if ids else "")
         boxes.append(_draw_boxed_text(canvas, text, position, colors[slot], boxes))
     return canvas
+
+
+def lane_color(slot: int, ids: Sequence[int] = ()) -> tuple[int, int, int]:
+    """RGB of the lane in a slot, by its identity where it has one."""
+    return COLORS[(ids[slot] - 1 if ids else slot) % len(COLORS)]
 
 
 def draw_overlay(image: np.ndarray, points: Tensor, confidence: Tensor, reported: Tensor, label_points: Tensor,

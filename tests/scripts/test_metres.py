@@ -3,16 +3,18 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from refusals import refusal
 from road_views import LINES, seen
-from roads import json_lines, picture, write_pictures, write_video
+from roads import json_lines, picture, read_video, write_pictures, write_video
 
 import inference_fixed
 from config import ConfigError
 from inference.predictor import Predictor
+from preprocessing.images import read_image
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -95,6 +97,32 @@ def test_a_video_warns_of_a_departure(run, monkeypatch, camera):
 def test_a_mistake_is_one_line_before_any_work(monkeypatch, words, message):
     monkeypatch.setattr(Predictor, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     refusal(lambda: inference_fixed.main(["a.png", *words]), (ConfigError, FileNotFoundError), message)
+
+
+def test_a_view_from_above_is_beside_images_and_videos(run, road, camera):
+    write_pictures(".", "a.png")
+    write_video("drive.avi", images=3, size_px=(160, 90))
+    run("a.png", "drive.avi", "--camera", camera, "--save-images", "plain")
+    run("a.png", "drive.avi", "--camera", camera, "--save-images", "above", "--birds-eye", "--sheet", "sheet.jpg")
+    for folder, width in (("plain", 160), ("above", 160 + 44)):
+        assert read_image(f"{folder}/00001_a.jpg").shape == (90, width, 3)
+        assert read_video(f"{folder}/00002_drive.mp4")[1][0].shape == (90, width, 3)
+    assert read_image("sheet.jpg").shape[1] == 4 * 480
+
+
+def test_a_position_is_drawn_only_with_a_camera(run, road, camera):
+    write_pictures(".", "a.png")
+    run("a.png", "--save-images", "plain")
+    run("a.png", "--save-images", "metres", "--camera", camera)
+    difference = cv2.absdiff(read_image("plain/00001_a.jpg"), read_image("metres/00001_a.jpg")).max(2)
+    assert difference[:40].max() > 100 and difference[60:].max() < 30
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--save-images", "out"], "--birds-eye needs a camera"),
+    (["camera.fov=60", "camera.height=1.4"], "--birds-eye is drawn beside images: give --save-images")])
+def test_a_view_from_above_needs_a_camera_and_a_picture(words, message):
+    refusal(lambda: inference_fixed.main(["a.png", "--birds-eye", *words]), ValueError, message)
 
 
 def test_json_stays_json_where_there_is_no_position(run, camera):

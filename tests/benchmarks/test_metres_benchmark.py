@@ -1,0 +1,41 @@
+"""The benchmark of metres: the truth is the renderer's, and labels reach it."""
+
+import metres
+import numpy as np
+import pytest
+
+from inference.inputs import Frame
+from inference.lane_position import LanePositions
+from renderer.drive import sample_drive
+
+
+@pytest.fixture(scope="module")
+def drives():
+    return [sample_drive(0, number, metres.FRAMES, *metres.SIZE) for number in range(6)]
+
+
+@pytest.mark.parametrize("kind", metres.GROUNDS)
+def test_labels_give_the_truth_of_the_renderer(drives, kind):
+    views = [metres.label_view(metres.on_ground(drive, kind, number), number) for number, drive in enumerate(drives)]
+    assert sum(view is not None for view in views) >= 4
+    for view in filter(None, views):
+        positions = LanePositions(metres.settings_of(view.camera, False))
+        position = positions.update(Frame(metres.IMAGE, 1, metres.SIZE), view.detections)
+        assert position.left.value == pytest.approx(view.truth.left, abs=0.08)
+        assert position.right.value == pytest.approx(view.truth.right, abs=0.08)
+        assert position.heading.value == pytest.approx(view.truth.heading, abs=0.004)
+        if kind == "bends":
+            assert position.curvature.value == pytest.approx(view.truth.curvature, rel=0.15)
+
+
+def test_a_wrong_height_shows_in_the_table(drives):
+    views = [metres.label_view(metres.on_ground(drive, "flat", number), number) for number, drive in enumerate(drives)]
+    right, wrong = (metres.row(views, True, metres.WRONG[name]).split(" | ") for name in ("nothing", "height, 5 %"))
+    assert len(right) == len(wrong) == len(metres.COLUMNS) and right[0] == "0"
+    width = metres.COLUMNS.index("width, cm")
+    assert float(right[width].split(" / ")[0]) < 1 and float(wrong[width].split(" / ")[0]) == pytest.approx(17, abs=4)
+
+
+def test_medians_and_tails():
+    assert metres.middle_and_tail(np.arange(101.0), 1) == "50.0 / 90.0"
+    assert metres.middle_and_tail(np.zeros(0), 1) == "none"
