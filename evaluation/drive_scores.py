@@ -35,22 +35,34 @@ def drive_scores(prediction: LanePrediction, gt: GroundTruth, decode: DecodeSett
 
     The cuts between the drives are given: a tracker sees one of them alone. All px are of a 1280 px wide image.
     """
-    confidence = prediction.logits.sigmoid()
-    keep = lane_nms(prediction.points, confidence, decode.threshold)
-    plain = [Detections(*parts) for parts in zip(prediction.points, confidence, keep, strict=True)]
+    plain = detections_of(prediction, decode)
     plain_ids = [tuple(range(1, len(frame.keep) + 1)) for frame in plain]  # its slot is all that a lane has
-    tracked, tracked_ids = [None] * len(plain), [()] * len(plain)
     start = time.process_time()
-    for clip in clips(gt):
-        tracker = Tracker(decode.threshold)
-        for i in clip:
-            tracked[i], tracked_ids[i] = tracker.update(plain[i])
+    tracked, tracked_ids = track_clips(plain, gt, decode.threshold)
     ms = 1000 * (time.process_time() - start) / len(plain)
     labels = [LaneFrame(_label_rows(label, size_px), label.lane_ids)
               for label, size_px in zip(gt.labels, gt.sizes_px, strict=True)]
     table = {PLAIN: _scores(plain, plain_ids, labels, gt, decode),
              TRACKED: _scores(tracked, tracked_ids, labels, gt, decode) | {"ms": ms}}
     return table | {LABELS: {"jitter_px": jitter_px([labels[i].x for i in clip] for clip in clips(gt))}}
+
+
+def detections_of(prediction: LanePrediction, decode: DecodeSettings) -> list[Detections]:
+    """The lanes of each frame, by itself."""
+    confidence = prediction.logits.sigmoid()
+    keep = lane_nms(prediction.points, confidence, decode.threshold)
+    return [Detections(*parts) for parts in zip(prediction.points, confidence, keep, strict=True)]
+
+
+def track_clips(frames: list[Detections], gt: GroundTruth, threshold: float
+                ) -> tuple[list[Detections], list[tuple[int, ...]]]:
+    """The tracked lanes of each frame, and their identities by slot; each drive is tracked by itself."""
+    tracked, ids = [None] * len(frames), [()] * len(frames)
+    for clip in clips(gt):
+        tracker = Tracker(threshold)
+        for i in clip:
+            tracked[i], ids[i] = tracker.update(frames[i])
+    return tracked, ids
 
 
 def clips(gt: GroundTruth) -> list[list[int]]:

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from evaluation import error_analysis
 from evaluation.collapse_detector import COLLAPSING, LEARNING
+from evaluation.drive_charts import MAX_DRIVES, ROW, drive_charts
+from evaluation.drive_scores import has_drives
 from evaluation.error_analysis import BANDS, ROWS, Calibration, Rates
 from evaluation.evaluator import Evaluation
 from evaluation.score_table import sizes_text, with_unit
@@ -57,7 +59,7 @@ def write_report(folder: Path, evaluation: Evaluation, settings: Settings, name:
     environment = Environment(loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined)
     page = environment.get_template("report.html.jinja").render(
         policy=POLICY, style=Markup((here / "report.css").read_text(encoding="utf-8")),
-        **_opening(evaluation, settings, name), **_analysis(evaluation),
+        **_opening(evaluation, settings, name), **_analysis(evaluation), **_drives(evaluation),
         figures={name: _score(name, value) for name, value in evaluation.scores.items()},
         categories={name: {key: f"{value}" if isinstance(value, int) else _score(key, value)
                            for key, value in row.items()} for name, row in evaluation.categories.items()},
@@ -104,6 +106,15 @@ def _analysis(evaluation: Evaluation) -> dict[str, Any]:
         "image_groups": _images(gt.samples, points, confidence, reported, target, error_analysis.by_image(counts),
                                 error_analysis.mean_error_px(errors, "image")),
     }
+
+
+def _drives(evaluation: Evaluation) -> dict[str, Any]:
+    """Charts of the lanes of drives over time; none of images that are no drives."""
+    charts = {}
+    if has_drives(evaluation.gt.labels):
+        charts = drive_charts(evaluation.prediction, evaluation.gt, evaluation.decode)
+    return {"drive_charts": {name: _svgs(*pair) for name, pair in list(charts.items())[:MAX_DRIVES]},
+            "num_drives": len(charts), "row_percent": f"{100 * ROW:.0f}"}
 
 
 class ThresholdChoice(NamedTuple):

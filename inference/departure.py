@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-LAG_S = 0.1  # time constant of the filter: the shorter, the more a speed trembles
+LAG_S = 0.12  # time constant of the filter: the shorter, the more a speed trembles
 LEAST_S = 0.5  # of tracking before a speed is given
 WARNING_S = 1.0  # a crossing that is nearer is a warning
 
@@ -61,5 +61,6 @@ class DriftFilter:
             if seconds > 0:
                 speed += (1 - keep) ** 2 * off / seconds
             self.lines[identity] = (predicted + (1 - keep * keep) * off, speed, age + seconds)
-        speeds = [speed for _, speed, age in self.lines.values() if age >= LEAST_S]
-        return -sum(speeds) / len(speeds) if speeds else None
+        found = [(1 / (1 + place * place), speed) for place, speed, age in self.lines.values() if age >= LEAST_S]
+        total = sum(weight for weight, _ in found)  # lines that are far aside tremble more
+        return -sum(weight * speed for weight, speed in found) / total if found else None
