@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 UNDISTORT_ROUNDS = 20
+UNDISTORTED = 1e-6  # slope by which the result may be off
+STEEPEST = 10.0  # slope of a ray: 84 degrees from the optical axis
 LEAST_SLOPE = 1e-9  # of a ray, metres down a metre ahead: it meets the ground far beyond anything
 
 
@@ -119,8 +121,9 @@ def distorted(slopes: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray
 
 
 def undistorted(slopes: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
-    """Slopes (..., 2) that a lens bends into these, by fixed-point iteration."""
+    """Slopes (..., 2) that a lens bends into these, by fixed-point iteration; NaN where it finds none."""
     straight = slopes
     for _ in range(UNDISTORT_ROUNDS):
-        straight = straight + slopes - distorted(straight, coefficients)
-    return straight
+        straight = np.clip(straight + slopes - distorted(straight, coefficients), -STEEPEST, STEEPEST)
+    off = np.abs(distorted(straight, coefficients) - slopes).max(-1, keepdims=True)
+    return np.where(off < UNDISTORTED, straight, np.nan)

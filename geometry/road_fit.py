@@ -69,6 +69,11 @@ class RoadFit(NamedTuple):
         """(L) u of each line: metres to the right of the camera, level with it."""
         return self.parameters[SHARED:]
 
+    @property
+    def offset_stds(self) -> np.ndarray:
+        """(L) standard deviations of those; large for a line of which nothing is known."""
+        return np.sqrt(np.diag(self.covariance)[SHARED:])
+
     def estimate(self, weights: np.ndarray) -> Estimate:
         """Value and standard deviation of a weighted sum of the parameters, weights (K)."""
         return Estimate(float(weights @ self.parameters), math.sqrt(max(0.0, weights @ self.covariance @ weights)))
@@ -96,7 +101,8 @@ def parallel_pitch(slopes: Sequence[np.ndarray]) -> float | None:
     linear in the row, bends or not, and vanishes at the horizon. The result is the median over all pairs.
     """
     horizons = []
-    for a, b in combinations(slopes, 2):
+    whole = [lane[np.isfinite(lane).all(1)] for lane in slopes]
+    for a, b in combinations([lane for lane in whole if len(lane) > 1], 2):
         top, bottom = max(a[0, 1], b[0, 1]), min(a[-1, 1], b[-1, 1])
         if bottom - top < 0.02:
             continue
@@ -110,12 +116,12 @@ def parallel_pitch(slopes: Sequence[np.ndarray]) -> float | None:
 
 def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrior, noise: PointNoise,
              noise_scale: np.ndarray, farthest: float) -> RoadFit | None:
-    """The road that lanes show, each (S, 2) pixels far to near; None where the pitch is unknown and stays so.
+    """The road that lanes show, each (S, 2) pixels far to near; None where they show none.
 
-    The points of a lane are on equally spaced rows of a curve of geometry/bezier.py. A bend that nears the horizon is a
-    hyperbola, which a quintic follows to some pixels only: what no quintic can follow is not held against the road.
-    noise_scale (L) times the noise is that of each lane. Points farther than `farthest` metres are left out. A pitch
-    that is not known needs two lanes.
+    That is where the pitch is unknown, and no two lanes tell it, or where no lane lies below the horizon. The points of
+    a lane are on equally spaced rows of a curve of geometry/bezier.py. A bend that nears the horizon is a hyperbola,
+    which a quintic follows to some pixels only: what no quintic can follow is not held against the road.
+    noise_scale (L) times the noise is that of each lane. Points farther than `farthest` metres are left out.
     """
     slopes = [camera.slopes(lane) for lane in lanes]
     known = prior.pitch or Estimate(0.0, 1.0)
@@ -142,6 +148,8 @@ def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrio
         at = at + step
         if (np.abs(step) < CONVERGED * np.sqrt(np.diag(covariance))).all():
             break
+    if not np.isfinite(at).all():
+        return None
     misfit = math.sqrt(float(np.average((residual / std) ** 2, weights=weights * std**2)))
     ground = GroundPlane(camera, math.exp(at[SCALE]), float(at[PITCH]), float(at[ROLL]), prior.yaw, float(at[CLIMB]))
     return RoadFit(at, covariance * max(1.0, misfit) ** 2, ground, misfit)
@@ -156,7 +164,8 @@ class _Points:
         self.lane = np.repeat(np.eye(len(lanes)), counts, axis=0)  # (N, L) one-hot
         steps = [np.gradient(lane, axis=0) for lane in lanes]
         self.focal = camera.fx
-        self.cosine = np.concatenate([np.abs(step[:, 1]) / np.hypot(*step.T) for step in steps])  # (N) of their lean
+        lean = [np.abs(step[:, 1]) / np.maximum(np.hypot(*step.T), 1e-9) for step in steps]
+        self.cosine = np.concatenate(lean)  # (N) of the angle to the vertical
         self.share = np.repeat(1 / np.array(counts), counts)  # (N) of its lane
 
     def keep_nearer(self, farthest: float, pitch: float, prior: RoadPrior) -> None:

@@ -28,6 +28,7 @@ SAMPLES = 48  # points of a lane, as close as those of labels
 FARTHEST_M = 80.0  # of points that are used
 CURVATURE_AT_M = 20.0  # ahead, for which the curvature is given: in view of every camera
 STRAIGHT_M = 5000.0  # radius from which a road is called straight
+MAX_STD_M = 1.0  # of a line's distance: one that is less sure is none
 MAX_LANE_M = 6.0  # wider than this is not one lane: the farther line is that of another
 PITCH_STD = math.radians(0.2)  # of a given pitch: the car bounces, and brakes
 ROLL_STD = math.radians(0.3)
@@ -97,14 +98,17 @@ class LanePositions:
         doubt = np.maximum(1, ((1 - detections.confidence[keep].double().numpy()) / CONFIDENT) ** LESS_CONFIDENT)
         noise = NOISE._replace(std_px=NOISE.std_px * frame.size_px[0])
         fit = fit_road(pinhole, lanes, prior, noise, doubt, FARTHEST_M)
-        if fit is None:
+        if fit is None and prior.pitch is None:
             return NoPosition("the pitch is not known, and takes two lines that come together far away")
+        if fit is None:
+            return NoPosition("no lane lies below the horizon of this pitch")
         if self.camera.pitch == "auto":
             pitch = fit.single(PITCH)
             self.pitch = pitch._replace(std=max(pitch.std, MIN_PITCH_STD))
         position = lane_position(fit, source)
         numbers = [ids[slot] for slot in keep.nonzero()[:, 0].tolist()] if ids else ()
-        lines = dict(zip(numbers, fit.offsets.tolist(), strict=True)) if ids else {}
+        places = zip(numbers, known_offsets(fit).tolist(), strict=True) if ids else ()
+        lines = {number: place for number, place in places if math.isfinite(place)}
         return position._replace(crossing=self._crossing(position, lines, seconds))
 
     def _seconds_since_last(self, frame: Frame) -> float:
@@ -145,8 +149,8 @@ def lane_points(curves: Tensor, size_px: tuple[int, int]) -> np.ndarray:
 
 def lane_position(fit: RoadFit, pitch_source: str) -> LanePosition:
     """The position in a road that was fitted."""
-    left, right = own_lines(fit.offsets)
     unit = np.eye(len(fit.offsets))
+    left, right = own_lines(known_offsets(fit))
     is_lane = left is not None and right is not None
     heading, slope = fit.single(SLOPE), fit.single(SLOPE).value
     return LanePosition(
@@ -159,8 +163,16 @@ def lane_position(fit: RoadFit, pitch_source: str) -> LanePosition:
         pitch=fit.single(PITCH), pitch_source=pitch_source, ground=fit.ground)
 
 
+def known_offsets(fit: RoadFit) -> np.ndarray:
+    """(L) metres to the right of each line; NaN where they are not known well enough."""
+    return np.where(fit.offset_stds < MAX_STD_M, fit.offsets, np.nan)
+
+
 def own_lines(offsets: np.ndarray) -> tuple[int | None, int | None]:
-    """Positions of the lines of the camera's own lane among those at offsets (L), metres to the right; or None."""
+    """Positions of the lines of the camera's own lane among those at offsets (L), metres to the right; or None.
+
+    NaN is no line.
+    """
     left, right = np.flatnonzero(offsets < 0), np.flatnonzero(offsets >= 0)
     left = int(left[offsets[left].argmax()]) if len(left) else None
     right = int(right[offsets[right].argmin()]) if len(right) else None
