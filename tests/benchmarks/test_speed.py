@@ -181,7 +181,7 @@ def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
 def test_a_training_step_is_measured_alone(capsys):
     [[header, _, row]] = tables(capsys, "step", *TINY[:4])
     assert header == ["batch", "a step", "ms", "images/s"] and row[:2] == ["4", "as it comes"]
-    assert float(row[3]) == pytest.approx(4e3 / float(row[2]), rel=0.01, abs=0.5), "printed without decimals"
+    assert float(row[3]) == pytest.approx(4e3 / float(row[2]), rel=0.01, abs=0.55), "without decimals, ms with one"
 
 
 def test_steps_as_a_graph_change_the_weights_as_those_without():
