@@ -20,7 +20,8 @@ import onnxruntime
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root
-from speed_forward import WARMUP, precisions, timed
+from speed_forward import precisions, timed
+from speed_timing import WARMUP
 
 import export_fixed
 from config import Config

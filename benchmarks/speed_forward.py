@@ -5,7 +5,6 @@ inference. All run in turn, so that a slow moment of the machine hits every one 
 the rounds, in milliseconds a batch.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from speed_activity import COLUMNS, Activity, measure
 from speed_networks import BASELINE, build_network, random_images
 from speed_roofline import Peak, measure_peak, roofline_ms
 from speed_scale import Scale
+from speed_timing import alternating, synchronize
 from torch import nn
 
 from geometry.input_grid import InputGrid
@@ -24,7 +24,6 @@ from inference.predictor import Predictor
 from runtime.cuda_graph import Recorder, cuda_recorder
 from runtime.device import autocast, pick_precision
 
-WARMUP = 1  # rounds that do not count
 CALLS_AT_BATCH_1 = 5  # a turn, as in a stream of images: the first one meets another network's weights in the caches
 
 Forward = Callable[[torch.Tensor], object]  # images (B, 3, H, W) on the device -> a prediction on the device
@@ -128,12 +127,6 @@ def table(cases: dict[str, Case], times: dict[str, float], dtype: torch.dtype, p
     return lines
 
 
-def alternating(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median of what each run gives over rounds in which every one of them takes its turn."""
-    times = [{name: run() for name, run in runs.items()} for _ in range(WARMUP + rounds)][WARMUP:]
-    return {name: statistics.median(row[name] for row in times) for name in runs}
-
-
 def timed(forward: Forward, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> Callable[[], float]:
     """A function that runs the pass, CALLS_AT_BATCH_1 times at batch 1, and returns the milliseconds a call took."""
     calls = calls_of_turn(len(images))
@@ -152,11 +145,3 @@ def timed(forward: Forward, images: torch.Tensor, device: torch.device, dtype: t
 def calls_of_turn(batch: int) -> int:
     """How often a network is called in its turn."""
     return CALLS_AT_BATCH_1 if batch == 1 else 1
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -20,9 +20,10 @@ import cv2
 import numpy as np
 import torch
 from speed_activity import COLUMNS, measure
-from speed_forward import WARMUP, baseline_forward
+from speed_forward import baseline_forward
 from speed_networks import BASELINE, SIZES, build_network
 from speed_scale import Scale
+from speed_timing import WARMUP
 
 import dataset
 import inference_fixed

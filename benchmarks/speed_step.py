@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from speed_activity import COLUMNS, measure
-from speed_forward import alternating, synchronize
 from speed_scale import Scale
+from speed_timing import alternating, synchronize
 
 from config import Config, load_config
 from dataset import LaneDataset

@@ -15,8 +15,8 @@ from typing import Any
 from unittest import mock
 
 import torch
-from speed_forward import synchronize
 from speed_scale import TUSIMPLE, Scale
+from speed_timing import synchronize
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
