@@ -124,6 +124,17 @@ def test_listing_without_images_takes_labels_alone(tmp_path):
     assert len(listing.samples) == 2 and not listing.missing
 
 
+@pytest.mark.parametrize(("name", "list_name"), [("culane", "list/test.txt"), ("curvelanes", "train/train.txt")])
+def test_a_name_of_no_image_and_no_label_is_missing_also_without_images(tmp_path, name, list_name):
+    LAYOUTS[name](tmp_path)
+    whole = registry.list_folder(tmp_path, require_images=False)
+    with (tmp_path / list_name).open("a") as file:
+        file.write("images/none.jpg\n")
+    listing = registry.list_folder(tmp_path, require_images=False)
+    assert list(listing.samples) == list(whole.samples)
+    assert [sample.image.name for sample in listing.missing] == ["none.jpg"]
+
+
 # A new data set ----------------------------------------------------------------------------------------------
 
 
