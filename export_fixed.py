@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     grid = checkpoint.input_grid(config)
     predictor = Predictor(network, grid, device, torch.float32)
-    exported = ExportedNetwork(network, grid, options.curves).eval().requires_grad_(False)
+    exported = ExportedNetwork(network, grid, options.curves, options.plain).eval().requires_grad_(False)
     images, origin = check_images(config, grid)
     with atomic_write(output) as draft:
         export.write_file(draft, exported, options, export.file_metadata(config, options))

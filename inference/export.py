@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from config import Config
 from geometry.bezier import sample_curve
 from geometry.input_grid import InputGrid
+from inference import onnx_graph
 from inference.predictor import Predictor
 from metrics.collapse import REFERENCE_WIDTH_PX
 from model import LaneNet
@@ -50,20 +51,32 @@ class ExportOptions(NamedTuple):
         """Names of the outputs, in order."""
         return ["points", "confidence", "curves"] if self.curves else ["points", "confidence"]
 
+    @property
+    def plain(self) -> bool:
+        """Whether the file is written for OpenCV, too, which reads no dynamic batch."""
+        return self.format == "onnx" and self.batch is not None
+
 
 class ExportedNetwork(nn.Module):
     """Images (B, 3, F, W) in [0, 255] to points (B, L, P, 2), confidence (B, L) and, by option, curves (B, L, S, 2)."""
 
-    def __init__(self, network: LaneNet, grid: InputGrid, curves: int):
+    def __init__(self, network: LaneNet, grid: InputGrid, curves: int, by_planes: bool = False):
         super().__init__()
         self.network, self.grid, self.curves = copy.deepcopy(network), grid, curves
         self.network.head.along, self.network.head.ends = map(ConvInThrees, (network.head.along, network.head.ends))
+        if by_planes:
+            self.network.normalize = self.normalize_planes
         self.register_buffer("row_means", torch.from_numpy(grid.averaging_matrix()), persistent=False)  # (H, F)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         points, logits = self.network((self.row_means @ images.float() + 0.5).floor())
         outputs = points, logits.sigmoid()
         return (*outputs, sample_curve(points, self.curves)) if self.curves else outputs
+
+    def normalize_planes(self, images: Tensor) -> Tensor:
+        """As LaneNet does by rows of pixels, which are two transpositions in an ONNX file."""
+        scale, offset = self.network.scale[:, None, None], self.network.offset[:, None, None]
+        return torch.addcmul(offset, images, scale)
 
 
 class ConvInThrees(nn.Module):
@@ -148,7 +161,11 @@ def write_onnx(path: Path, network: ExportedNetwork, options: ExportOptions, met
         warnings.simplefilter("ignore")  # that it is not the default exporter, and what it leaves unfolded
         torch.onnx.export(network, (example_input(network, options),), str(path), dynamo=False, opset_version=OPSET,
                           input_names=["images"], output_names=options.outputs, dynamic_axes=axes)
+    if options.plain:
+        onnx_graph.fold_constants(path)
     model = onnx.load(path)
+    if options.plain:
+        onnx_graph.rewrite(model)
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, path)
