@@ -5,7 +5,7 @@ only kept when it gives the checkpoint's lanes.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +13,35 @@ import torch
 
 from config import Config
 from dataset import split_from_config
+from formats.files import Tree
+from formats.parsing import IMAGE_SUFFIXES
 from formats.sample_index import evenly_spaced
 from geometry.input_grid import InputGrid
-from inference import export
+from inference import export, export_check
 from inference.export import PIXEL_TYPES, SUFFIXES, ExportedNetwork, ExportError, ExportOptions
+from inference.export_check import LIMITS
+from inference.onnx_precision import PRECISIONS
 from inference.predictor import Predictor
-from metrics.collapse import REFERENCE_WIDTH_PX
 from preprocessing.images import read_image, resize
 from renderer.scene import render_scene
 from runtime import checkpoint, cli
 from runtime.checkpoint import DEFAULT_CHECKPOINT
-from runtime.files import atomic_write
+from runtime.files import atomic_write, write_text
 
 CHECKED_IMAGES = 16
-LIMIT_PX = 0.1  # of an image of the reference width
-CONFIDENCE_LIMIT = 0.001
+CALIBRATION_IMAGES = 64
+FIRST_CALIBRATION_SEED = 1000  # of rendered scenes, away from those that are compared
+ADVICE = {
+    "fp32": "try another version of torch or of onnxruntime",
+    "fp16": "export it with --precision fp32",
+    "int8": "give --calibration a folder of images like these, or export it with --precision fp16",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the file, compare it with the checkpoint on images, and say where it is and how far it is off."""
     arguments, overrides = parse_arguments(argv)
-    options = ExportOptions(arguments.format, arguments.pixels, arguments.batch, arguments.curves)
-    if options.format == "onnx":
-        export.require_onnx()
+    options = export_options(arguments)
     settings = cli.load_settings(arguments, overrides)
     device = torch.device("cpu")
     network, _, payload = checkpoint.load_model(arguments.checkpoint, device,
@@ -47,17 +53,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictor = Predictor(network, grid, device, torch.float32)
     exported = ExportedNetwork(network, grid, options.curves, options.plain).eval().requires_grad_(False)
     images, origin = check_images(config, grid)
+    calibration = calibration_images(arguments.calibration, grid) if options.precision == "int8" else None
+    metadata = export.file_metadata(config, options)
     with atomic_write(output) as draft:
-        export.write_file(draft, exported, options, export.file_metadata(config, options))
-        lanes_px, confidence = export.max_errors(predictor, export.read_file(draft, options), images, options)
-        if not (lanes_px < LIMIT_PX and confidence < CONFIDENCE_LIMIT):  # nor where one is not a number
-            raise ExportError(f"{output}: not written: on {origin} it is up to {lanes_px:.3g} px and {confidence:.3g} "
-                              f"in confidence away from {arguments.checkpoint} (at most {LIMIT_PX} and "
-                              f"{CONFIDENCE_LIMIT}); try another version of torch or of onnxruntime")
+        export.write_file(draft, exported, options, metadata, calibration)
+        errors = export_check.errors(predictor, export.read_file(draft, options), images, options)
+        limits = LIMITS[options.precision]
+        if not errors.within(limits):
+            raise ExportError(f"{output}: not written: on {origin} it is off from {arguments.checkpoint}: {errors} "
+                              f"(at most {', '.join(f'{limit:g}' for limit in limits)}); {ADVICE[options.precision]}")
+    if options.format == "onnx":
+        write_text(f"{output}.yaml", export.settings_text(metadata))
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {', '.join(options.outputs)} of "
-          f"{grid.width}x{grid.fine_rows} RGB {options.pixels} images, batch {options.batch or 'dynamic'}")
-    print(f"compared on {origin}: lanes within {lanes_px:.2g} px of a {REFERENCE_WIDTH_PX} px wide image, "
-          f"confidence within {confidence:.2g}")
+          f"{grid.width}x{grid.fine_rows} RGB {options.pixels} images, batch {options.batch or 'dynamic'}, "
+          f"{options.precision}")
+    print(f"compared on {origin}: {errors}")
     return 0
 
 
@@ -70,8 +80,22 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, .onnx or .pt2")
     parser.add_argument("--pixels", default="uint8", choices=tuple(PIXEL_TYPES), help="of the input, 0 to 255 in both")
     parser.add_argument("--batch", type=batch_size, default=1, metavar="N|dynamic", help="default: 1")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS, help="of the network's arithmetic, in ONNX")
+    parser.add_argument("--calibration", type=Path, metavar="DIR",
+                        help=f"for int8: images like those it will see; default: {CALIBRATION_IMAGES} rendered scenes")
     parser.add_argument("--curves", type=sample_count, default=0, metavar="S", help="also S points along each lane")
     return cli.parse(parser, argv, inputs=False)
+
+
+def export_options(arguments: argparse.Namespace) -> ExportOptions:
+    """What the file is to be like. Raises ExportError for options that do not go together, or lack a package."""
+    if arguments.format != "onnx" and arguments.precision != "fp32":
+        raise ExportError(f"--precision {arguments.precision} is of ONNX files; leave out --format {arguments.format}")
+    if arguments.calibration and arguments.precision != "int8":
+        raise ExportError("--calibration is for --precision int8 alone")
+    if arguments.format == "onnx":
+        export.require_onnx(arguments.precision)
+    return ExportOptions(arguments.format, arguments.pixels, arguments.batch, arguments.curves, arguments.precision)
 
 
 def batch_size(text: str) -> int | None:
@@ -104,13 +128,32 @@ def check_images(config: Config, grid: InputGrid) -> tuple[np.ndarray, str]:
     has_data = all(Path(root).is_dir() for root in config.data.root)
     samples = evenly_spaced(split_from_config(config, training=False).val, CHECKED_IMAGES) if has_data else []
     if samples:
-        images = [read_image(sample.image) for sample in samples]
+        images = resized((read_image(sample.image) for sample in samples), grid)
         roots = config.data.root if config.data.validate == "all" else config.data.root[-1:]
-        origin = f"{len(images)} validation images of {', '.join(roots)}"
-    else:
-        images = [render_scene(seed).image for seed in range(CHECKED_IMAGES)]
-        origin = f"{len(images)} rendered scenes"
-    return np.stack([resize(image, grid.width, grid.fine_rows) for image in images]), origin
+        return images, f"{len(images)} validation images of {', '.join(roots)}"
+    return resized(map(rendered, range(CHECKED_IMAGES)), grid), f"{CHECKED_IMAGES} rendered scenes"
+
+
+def calibration_images(folder: Path | None, grid: InputGrid) -> np.ndarray:
+    """Images (N, F, W, 3) that the ranges of int8 are taken from. Raises ExportError for a folder without any."""
+    if folder is None:
+        return resized((rendered(FIRST_CALIBRATION_SEED + i) for i in range(CALIBRATION_IMAGES)), grid)
+    if not folder.is_dir():
+        raise ExportError(f"--calibration {folder}: no such folder")
+    paths = [path for path in Tree(folder).files() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise ExportError(f"--calibration {folder}: no image in it; give it {CALIBRATION_IMAGES} or more")
+    return resized(map(read_image, evenly_spaced(paths, CALIBRATION_IMAGES)), grid)
+
+
+def rendered(seed: int) -> np.ndarray:
+    """A rendered scene, RGB."""
+    return render_scene(seed).image
+
+
+def resized(images: Iterable[np.ndarray], grid: InputGrid) -> np.ndarray:
+    """Images of any size as the file takes them, (N, F, W, 3)."""
+    return np.stack([resize(image, grid.width, grid.fine_rows) for image in images])
 
 
 if __name__ == "__main__":

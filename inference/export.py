@@ -1,4 +1,4 @@
-"""The network as a file: ONNX or a torch.export program, and how far it is from the predictor.
+"""The network as a file: ONNX or a torch.export program.
 
 Shapes: B batch, N images, L lane slots, P = 6 control points, S samples, F x W the whole image as the file takes it,
 of which the network gets H rows, 2 = (x, y) in [0, 1].
@@ -8,10 +8,11 @@ import copy
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,7 @@ from torch import Tensor, nn
 from config import Config
 from geometry.bezier import sample_curve
 from geometry.input_grid import InputGrid
-from inference import onnx_graph
-from inference.predictor import Predictor
-from metrics.collapse import REFERENCE_WIDTH_PX
+from inference import onnx_graph, onnx_precision
 from model import LaneNet
 from runtime import checkpoint
 
@@ -45,6 +44,7 @@ class ExportOptions(NamedTuple):
     pixels: str  # uint8 | float
     batch: int | None  # None: dynamic
     curves: int  # samples S of the curves output; 0: no such output
+    precision: str = "fp32"  # fp32 | fp16 | int8
 
     @property
     def outputs(self) -> list[str]:
@@ -100,13 +100,15 @@ class ConvInThrees(nn.Module):
                 + F.conv2d(rows[:, :, 6:], below))
 
 
-def require_onnx() -> None:
+def require_onnx(precision: str) -> None:
     """Raises ExportError where the packages for ONNX are missing or broken."""
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+        import onnxruntime
+        if precision == "int8":
+            import onnxruntime.quantization  # noqa: F401
     except ImportError as error:
-        raise ExportError(f"--format onnx needs onnx and onnxruntime ({error}); "
+        raise ExportError(f"--format onnx needs onnx and onnxruntime ({' '.join(str(error).split())}); "
                           "install them with: pip install -r requirements-export.txt") from None
 
 
@@ -116,6 +118,7 @@ def file_metadata(config: Config, options: ExportOptions) -> dict[str, str]:
     width, height = grid.width, grid.fine_rows
     metadata = {
         "format": checkpoint.FORMAT, "version": checkpoint.VERSION, "width": width, "height": height,
+        "batch": options.batch or "dynamic", "precision": options.precision,
         "slots": config.model.slots, "threshold": config.inference.threshold,
         "images": f"(batch, 3, {height}, {width}) RGB, 0 to 255; the whole image, resized",
         "points": "control points of a quintic Bezier curve a slot, far to near, x and y in [0, 1] of the image",
@@ -124,6 +127,14 @@ def file_metadata(config: Config, options: ExportOptions) -> dict[str, str]:
     if options.curves:
         metadata["curves"] = f"{options.curves} points along each curve, far to near, x and y in [0, 1] of the image"
     return {key: str(value) for key, value in metadata.items()}
+
+
+def settings_text(metadata: Mapping[str, str]) -> str:
+    """The metadata as a YAML file for cv::FileStorage: OpenCV reads none of what an ONNX file says about itself."""
+    file = cv2.FileStorage("", cv2.FILE_STORAGE_WRITE | cv2.FILE_STORAGE_MEMORY | cv2.FILE_STORAGE_FORMAT_YAML)
+    for key, value in metadata.items():
+        file.write(key, int(value) if value.isdecimal() else float(value) if key == "threshold" else value)
+    return file.releaseAndGetString()
 
 
 def example_input(network: ExportedNetwork, options: ExportOptions) -> Tensor:
@@ -138,9 +149,13 @@ def example_input(network: ExportedNetwork, options: ExportOptions) -> Tensor:
     return images
 
 
-def write_file(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str]) -> None:
-    """Write the network in the format of the options, with its metadata inside."""
-    (write_onnx if options.format == "onnx" else write_program)(path, network, options, metadata)
+def write_file(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str],
+               calibration: np.ndarray | None = None) -> None:
+    """Write the network in the format of the options, with its metadata inside; int8 needs images (N, F, W, 3)."""
+    if options.format == "onnx":
+        write_onnx(path, network, options, metadata, calibration)
+    else:
+        write_program(path, network, options, metadata)
 
 
 def read_file(path: Path, options: ExportOptions) -> Run:
@@ -148,7 +163,8 @@ def read_file(path: Path, options: ExportOptions) -> Run:
     return read_onnx(path) if options.format == "onnx" else read_program(path)
 
 
-def write_onnx(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str]) -> None:
+def write_onnx(path: Path, network: ExportedNetwork, options: ExportOptions, metadata: dict[str, str],
+               calibration: np.ndarray | None) -> None:
     """Write the network as ONNX.
 
     By the tracing exporter: the one built on torch.export gives the same graph and rate, but cannot translate
@@ -161,11 +177,15 @@ def write_onnx(path: Path, network: ExportedNetwork, options: ExportOptions, met
         warnings.simplefilter("ignore")  # that it is not the default exporter, and what it leaves unfolded
         torch.onnx.export(network, (example_input(network, options),), str(path), dynamo=False, opset_version=OPSET,
                           input_names=["images"], output_names=options.outputs, dynamic_axes=axes)
-    if options.plain:
-        onnx_graph.fold_constants(path)
+    onnx_graph.fold_constants(path)
     model = onnx.load(path)
     if options.plain:
         onnx_graph.rewrite(model)
+    if options.precision == "fp16":
+        onnx_precision.to_half(model)
+    elif options.precision == "int8":
+        model = onnx_precision.to_int8(model, calibration.transpose(0, 3, 1, 2))
+    onnx_graph.tidy(model)
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, path)
@@ -196,31 +216,3 @@ def read_program(path: Path) -> Run:
         module = torch.export.load(path).module()
 
     return lambda images: [output.numpy() for output in module(torch.from_numpy(images))]
-
-
-def max_errors(predictor: Predictor, run: Run, images: np.ndarray, options: ExportOptions) -> tuple[float, float]:
-    """The file's largest errors: of its lanes, in px of an image of the reference width, and of its confidence.
-
-    images (N, F, W, 3) go through the predictor one by one and through the file in batches: of its own size, or,
-    where that is dynamic, one image and then all the others.
-    """
-    expected = _predictions(predictor, images, options)
-    batches = [np.arange(1), np.arange(1, len(images))]
-    if options.batch:
-        batches = [np.arange(i, i + options.batch) % len(images) for i in range(0, len(images), options.batch)]
-    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    errors = dict.fromkeys(options.outputs, 0.0)
-    for rows in filter(len, batches):
-        outputs = run(images[rows].astype(np.float32 if options.pixels == "float" else np.uint8))
-        for name, output, target in zip(options.outputs, outputs, expected, strict=True):
-            errors[name] = np.maximum(errors[name], np.abs(output - target[rows]).max())  # keeps a nan
-    confidence = float(errors.pop("confidence"))
-    return float(np.max(list(errors.values()))) * REFERENCE_WIDTH_PX, confidence
-
-
-def _predictions(predictor: Predictor, images: np.ndarray, options: ExportOptions) -> list[np.ndarray]:
-    """The outputs that the file should have for images (N, F, W, 3)."""
-    detections = [predictor.detect([predictor.grid.resample(image)]) for image in images]
-    points, confidence, _ = map(torch.cat, zip(*detections, strict=True))
-    curves = [sample_curve(points, options.curves).numpy()] if options.curves else []
-    return [points.numpy(), confidence.numpy(), *curves]

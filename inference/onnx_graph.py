@@ -64,7 +64,7 @@ class Graph:
         if node.op_type in ("Squeeze", "Unsqueeze"):
             yield self.node("Reshape", [node.input[0], self.shape(self.shapes[node.output[0]])], node.output)
         elif node.op_type == "ReduceSum":
-            yield from self.mean_times_count(node)
+            yield from self.summed(node)
         elif node.op_type == "Clip":
             yield from self.by_relu(node)
         elif node.op_type == "MatMul" and node.input[0] in self.constants:
@@ -74,13 +74,28 @@ class Graph:
         else:
             yield node
 
-    def mean_times_count(self, node: Any) -> Iterator[Any]:
-        """A sum as the mean, whose axes are an attribute, times the number of summands."""
-        axes, source = self.constants[node.input[1]].tolist(), node.input[0]
-        keep = self.onnx.helper.get_node_attr_value(node, "keepdims") if node.attribute else 1
-        count = math.prod(self.shapes[source][axis] for axis in axes)
-        yield self.node("ReduceMean", [source], [f"{node.output[0]}_mean"], axes=axes, keepdims=keep)
-        yield self.node("Mul", [f"{node.output[0]}_mean", self.constant(count)], node.output)
+    def summed(self, node: Any) -> Iterator[Any]:
+        """A sum along the last axis as the mean, whose axes are an attribute, times the number of summands.
+
+        OpenCV 4.8 calculates the mean along other axes wrongly, 4.9 that of five axes, and neither says so: there it is
+        a product with ones.
+        """
+        (source, axes), (output,) = node.input, node.output
+        sizes = self.shapes[source]
+        axes = [axis % len(sizes) for axis in self.constants[axes].tolist()]
+        count = math.prod(sizes[axis] for axis in axes)
+        if axes == [len(sizes) - 1] and len(sizes) <= 4:
+            keep = int(len(self.shapes[output]) == len(sizes))
+            yield self.node("ReduceMean", [source], [f"{output}_mean"], axes=axes, keepdims=keep)
+            yield self.node("Mul", [f"{output}_mean", self.constant(count)], node.output)
+            return
+        rows = self.shape([math.prod(sizes) // count, count])
+        ones = self.constant(np.ones((count, 1), np.float32))
+        order = [axis for axis in range(len(sizes)) if axis not in axes] + axes
+        yield self.node("Transpose", [source], [f"{output}_axes"], perm=order)
+        yield self.node("Reshape", [f"{output}_axes", rows], [f"{output}_rows"])
+        yield self.node("MatMul", [f"{output}_rows", ones], [f"{output}_column"])
+        yield self.node("Reshape", [f"{output}_column", self.shape(self.shapes[output])], [output])
 
     def by_relu(self, node: Any) -> Iterator[Any]:
         """A Clip from below at 0 as Relu, one from above at c as c - Relu(c - x)."""

@@ -14,8 +14,10 @@ from paths import ROOT
 import export_fixed
 from config import load_config
 from geometry import bezier
-from inference import export
+from geometry.decode import DecodeSettings
+from inference import export, export_check
 from inference.export import ConvInThrees, ExportedNetwork, ExportError, ExportOptions
+from inference.export_check import LIMITS
 from inference.predictor import Predictor
 from metrics.collapse import REFERENCE_WIDTH_PX
 from preprocessing.images import resize
@@ -139,10 +141,16 @@ def test_an_onnx_file_of_a_fixed_batch_takes_pixels_of_its_type(network, fixed, 
 
 
 def test_the_onnx_file_carries_all_that_its_user_needs(dynamic, fixed):
-    for path, threshold in ((dynamic, "0.5"), (fixed[0], "0.7")):
+    for path, threshold, batch in ((dynamic, "0.5", "dynamic"), (fixed[0], "0.7", str(fixed[1]))):
         metadata = opened(path).get_modelmeta().custom_metadata_map
         assert (metadata["format"], metadata["version"]) == (FORMAT, str(VERSION))
         assert [metadata[key] for key in ("width", "height", "slots", "threshold")] == ["96", "180", "6", threshold]
+        assert (metadata["batch"], metadata["precision"]) == (batch, "fp32")
+
+    beside = cv2.FileStorage(f"{fixed[0]}.yaml", cv2.FILE_STORAGE_READ)  # for OpenCV, which reads no metadata
+    assert [beside.getNode(key).real() for key in ("threshold", "width", "height", "batch")] == [0.7, 96, 180, fixed[1]]
+    assert (beside.getNode("format").string(), beside.getNode("precision").string()) == (FORMAT, "fp32")
+    assert cv2.FileStorage(f"{dynamic}.yaml", cv2.FILE_STORAGE_READ).getNode("batch").isString()
 
 
 ENGINES = ("ENGINE_CLASSIC", "ENGINE_NEW")  # of OpenCV 5, which takes the new one by default; before there was one
@@ -196,8 +204,8 @@ def test_it_writes_beside_the_checkpoint_and_prints_how_far_off_the_file_is(chec
     assert export_fixed.main(["--checkpoint", str(copy), f"data.root={rendered}"]) == 0
     printed = capsys.readouterr().out
     assert "mine.onnx" in printed and "8 validation images" in printed
-    assert float(re.search(r"lanes within (\S+) px", printed)[1]) < export_fixed.LIMIT_PX
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.pth", "mine.onnx"}
+    assert float(re.search(r"lanes within (\S+) px", printed)[1]) < LIMITS["fp32"].worst_px
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.pth", "mine.onnx", "mine.onnx.yaml"}
 
 
 def test_a_file_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
@@ -210,7 +218,7 @@ def test_a_file_that_differs_is_not_written(checkpoint, tmp_path, monkeypatch):
         return lambda images: [run(images)[0] + np.float32(0.2 / REFERENCE_WIDTH_PX), *run(images)[1:]]
 
     monkeypatch.setattr(export, "read_onnx", moved)
-    with pytest.raises(ExportError, match=r"lanes\.onnx: not written: on 16 rendered scenes it is up to 0\.2"):
+    with pytest.raises(ExportError, match=r"lanes\.onnx: not written: on 16 rendered scenes.*within 0\.2"):
         exported(checkpoint, "lanes.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["lanes.onnx"]
     assert (tmp_path / "lanes.onnx").read_text() == "an earlier one"
@@ -226,9 +234,25 @@ def test_a_confidence_that_differs_shows_in_any_image(network, images, wrong):
         last = (batch == images[4]).all((1, 2, 3))
         return [points, confidence + np.float32(wrong) * last[:, None] if last.any() else confidence]
 
-    lanes_px, confidence = export.max_errors(predictor, run, images.transpose(0, 2, 3, 1), options)
-    assert lanes_px < export_fixed.LIMIT_PX
-    assert confidence == pytest.approx(wrong, abs=1e-5, nan_ok=True)
+    errors = export_check.errors(predictor, run, images.transpose(0, 2, 3, 1), options)
+    assert errors.worst_px < LIMITS["fp32"].worst_px
+    assert errors.confidence == pytest.approx(wrong, abs=1e-5, nan_ok=True)
+    assert not errors.within(LIMITS["fp32"])
+
+
+def test_the_mean_error_is_that_of_the_lanes_that_the_checkpoint_reports(network, images):
+    confidence = network_outputs(network, images)[1]
+    threshold = float(np.median(confidence))
+    predictor = Predictor(network, GRID, torch.device("cpu"), torch.float32, DecodeSettings(threshold))
+
+    def run(batch):
+        points, confidence, _ = network_outputs(network, batch)
+        points[..., 0] += np.where(confidence >= threshold, np.float32(0.01), np.float32(0.1))[..., None]
+        return [points, confidence]
+
+    errors = export_check.errors(predictor, run, images.transpose(0, 2, 3, 1), ExportOptions("onnx", "uint8", 5, 0))
+    assert errors.mean_px == pytest.approx(0.01 * REFERENCE_WIDTH_PX, rel=0.01)
+    assert errors.worst_px == pytest.approx(0.1 * REFERENCE_WIDTH_PX, rel=0.01)
 
 
 def test_missing_packages_are_one_line_that_says_what_to_install(checkpoint, tmp_path, without_onnx):
