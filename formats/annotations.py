@@ -5,13 +5,17 @@ N points, 2 = (x, y) in pixels.
 
 import os
 import re
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from formats.base import DataError, MissingFile, Sample
+from formats.culane_metric import CULaneMetric
+from formats.data_set import DataSet
 from formats.files import PassedOver, Tree
 from formats.folder import UNLABELLED
 from formats.list_names import folder_purpose, purpose
@@ -53,21 +57,41 @@ def label_files(root: Path, suffix: str) -> Iterator[Path]:
     return (path for path in Tree(root).files() if path.suffix.lower() == suffix)
 
 
-def with_unlabelled(root: Path, items: Iterable[Sample | DataError]) -> Iterator[Sample | DataError | PassedOver]:
-    """What a data set of one's own lists, then the images below the root that it does not name, each as passed over."""
-    named = array("q")
-    for item in items:
-        if isinstance(item, Sample):
-            named.append(hash(os.path.normpath(item.image)))
-        yield item
-    known, passed_over = np.sort(np.asarray(named, np.int64)), []
-    for path in Tree(root, passed_over.append).files():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            number = hash(os.path.normpath(path))
-            row = np.searchsorted(known, number)
-            if row == len(known) or known[row] != number:
-                yield PassedOver(path, UNLABELLED)
-    yield from passed_over
+class AnnotationFiles(DataSet):
+    """A data set that is the files of a labelling tool, which lie anywhere below the root.
+
+    What is listed are the images that these files name, and then the others below the root, each as passed over.
+    """
+
+    suffix: str  # of its files, in lower case
+    sniffed: int  # files that are looked into to recognize a folder
+    metric = CULaneMetric()
+
+    @abstractmethod
+    def has_labels(self, path: Path) -> bool:
+        """Whether a file with the suffix is one of this data set."""
+
+    @abstractmethod
+    def list_labelled(self, root: Path) -> Iterator[Sample | DataError]:
+        """The samples of the images that the files name."""
+
+    def detect(self, root: Path) -> bool:
+        return any(map(self.has_labels, islice(label_files(root, self.suffix), self.sniffed)))
+
+    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
+        named = array("q")
+        for item in self.list_labelled(root):
+            if isinstance(item, Sample):
+                named.append(hash(os.path.normpath(item.image)))
+            yield item
+        known, passed_over = np.sort(np.asarray(named, np.int64)), []
+        for path in Tree(root, passed_over.append).files():
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                number = hash(os.path.normpath(path))
+                row = np.searchsorted(known, number)
+                if row == len(known) or known[row] != number:
+                    yield PassedOver(path, UNLABELLED)
+        yield from passed_over
 
 
 class ImageFinder:

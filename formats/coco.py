@@ -7,13 +7,13 @@ memory is where each image and each annotation begins.
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from formats.annotations import (
+    AnnotationFiles,
     ImageFinder,
     is_no_lane,
     label_files,
@@ -21,19 +21,14 @@ from formats.annotations import (
     pixel_size,
     points_of_pairs,
     shape_name,
-    with_unlabelled,
 )
 from formats.base import DataError, Label, Sample
-from formats.culane_metric import CULaneMetric
-from formats.data_set import DataSet
-from formats.files import PassedOver
 from formats.json_stream import first_char, object_items, value_at
 from formats.parsing import MAX_POINTS, list_of
 
 KEYS = ("images", "annotations", "categories")
 LANE_NAME = re.compile(r"lane|line|mark|stripe", re.IGNORECASE)
 HEAD_BYTES = 65536  # of a broken file that show what it was
-SNIFFED = 5  # files that are looked into to recognize a folder
 
 
 class CocoIndex(NamedTuple):
@@ -47,7 +42,7 @@ class CocoIndex(NamedTuple):
     problem: str = ""  # with annotations that belong to no image, the first of which is named; they are left out
 
 
-class Coco(DataSet):
+class Coco(AnnotationFiles):
     """Every .json file below the root with images, annotations and categories.
 
     Where categories are named as lanes or lines, annotations of others are no lanes. Segmentations that enclose an
@@ -56,16 +51,19 @@ class Coco(DataSet):
 
     name = "coco"
     layout = "a .json with images, annotations and categories such as lane (COCO)"
-    metric = CULaneMetric()
+    suffix = ".json"
+    sniffed = 5
 
-    def detect(self, root: Path) -> bool:
-        return any(map(_has_lanes, islice(label_files(root, ".json"), SNIFFED)))
+    def has_labels(self, path: Path) -> bool:
+        """Whether a file has images and a category that is named as lanes are, or begins so and is broken."""
+        try:
+            index = coco_index(path)
+        except DataError:
+            return _begins_as_coco(path)
+        return index is not None and any(LANE_NAME.search(str(index.categories[key])) for key in index.lane_categories)
 
-    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
-        return with_unlabelled(root, self._samples(root))
-
-    def _samples(self, root: Path) -> Iterator[Sample | DataError]:
-        for path in label_files(root, ".json"):
+    def list_labelled(self, root: Path) -> Iterator[Sample | DataError]:
+        for path in label_files(root, self.suffix):
             try:
                 index = coco_index(path)
                 finder = ImageFinder(root, path)
@@ -165,15 +163,6 @@ def _lane_categories(categories: dict[Any, Any]) -> list:
     allowed = {key: name for key, name in categories.items() if not is_no_lane(name)}
     named = [key for key, name in allowed.items() if isinstance(name, str) and LANE_NAME.search(name)]
     return named or list(allowed)
-
-
-def _has_lanes(path: Path) -> bool:
-    """Whether a file has images, and a category that is named as lanes are; or begins as such a file and is broken."""
-    try:
-        index = coco_index(path)
-    except DataError:
-        return _begins_as_coco(path)
-    return index is not None and any(LANE_NAME.search(str(index.categories[key])) for key in index.lane_categories)
 
 
 def _begins_as_coco(path: Path) -> bool:

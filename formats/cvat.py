@@ -5,11 +5,11 @@ The form for videos names tracks and frame numbers, but no image, and is not rea
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from xml.parsers import expat
 
 from formats.annotations import (
+    AnnotationFiles,
     ImageFinder,
     is_no_lane,
     label_files,
@@ -17,20 +17,16 @@ from formats.annotations import (
     pixel_size,
     points_of_pairs,
     shape_name,
-    with_unlabelled,
 )
 from formats.base import DataError, Label, Sample
-from formats.culane_metric import CULaneMetric
-from formats.data_set import DataSet
-from formats.files import PassedOver
 from formats.parsing import list_of
 
 CHUNK = 1 << 16
-SNIFFED, SNIFFED_BYTES = 10, 4096  # files, and bytes of each, that are looked into to recognize a folder
+SNIFFED_BYTES = 4096  # of a file that are looked into to recognize it
 SHAPES = ("polyline", "polygon", "box", "mask", "points", "ellipse", "cuboid", "skeleton")
 
 
-class Cvat(DataSet):
+class Cvat(AnnotationFiles):
     """Every .xml file below the root whose outermost element is `annotations`.
 
     A sample knows the byte at which its image element begins, so that nothing is read twice. Polylines are lanes,
@@ -39,16 +35,18 @@ class Cvat(DataSet):
 
     name = "cvat"
     layout = "annotations.xml with <image> and <polyline> (CVAT for images 1.1)"
-    metric = CULaneMetric()
+    suffix = ".xml"
+    sniffed = 10
 
-    def detect(self, root: Path) -> bool:
-        return any(map(_is_cvat, islice(label_files(root, ".xml"), SNIFFED)))
+    def has_labels(self, path: Path) -> bool:
+        try:
+            with path.open("rb") as file:
+                return re.search(rb"<annotations[\s>]", file.read(SNIFFED_BYTES)) is not None
+        except OSError:
+            return False
 
-    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
-        return with_unlabelled(root, self._samples(root))
-
-    def _samples(self, root: Path) -> Iterator[Sample | DataError]:
-        for path in filter(_is_cvat, label_files(root, ".xml")):
+    def list_labelled(self, root: Path) -> Iterator[Sample | DataError]:
+        for path in filter(self.has_labels, label_files(root, self.suffix)):
             finder, tracks, images = ImageFinder(root, path), 0, 0
             try:
                 for name, attributes, offset, line in _elements(path):
@@ -88,14 +86,6 @@ class Cvat(DataSet):
             elif name in SHAPES:
                 left_out.append(shape_name(attributes.get("label"), name) if name == "polyline" else name)
         return Label(list_of(lanes, f"{where}: the polylines"), left_out=tuple(left_out), size_px=size_px)
-
-
-def _is_cvat(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return re.search(rb"<annotations[\s>]", file.read(SNIFFED_BYTES)) is not None
-    except OSError:
-        return False
 
 
 def _elements(path: Path) -> Iterator[tuple[str, dict[str, str], int, int]]:

@@ -6,34 +6,30 @@ N points, 2 = (x, y) in pixels.
 import json
 import mmap
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from formats.annotations import (
+    AnnotationFiles,
     ImageFinder,
     is_no_lane,
     label_files,
     pixel_size,
     points_of_pairs,
     shape_name,
-    with_unlabelled,
 )
 from formats.base import DataError, Label, Sample
-from formats.culane_metric import CULaneMetric
-from formats.data_set import DataSet, LabelledImage
-from formats.files import PassedOver
+from formats.data_set import LabelledImage
 from formats.list_names import folder_purpose
 from formats.parsing import json_object, list_of, whole_file
 from runtime.files import write_text
 
 MAX_BYTES = 200_000_000  # of a file that has its image in it, too
 LINES = ("linestrip", "line")  # shape_type of what is a lane; others enclose an area, or are single points
-SNIFFED = 50  # files that are looked into to recognize a folder
 
 
-class Labelme(DataSet):
+class Labelme(AnnotationFiles):
     """Every .json file below the root that has `shapes`; its image has its name, or else the one in `imagePath`.
 
     An image below a folder called train, val or test is in a list of that name; the others are in "labelme".
@@ -43,17 +39,23 @@ class Labelme(DataSet):
 
     name = "labelme"
     layout = "X.json with shapes beside X.jpg (labelme)"
-    metric = CULaneMetric()
+    suffix = ".json"
+    sniffed = 50
 
-    def detect(self, root: Path) -> bool:
-        return any(map(_is_labelme, islice(label_files(root, ".json"), SNIFFED)))
+    def has_labels(self, path: Path) -> bool:
+        """Whether a file has the keys of labelme; a large one of another tool is searched for them, and not parsed."""
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content.find(b'"shapes"') < 0 or content.find(b'"imagePath"') < 0:
+                    return False
+            record = _record(path)
+        except (DataError, OSError, ValueError):  # ValueError: an empty file cannot be mapped
+            return False
+        return isinstance(record.get("shapes"), list) and "imagePath" in record
 
-    def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
-        return with_unlabelled(root, self._samples(root))
-
-    def _samples(self, root: Path) -> Iterator[Sample | DataError]:
+    def list_labelled(self, root: Path) -> Iterator[Sample | DataError]:
         finder, folder = None, None
-        for path in label_files(root, ".json"):
+        for path in label_files(root, self.suffix):
             if folder != path.parent:
                 finder, folder = ImageFinder(root, path, is_list=False), path.parent
             try:
@@ -103,18 +105,6 @@ def labelme_text(image_path: str, size_px: tuple[int, int], lanes: list[np.ndarr
 
 def _record(path: Path) -> dict:
     return json_object(whole_file(path, MAX_BYTES), str(path), '"shapes" (labelme)')
-
-
-def _is_labelme(path: Path) -> bool:
-    """Whether a file has the keys of labelme; a large one of another tool is searched for them, and not parsed."""
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b'"shapes"') < 0 or content.find(b'"imagePath"') < 0:
-                return False
-        record = _record(path)
-    except (DataError, OSError, ValueError):  # ValueError: an empty file cannot be mapped
-        return False
-    return isinstance(record.get("shapes"), list) and "imagePath" in record
 
 
 def _image(finder: ImageFinder, path: Path) -> tuple[Path | None, object]:
