@@ -35,10 +35,10 @@ class Errors(NamedTuple):
                 f"{self.mean_px:.2g} px in the mean, confidence within {self.confidence:.2g}")
 
 
-LIMITS = {  # measured: see docs/DEPLOYMENT.md
-    "fp32": Errors(0.1, 0.1, 0.001),
-    "fp16": Errors(5.0, 0.1, 0.01),
-    "int8": Errors(math.inf, 2.0, 0.3),
+LIMITS = {  # some times what was measured: see docs/DEPLOYMENT.md
+    "fp32": Errors(2.0, 0.02, 0.001),
+    "fp16": Errors(20.0, 0.2, 0.01),
+    "int8": Errors(math.inf, 4.0, 0.3),
 }
 
 

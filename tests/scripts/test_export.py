@@ -14,7 +14,6 @@ from paths import ROOT
 import export_fixed
 from config import load_config
 from geometry import bezier
-from geometry.decode import DecodeSettings
 from inference import export, export_check
 from inference.export import ConvInThrees, ExportedNetwork, ExportError, ExportOptions
 from inference.export_check import LIMITS
@@ -238,21 +237,6 @@ def test_a_confidence_that_differs_shows_in_any_image(network, images, wrong):
     assert errors.worst_px < LIMITS["fp32"].worst_px
     assert errors.confidence == pytest.approx(wrong, abs=1e-5, nan_ok=True)
     assert not errors.within(LIMITS["fp32"])
-
-
-def test_the_mean_error_is_that_of_the_lanes_that_the_checkpoint_reports(network, images):
-    confidence = network_outputs(network, images)[1]
-    threshold = float(np.median(confidence))
-    predictor = Predictor(network, GRID, torch.device("cpu"), torch.float32, DecodeSettings(threshold))
-
-    def run(batch):
-        points, confidence, _ = network_outputs(network, batch)
-        points[..., 0] += np.where(confidence >= threshold, np.float32(0.01), np.float32(0.1))[..., None]
-        return [points, confidence]
-
-    errors = export_check.errors(predictor, run, images.transpose(0, 2, 3, 1), ExportOptions("onnx", "uint8", 5, 0))
-    assert errors.mean_px == pytest.approx(0.01 * REFERENCE_WIDTH_PX, rel=0.01)
-    assert errors.worst_px == pytest.approx(0.1 * REFERENCE_WIDTH_PX, rel=0.01)
 
 
 def test_missing_packages_are_one_line_that_says_what_to_install(checkpoint, tmp_path, without_onnx):
