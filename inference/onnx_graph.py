@@ -98,21 +98,26 @@ class Graph:
         yield self.node("Reshape", [f"{output}_column", self.shape(self.shapes[output])], [output])
 
     def by_relu(self, node: Any) -> Iterator[Any]:
-        """A Clip from below at 0 as Relu, one from above at c as c - Relu(c - x)."""
-        source, *limits = node.input
-        low, high = (self.constants[limits[i]].item() if len(limits) > i and limits[i] else None for i in (0, 1))
-        if (low, high) == (0, None):
-            yield self.node("Relu", [source], node.output)
-        elif low is None and high is not None:
-            steps = [f"{node.output[0]}_{i}" for i in range(4)]
-            minus, limit = self.constant(-1), self.constant(high)
-            yield self.node("Mul", [source, minus], steps[:1])
-            yield self.node("Add", [steps[0], limit], steps[1:2])
-            yield self.node("Relu", steps[1:2], steps[2:3])
-            yield self.node("Mul", [steps[2], minus], steps[3:])
-            yield self.node("Add", [steps[3], limit], node.output)
-        else:
-            yield node
+        """A Clip from below at c as c + Relu(x - c), and from above as c - Relu(c - x)."""
+        source, output = node.input[0], node.output[0]
+        limits = [self.constants[name].item() if name else None for name in (*node.input[1:], "", "")[:2]]
+        for limit, sign, name in zip(limits, (1, -1), ("low", "high"), strict=True):
+            if limit is None:
+                continue
+            is_last = name == "high" or limits[1] is None
+            result = output if is_last else f"{output}_{name}"
+            steps = [source, *(f"{result}_{i}" for i in range(4)), result]
+            if (limit, sign) == (0, 1):
+                yield self.node("Relu", [source], [result])
+            else:
+                factor, constant = self.constant(sign), self.constant(limit)
+                offset = self.constant(-sign * limit)
+                yield self.node("Mul", [steps[0], factor], [steps[1]])
+                yield self.node("Add", [steps[1], offset], [steps[2]])
+                yield self.node("Relu", [steps[2]], [steps[3]])
+                yield self.node("Mul", [steps[3], factor], [steps[4]])
+                yield self.node("Add", [steps[4], constant], [steps[5]])
+            source = result
 
     def transposed(self, node: Any) -> Iterator[Any]:
         """A product A x with a constant A as (x' A')', with the constant on the right."""
