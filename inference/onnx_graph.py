@@ -2,7 +2,7 @@
 
 OpenCV 4.6, which Debian 12 and Ubuntu 24.04 have, takes no shapes that are calculated, no axes as inputs, no limits as
 inputs, and stretches a tensor along the axes behind its channels only. What comes out computes the same, and takes
-onnxruntime 1 % longer.
+onnxruntime 4 % longer.
 """
 
 import math
@@ -148,6 +148,9 @@ class Graph:
         order = own + [axis for axis in range(len(target)) if axis not in own]  # the stretched axes come last
         count = math.prod(target[axis] for axis in own)
         ones = self.constant(np.ones((1, math.prod(target) // count), np.float32))
+        if own == list(range(len(target) - 1)) and len(self.shapes[name]) == len(target):
+            yield self.node("MatMul", [name, ones], [output])
+            return
         in_order = order == sorted(order)
         yield self.node("Reshape", [name, self.shape([count, 1])], [f"{output}_column"])
         yield self.node("MatMul", [f"{output}_column", ones], [f"{output}_matrix"])
