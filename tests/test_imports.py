@@ -1,6 +1,7 @@
 """The packages: who may import whom, and that importing one does nothing."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -37,6 +38,7 @@ def package(module):
     return module.split(".")[0].removesuffix("_checks")
 
 
+@functools.cache
 def tree(name):
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
@@ -46,6 +48,7 @@ def runs_as_script(node):
     return isinstance(node, ast.If) and isinstance(node.test, ast.Compare) and "__name__" in ast.unparse(node.test)
 
 
+@functools.cache
 def imports(name):
     """Our own modules that a module imports, anywhere but where it is run as a script."""
     names = set()

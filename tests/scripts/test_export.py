@@ -179,7 +179,7 @@ def test_exporting_leaves_the_network_as_it_is(network):
     assert network.state_dict().keys() == before.keys() and type(network.head.along) is torch.nn.Conv2d
 
 
-@pytest.mark.parametrize("batch", ["2", "dynamic"])
+@pytest.mark.parametrize("batch", ["dynamic", pytest.param("2", marks=pytest.mark.slow)])  # a part of the first's way
 def test_a_torch_program_goes_to_disk_and_back(network, checkpoint, images, tmp_path, batch, without_onnx, monkeypatch):
     """As it is read for the comparison with the checkpoint: it takes a while."""
     metadata, programs, load = {"metadata.json": ""}, [], torch.export.load
