@@ -22,6 +22,7 @@ from runtime import distributed
 from runtime.files import atomic_write
 
 DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
+SHIPPED_CHECKPOINT = "models/rendered_roads.pth"  # comes with the repository; trained on rendered scenes alone
 FORMAT = "lane-regression"  # marks our own checkpoints
 VERSION = 8  # to be raised when weights no longer fit the network, or when keys of what is saved change
 NOT_SAVED = ("camera",)  # sections: it is of the images that are looked at, not of those that were learned from
@@ -76,7 +77,8 @@ def load_checkpoint(path: str | Path, purpose: str = "used") -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no checkpoint here; make one with: python train_fixed.py")
+        raise CheckpointError(f"{path}: no checkpoint here; make one with: python train_fixed.py, or take the "
+                              f"one that comes with the repository: {SHIPPED_CHECKPOINT}")
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, of files that are refused below in one line
