@@ -1,5 +1,6 @@
 """The model of the repository finds lanes in scenes rendered anew and none where there is no road."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ from renderer.no_road import draw_no_road
 from runtime.checkpoint import SHIPPED_CHECKPOINT, load_checkpoint
 
 SHIPPED = Path(__file__).parents[2] / SHIPPED_CHECKPOINT
-SCENES, SEED = 60, 2026  # of a seed that nothing was trained on
+SCENES, SEED = 40, 2026  # of a seed that nothing was trained on
+MIN_F1, MIN_ACCURACY = 0.82, 0.85  # of 40 scenes, which vary by three points
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
-    dataset_writer.write_dataset(root, 0, SCENES, seed=SEED, width=640, height=360, workers=1)
+    dataset_writer.write_dataset(root, 1, SCENES, seed=SEED, width=640, height=360, workers=1)
     return root
 
 
@@ -33,16 +35,13 @@ def test_it_is_small_and_of_the_default_network():
     assert {value.dtype.itemsize for value in payload["model"].values() if value.is_floating_point()} == {2}
 
 
-def test_scenes_rendered_anew_are_scored_as_the_model_card_says(scenes, tmp_path, capsys):
-    words = ["--checkpoint", str(SHIPPED), f"data.root={scenes}", "data.split=all", "train.device=cpu",
+def test_scenes_rendered_anew_are_scored_as_the_model_card_says(scenes, tmp_path):
+    words = ["--checkpoint", str(SHIPPED), f"data.root={scenes}", "train.device=cpu",
              f"data.cache_dir={tmp_path / 'cache'}"]
     assert evaluate_fixed.main([*words, "--json", str(tmp_path / "scores.json")]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    scores = {line.split()[0]: float(line.split()[1]) for line in lines if line.endswith(" %")}
+    scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["f1"] > MIN_F1 and scores["accuracy_with_lanes"] > MIN_ACCURACY
-
-
-MIN_F1, MIN_ACCURACY = 80.0, 85.0  # 60 scenes vary by 3 points
+    assert scores["verdict"] == "learning"
 
 
 def test_images_of_no_road_have_no_lanes():
@@ -54,4 +53,4 @@ def test_images_of_no_road_have_no_lanes():
 
 def test_lanes_differ_between_images(scenes, capsys):
     assert inference_fixed.main([str(scenes / "clips"), "--checkpoint", str(SHIPPED), "train.device=cpu"]) == 0
-    assert f"The predictions differ between the {SCENES} images" in capsys.readouterr().out
+    assert f"The predictions differ between the {SCENES + 1} images" in capsys.readouterr().out
