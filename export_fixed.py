@@ -1,12 +1,13 @@
 """Writes a checkpoint as an ONNX file or a torch.export program: python export_fixed.py [section.key=value ...]
 
 The file takes plain RGB pixels (normalization is inside), says in its metadata what they must look like, and is
-only kept when it gives the checkpoint's lanes.
+only kept when it gives the checkpoint's lanes. --format checkpoint writes a checkpoint of half the size, to share.
 """
 
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from formats.parsing import IMAGE_SUFFIXES
 from formats.sample_index import evenly_spaced
 from geometry.input_grid import InputGrid
 from inference import export, export_check
-from inference.export import PIXEL_TYPES, SUFFIXES, ExportedNetwork, ExportError, ExportOptions
+from inference.export import PIXEL_TYPES, SUFFIXES, ExportedNetwork, ExportError, ExportOptions, Run
 from inference.export_check import LIMITS
 from inference.onnx_precision import PRECISIONS
 from inference.predictor import Predictor
@@ -34,6 +35,7 @@ FIRST_CALIBRATION_SEED = 1000  # of rendered scenes, away from those that are co
 ADVICE = {
     "fp32": "try another version of torch or of onnxruntime",
     "fp16": "export it with --precision fp32",
+    "half": "share the checkpoint itself",
     "int8": "give --calibration a folder of images like these, or export it with --precision fp16",
 }
 
@@ -56,8 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     calibration = calibration_images(arguments.calibration, grid) if options.precision == "int8" else None
     metadata = export.file_metadata(config, options)
     with atomic_write(output) as draft:
-        export.write_file(draft, exported, options, metadata, calibration)
-        errors = export_check.errors(predictor, export.read_file(draft, options), images, options)
+        if options.format == "checkpoint":
+            run = write_checkpoint(draft, payload, options)
+        else:
+            export.write_file(draft, exported, options, metadata, calibration)
+            run = export.read_file(draft, options)
+        errors = export_check.errors(predictor, run, images, options)
         limits = LIMITS[options.precision]
         if not errors.within(limits):
             raise ExportError(f"{output}: not written: on {origin} it is off from {arguments.checkpoint}: {errors} "
@@ -95,7 +101,18 @@ def export_options(arguments: argparse.Namespace) -> ExportOptions:
         raise ExportError("--calibration is for --precision int8 alone")
     if arguments.format == "onnx":
         export.require_onnx(arguments.precision)
+    if arguments.format == "checkpoint":
+        return ExportOptions("checkpoint", "uint8", None, 0, "half")
     return ExportOptions(arguments.format, arguments.pixels, arguments.batch, arguments.curves, arguments.precision)
+
+
+def write_checkpoint(path: Path, payload: dict[str, Any], options: ExportOptions) -> Run:
+    """Write a checkpoint with its weights in float16; returns what the network of the file gives for images."""
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in payload["model"].items()}
+    checkpoint.save_checkpoint(path, payload["config"], model=weights, scores=payload.get("scores"))
+    network, config, _ = checkpoint.load_model(path, torch.device("cpu"))
+    halved = ExportedNetwork(network, checkpoint.input_grid(config), options.curves).eval().requires_grad_(False)
+    return lambda pixels: [output.numpy() for output in halved(torch.from_numpy(pixels))]
 
 
 def batch_size(text: str) -> int | None:
@@ -118,6 +135,8 @@ def output_path(arguments: argparse.Namespace) -> Path:
     """Where the file goes. Raises ExportError where its name does not fit the format."""
     suffix = SUFFIXES[arguments.format]
     output = arguments.output or Path(arguments.checkpoint).with_suffix(suffix)
+    if output == Path(arguments.checkpoint):
+        raise ExportError(f"{output}: this is the checkpoint itself; name another file with --output")
     if output.suffix != suffix or output.is_dir():
         raise ExportError(f"{output}: --format {arguments.format} writes a file whose name ends in {suffix}")
     return output

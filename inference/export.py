@@ -25,7 +25,7 @@ from inference import onnx_graph, onnx_precision
 from model import LaneNet
 from runtime import checkpoint
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "checkpoint": ".pth"}
 PIXEL_TYPES = {"uint8": torch.uint8, "float": torch.float32}
 OPSET = 17  # of ONNX; read by every onnxruntime since 1.13 of 2022, and nothing here needs a later one
 MAX_BATCH = 1024  # of a dynamic torch.export program, which has to name one
@@ -40,11 +40,11 @@ class ExportError(ValueError):
 class ExportOptions(NamedTuple):
     """What the file is to be like."""
 
-    format: str  # onnx | torch
+    format: str  # onnx | torch | checkpoint
     pixels: str  # uint8 | float
     batch: int | None  # None: dynamic
     curves: int  # samples S of the curves output; 0: no such output
-    precision: str = "fp32"  # fp32 | fp16 | int8
+    precision: str = "fp32"  # fp32 | fp16 | int8, of ONNX; half: a checkpoint's weights
 
     @property
     def outputs(self) -> list[str]:

@@ -70,8 +70,8 @@ def test_each_mistake_is_named_in_one_line(settings, capsys, arguments, words):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ([], "best_model.pth: no checkpoint here; make one with: python train_fixed.py, or take the one that comes with the "
-         "repository: models/rendered_roads.pth"),
+    ([], "best_model.pth: no checkpoint here; make one with: python train_fixed.py, or take the one that comes with "
+         "the repository: models/rendered_roads.pth"),
     (["--checkpoint", "foreign.pth"], "foreign.pth: not a checkpoint of train_fixed.py"),
     (["--checkpoint", "GOOD", "absent.jpg"], "absent.jpg: no such image or folder"),
     (["--checkpoint", "GOOD", "empty"], "empty: no image in this folder"),

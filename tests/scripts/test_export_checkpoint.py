@@ -1,0 +1,29 @@
+"""export_fixed.py --format checkpoint: half the size, the same lanes."""
+
+import pytest
+import torch
+
+import export_fixed
+from inference.export import ExportError
+from inference.predictor import Predictor
+from metrics.collapse import REFERENCE_WIDTH_PX
+from renderer.scene import render_scene
+
+
+def test_a_checkpoint_of_half_the_size_gives_the_lanes(checkpoint, tmp_path, elsewhere):
+    half = tmp_path / "half.pth"
+    assert export_fixed.main(["--checkpoint", str(checkpoint), "--output", str(half), "--format=checkpoint"]) == 0
+    assert half.stat().st_size < 0.55 * checkpoint.stat().st_size
+    before, after = (Predictor.load(path, "cpu", precision="fp32") for path in (checkpoint, half))
+    for seed in range(3):
+        image = render_scene(seed, 320, 180).image
+        expected, result = before(image), after(image)
+        assert torch.equal(result.keep, expected.keep) and expected.keep.any()
+        assert (result.points - expected.points)[expected.keep].abs().mean() < 1 / REFERENCE_WIDTH_PX
+
+
+def test_a_checkpoint_is_not_written_over_itself(checkpoint, elsewhere):
+    before = checkpoint.read_bytes()
+    with pytest.raises(ExportError, match="this is the checkpoint itself; name another file with --output"):
+        export_fixed.main(["--checkpoint", str(checkpoint), "--format=checkpoint"])
+    assert checkpoint.read_bytes() == before
