@@ -22,23 +22,23 @@ def follow_curve(x: Tensor, y: Tensor, certainty: Tensor, present: Tensor) -> Te
     Welsch 1977, "Robust regression using iteratively reweighted least-squares").
     """
     t = (2 * y - y[:1] - y[-1:]) / (y[-1:] - y[:1])  # from -1 to 1
+    square = t * t
+    powers = torch.stack((torch.ones_like(t), t, square, square * t, square * square))  # (5, R)
     trust = certainty.square() * present + FLOOR
     trust = trust / trust.sum(-1, keepdim=True)
     weight = trust
     for _ in range(ITERATIONS):
-        curve = _weighted_quadratic(x, t, weight)
+        curve = _weighted_quadratic(x, powers, weight)
         weight = trust / (1 + ((x - curve) / OUTLIER).square())
     own = (certainty / FULL_CERTAINTY).clamp(max=1).square() / (1 + ((x - curve) / FOLLOWED).square())
     return curve + own * (x - curve)
 
 
-def _weighted_quadratic(x: Tensor, t: Tensor, weight: Tensor) -> Tensor:
-    """(..., R): the quadratic in t (R) nearest to x (..., R), by weighted least squares, at t.
+def _weighted_quadratic(x: Tensor, powers: Tensor, weight: Tensor) -> Tensor:
+    """(..., R): the quadratic in t nearest to x (..., R), by weighted least squares, at t, of which powers (5, R) are.
 
     By Cramer's rule: runtimes that read exported models have no solver.
     """
-    square = t * t
-    powers = torch.stack((torch.ones_like(t), t, square, square * t, square * square))  # (5, R)
     s0, s1, s2, s3, s4 = (weight.unsqueeze(-2) * powers).sum(-1).unbind(-1)
     b0, b1, b2 = ((weight * x).unsqueeze(-2) * powers[:3]).sum(-1).unbind(-1)
     s0, s2_diagonal, s4 = s0 + FLOOR, s2 + RIDGE, s4 + RIDGE
@@ -48,4 +48,5 @@ def _weighted_quadratic(x: Tensor, t: Tensor, weight: Tensor) -> Tensor:
     constant = c00 * b0 + c01 * b1 + c02 * b2
     slope = c01 * b0 + c11 * b1 + c12 * b2
     bend = c02 * b0 + c12 * b1 + c22 * b2
-    return (constant.unsqueeze(-1) + slope.unsqueeze(-1) * t + bend.unsqueeze(-1) * square) / determinant.unsqueeze(-1)
+    fitted = constant.unsqueeze(-1) + slope.unsqueeze(-1) * powers[1] + bend.unsqueeze(-1) * powers[2]
+    return fitted / determinant.unsqueeze(-1)
