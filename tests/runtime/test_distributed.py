@@ -83,8 +83,8 @@ def test_two_processes_train_as_one_does(alone, together):
     for mine, theirs in zip(one, two, strict=True):
         assert mine.keys() == theirs.keys()
         for name in mine.keys() - {*CLOCK, *COUNTED, "verdict", "epoch", "steps"}:
-            # After six steps a row's columns are nearly level, and rounding chooses the likeliest: lanes of eight images
-            # that are shifted follow by a few hundredths more or less.
+            # After six steps a row's columns are nearly level, and rounding chooses the likeliest: when the eight
+            # images are shifted, lanes follow by a few hundredths more or less.
             tolerance = 0.05 if name == "sensitivity" else 1e-2
             assert theirs[name] == pytest.approx(mine[name], rel=1e-2, abs=tolerance), name
         assert theirs["verdict"] == mine["verdict"]
