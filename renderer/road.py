@@ -75,20 +75,13 @@ def _sample_motorway(rng: np.random.Generator, painted: bool) -> Road:
     ego_lane = int(rng.choice(lanes, p=weights / weights.sum()))
     # the labels put the camera at 0.46 of its lane, give or take 0.1; lane changes put it anywhere
     position = rng.uniform(0, 1) if rng.random() < 0.1 else np.clip(rng.normal(0.47, 0.09), 0.15, 0.85)
-    borders = np.concatenate([[0], np.cumsum(widths)])
-    borders = borders - borders[ego_lane] - position * widths[ego_lane]
+    borders = _borders_around(widths, ego_lane, position)
     shoulders = rng.uniform(0.15, 3.5, 2)
     painted_borders = range(len(borders))
     if count == 1:
         painted_borders = [int(rng.integers(2))]
     lines = _sample_lines(rng, borders)
-    return Road(
-        lines=tuple(lines[i] for i in painted_borders) if painted else (),
-        borders=tuple(float(b) for b in borders),
-        left_edge=float(borders[0] - shoulders[0]),
-        right_edge=float(borders[-1] + shoulders[1]),
-        wear=float(rng.choice([0.0, rng.uniform(0, 0.65)])),
-    )
+    return _road(rng, [lines[i] for i in painted_borders], borders, shoulders, painted, "motorway")
 
 
 def _sample_lines(rng: np.random.Generator, borders: np.ndarray) -> list[LaneLine]:
@@ -134,7 +127,7 @@ def _sample_street(rng: np.random.Generator, painted: bool) -> Road:
     oncoming = int(rng.choice([0, 1, own], p=[0.45, 0.25, 0.3]))
     lane_width = float(np.clip(rng.normal(3.2, 0.25), 2.6, 3.8))
     ego_lane = oncoming + int(rng.integers(own))
-    borders = _borders_around(rng, lane_width * rng.normal(1, 0.03, own + oncoming), ego_lane, 0.15)
+    borders = _borders_around(lane_width * rng.normal(1, 0.03, own + oncoming), ego_lane, _position(rng, 0.15))
     lines = _sample_lines(rng, borders)
     color = rng.choice(["yellow", "white"], p=[0.7, 0.3])
     if oncoming:  # the middle of the street
@@ -159,7 +152,7 @@ def _sample_street(rng: np.random.Generator, painted: bool) -> Road:
 def _sample_country_road(rng: np.random.Generator, painted: bool) -> Road:
     """A lane a direction without a shoulder; a middle line, edge lines, both or one of them."""
     lane_width = float(np.clip(rng.normal(3.1, 0.3), 2.4, 3.8))
-    borders = _borders_around(rng, lane_width * rng.normal(1, 0.03, 2), 1, 0.12)
+    borders = _borders_around(lane_width * rng.normal(1, 0.03, 2), 1, _position(rng, 0.12))
     lines = _sample_lines(rng, borders)
     kind = str(rng.choice(["dashed", "solid", "double", "mixed"], p=[0.5, 0.25, 0.15, 0.1]))
     lines[1] = replace(lines[1], kind=kind, color=rng.choice(["white", "yellow"], p=[0.65, 0.35]))
@@ -172,9 +165,13 @@ def _sample_country_road(rng: np.random.Generator, painted: bool) -> Road:
     return _road(rng, [line and replace(line, shift=0.0) for line in lines], borders, shoulders, painted, "country")
 
 
-def _borders_around(rng: np.random.Generator, widths: np.ndarray, ego_lane: int, stray: float) -> np.ndarray:
-    """u of the lanes' borders; the camera is in the middle of its lane, `stray` of its width aside, or anywhere."""
-    position = rng.uniform(0, 1) if rng.random() < 0.2 else np.clip(rng.normal(0.49, stray), 0.1, 0.9)
+def _position(rng: np.random.Generator, stray: float) -> float:
+    """Where in its lane the camera is, 0 to 1: near the middle, `stray` aside, or anywhere."""
+    return rng.uniform(0, 1) if rng.random() < 0.2 else float(np.clip(rng.normal(0.49, stray), 0.1, 0.9))
+
+
+def _borders_around(widths: np.ndarray, ego_lane: int, position: float) -> np.ndarray:
+    """u of the lanes' borders, of a camera at that position of its lane."""
     borders = np.concatenate([[0], np.cumsum(widths)])
     return borders - borders[ego_lane] - position * widths[ego_lane]
 
