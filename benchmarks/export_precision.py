@@ -151,10 +151,10 @@ def print_scores(predictor: Predictor, runs: dict[str, Run], config: Config) -> 
     images = pixels(iter(images), predictor.grid)
     print(f"\n| {len(samples)} images of {config.data.root[-1]} | {' | '.join(metric.score_names.values())} |")
     print("|---" * (1 + len(metric.score_names)) + "|")
-    found = {"checkpoint": partial(checkpoint_detections, predictor)} | {
+    detectors = {"checkpoint": partial(checkpoint_detections, predictor)} | {
         precision: partial(file_detections, run, threshold=predictor.decode.threshold)
         for precision, run in runs.items()}
-    for name, detections in found.items():
+    for name, detections in detectors.items():
         points, _, keep = detections(images=images)
         lanes = [metric.to_prediction(points[i][keep[i]], label, size, predictor.decode.end_tolerance)
                  for i, (label, size) in enumerate(zip(labels, sizes_px, strict=True))]

@@ -77,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     exact = {kind: [label_view(drive, number) for number, drive in enumerate(some)] for kind, some in grounds.items()}
     print_rows("labels", exact)
     predictor = Predictor.load(options.checkpoint, "cpu")
-    seen = {kind: list(network_views(predictor, some)) for kind, some in grounds.items()}
-    print_rows("network", seen)
+    views = {kind: list(network_views(predictor, some)) for kind, some in grounds.items()}
+    print_rows("network", views)
     print("\nWhat a wrong setting does, labels on flat ground, pitch given:\n")
     print(f"| wrong | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}")
     for name, wrong in WRONG.items():
@@ -201,9 +201,9 @@ def row(views: Sequence[View | None], is_given: bool, settings) -> str:
 
 def cells(pairs: Sequence[tuple[Truth, LanePosition]]) -> str:
     """The cells of COLUMNS for frames."""
-    found = [(truth, position) for truth, position in pairs if isinstance(position, LanePosition) and position.offset]
-    truth = np.array([truth for truth, _ in found])
-    estimates = {name: np.array([getattr(position, name) for _, position in found])
+    located = [(truth, position) for truth, position in pairs if isinstance(position, LanePosition) and position.offset]
+    truth = np.array([truth for truth, _ in located])
+    estimates = {name: np.array([getattr(position, name) for _, position in located])
                  for name in ("offset", "width", "heading", "curvature", "pitch")}
     left, right, heading, curvature, pitch = truth.T
     right_values = {"offset": (left - right) / 2, "width": left + right, "heading": heading, "curvature": curvature,
@@ -213,7 +213,7 @@ def cells(pairs: Sequence[tuple[Truth, LanePosition]]) -> str:
     share = error["curvature"][is_bend] / np.abs(curvature[is_bend])
     within = {name: error[name] / estimates[name][:, 1] for name in ("offset", "heading", "curvature")}
     return " | ".join([
-        f"{100 * (1 - len(found) / len(pairs)):.0f}", middle_and_tail(100 * error["offset"], 1),
+        f"{100 * (1 - len(located) / len(pairs)):.0f}", middle_and_tail(100 * error["offset"], 1),
         middle_and_tail(100 * error["width"], 1), middle_and_tail(np.degrees(error["heading"]), 2),
         f"{middle_and_tail(100 * share, 0)} of {is_bend.sum()}", middle_and_tail(np.degrees(error["pitch"]), 2),
         *(f"{100 * (value < 1).mean():.0f} / {100 * (value < 2).mean():.0f} %" for value in within.values())])

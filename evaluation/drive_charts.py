@@ -54,12 +54,12 @@ def places(detections: Detections, numbers: Sequence[int]) -> dict[int, float]:
 
 def label_places(label: Label, size_px: tuple[int, int]) -> dict[int, float]:
     """The same of a label's lanes, by the numbers of their lines; none of a lane that ends above or begins below."""
-    found = {}
+    x_px = {}
     for number, lane in zip(label.lane_ids or (), label.lanes, strict=True):
         x, y = lane[np.argsort(lane[:, 1])].T / np.reshape(size_px, (2, 1))
         if y[0] <= ROW <= y[-1]:
-            found[number] = float(np.interp(ROW, y, x)) * REFERENCE_WIDTH_PX
-    return found
+            x_px[number] = float(np.interp(ROW, y, x)) * REFERENCE_WIDTH_PX
+    return x_px
 
 
 def place_chart(title: str, lanes: Places, labels: Places) -> Chart:

@@ -124,8 +124,8 @@ def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrio
     noise_scale (L) times the noise is that of each lane. Points farther than `farthest` metres are left out.
     """
     slopes = [camera.slopes(lane) for lane in lanes]
-    known = prior.pitch or Estimate(0.0, 1.0)
-    pitch = parallel_pitch(slopes) if prior.pitch is None else known.value
+    pitch_prior = prior.pitch or Estimate(0.0, 1.0)
+    pitch = parallel_pitch(slopes) if prior.pitch is None else pitch_prior.value
     if pitch is None:
         return None
     points = _Points(camera, lanes, slopes)
@@ -133,8 +133,8 @@ def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrio
     if not len(points.slopes):
         return None
     means = np.zeros(SHARED + len(lanes))
-    means[[PITCH, ROLL, SCALE]] = known.value, prior.roll.value, math.log(prior.height)
-    stds = np.array([known.std, prior.roll.std, prior.height_share, prior.climb, prior.slope, prior.curvature,
+    means[[PITCH, ROLL, SCALE]] = pitch_prior.value, prior.roll.value, math.log(prior.height)
+    stds = np.array([pitch_prior.std, prior.roll.std, prior.height_share, prior.climb, prior.slope, prior.curvature,
                      prior.rate, *[UNKNOWN] * len(lanes)])
     at = means.copy()
     at[PITCH] = pitch
