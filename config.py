@@ -91,7 +91,8 @@ class TrainConfig:
     precision: str = setting("auto", choices=("auto", "fp32", "bf16", "fp16"))
     compile: bool = False
     cuda_graph: bool | str = setting("auto", choices=("auto",))
-    epochs: int = setting(7, low=1, high=100_000)
+    epochs: int = setting(9, low=1, high=100_000)
+    coarse: float = setting(0.5, low=0, high=1)
     batch_size: int = setting(16, low=1, high=65_536)
     optimizer: str = setting("muon", choices=("muon", "adamw"))
     learning_rate: float = setting(2e-3, low=0, high=1)

@@ -82,7 +82,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
             record |= {"images_per_second": num_images / seconds, "seconds": progress.seconds + seconds}
             progress, is_best = select_best(progress, record, evaluation)
             run_dir.write_epoch(state, progress, record, evaluation, is_best)
-            print(epoch_line(record, evaluation.diagnosis, data.val_gt, config.train.epochs), flush=True)
+            print(epoch_line(record, evaluation.diagnosis, data.val_gt, config.train), flush=True)
             if progress.collapsed_epochs >= config.guard.patience:
                 raise TrainingError(f"stopped after {progress.collapsed_epochs} epochs in a row of "
                                     f"{evaluation.diagnosis}")

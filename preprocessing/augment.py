@@ -41,10 +41,14 @@ def sample_params(count: int, settings: AugmentConfig, aspect: float, generator:
     return AugmentParams(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, gray, offset), blank)
 
 
-def augment(images: Tensor, target: LaneTarget, params: AugmentParams, rows: RowWarp) -> tuple[Tensor, LaneTarget]:
-    """Float RGB images (B, 3, H, W) in [0, 255] and their target, from uint8 images on the grid `rows` and theirs."""
+def augment(images: Tensor, target: LaneTarget, params: AugmentParams, rows: RowWarp,
+            size: tuple[int, int] | None = None) -> tuple[Tensor, LaneTarget]:
+    """Float RGB images in [0, 255] and their target, from uint8 images (B, 3, H, W) on the grid `rows` and theirs.
+
+    They are (B, 3, *size), by default as large as before.
+    """
     matrix, gain, offset, blank = (p.to(images.device, non_blocking=images.device.type != "mps") for p in params)
-    grid = _sampling_grid(_sampling_matrix(matrix), *images.shape[2:], rows)
+    grid = _sampling_grid(_sampling_matrix(matrix), *(size or images.shape[2:]), rows)
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     images.mul_(gain).add_(offset).clamp_(0, 255)
     target = warp_lanes(target, matrix)

@@ -6,13 +6,14 @@ launches all of them at once.
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from config import ConfigError
 from dataset import LaneDataset
+from preprocessing.augment import AugmentParams
 from runtime import distributed
 from runtime.cuda_graph import Recorder, Recording, cuda_recorder
 from training.device_batches import DeviceBatches
@@ -31,6 +32,15 @@ class DeviceSteps:
         self.setup, self.batches = setup, DeviceBatches(dataset)
         self.record, self.required = record, required
         self.recordings: dict[int, Recording] = {}
+        self.size: tuple[int, int] | None = None  # of the images that the network sees; None: as large as they are
+
+    def begin(self, batch_indices: Sequence[Sequence[int]], params: AugmentParams, position: int,
+              size: tuple[int, int]) -> None:
+        """Take up an epoch, as DeviceBatches does; what was recorded at another size is let go."""
+        if size != self.size:
+            self.recordings.clear()
+        self.size = size
+        self.batches.begin(batch_indices, params, position)
 
     def __call__(self, num_images: int) -> None:
         if self.record and num_images not in self.recordings:
@@ -41,7 +51,7 @@ class DeviceSteps:
             self._run(num_images)
 
     def _run(self, num_images: int) -> Tensor:
-        step(self.setup, *self.batches.take(num_images), num_images)
+        step(self.setup, *self.batches.take(num_images), num_images, self.size)
         return self.setup.losses.last
 
     def _record(self, num_images: int) -> None:

@@ -13,6 +13,7 @@ from runtime import distributed
 from runtime.signals import Interrupt
 from training.device_steps import DeviceSteps
 from training.loss_check import CHECK_EVERY, LossCheck
+from training.schedule import input_size
 from training.state import TrainProgress
 from training.step import StepSetup, step
 
@@ -30,14 +31,15 @@ def train_epoch(setup: StepSetup, dataset: LaneDataset, batch_indices: Sequence[
     sizes = [len(batch) for batch in batch_indices]
     num_images = sum(sizes[:number])
     params = epoch_params(config, dataset.grid.aspect, progress.epoch, sum(sizes))
+    size = input_size(config, progress.epoch)
     setup.losses.sums.zero_()
     if progress.sums is not None:
         setup.losses.sums.copy_(progress.sums)
     setup.state.model.train()
     if device_steps is None:
-        steps = _loaded_steps(setup, dataset, batch_indices, params, number)
+        steps = _loaded_steps(setup, dataset, batch_indices, params, number, size)
     else:
-        device_steps.batches.begin(batch_indices, params, num_images)
+        device_steps.begin(batch_indices, params, num_images, size)
         steps = map(device_steps, sizes[number:])
     check = LossCheck(progress.epoch)
     bar = tqdm(steps, f"Epoch {progress.epoch}/{config.train.epochs}", len(sizes) - number, file=sys.stderr,
@@ -69,16 +71,16 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def _loaded_steps(setup: StepSetup, dataset: LaneDataset, batch_indices: Sequence[Sequence[int]],
-                  params: AugmentParams, start: int) -> Iterator[None]:
+                  params: AugmentParams, start: int, size: tuple[int, int]) -> Iterator[None]:
     """Runs a step an item, from `start` on: images come from the loader, and only this process's share of them."""
-    sizes = [len(batch) for batch in batch_indices]
+    counts = [len(batch) for batch in batch_indices]
     device, waits = setup.device, setup.device.type == "mps"  # where a copy may read memory that has been freed
     params = AugmentParams(*(part.to(device, non_blocking=not waits) for part in params))
     shards = loader(dataset, [distributed.shard(batch) for batch in batch_indices[start:]], setup.config.data.workers,
                     device.type == "cuda")
-    first = sum(sizes[:start])
-    for (images, target), size in zip(shards, sizes[start:], strict=True):
-        own = AugmentParams(*(distributed.shard(part[first:first + size]) for part in params))
-        step(setup, images.to(device, non_blocking=not waits), target.to(device), own, size)
-        first += size
+    first = sum(counts[:start])
+    for (images, target), count in zip(shards, counts[start:], strict=True):
+        own = AugmentParams(*(distributed.shard(part[first:first + count]) for part in params))
+        step(setup, images.to(device, non_blocking=not waits), target.to(device), own, count, size)
+        first += count
         yield

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 
-from config import Config
+from config import Config, TrainConfig
 from evaluation import validation_sets
 from evaluation.collapse_detector import Diagnosis
 from evaluation.evaluator import GroundTruth
 from formats.metric import Metric
 from model import LaneNet, starts_above_cut
 from training.data import TrainingData
+from training.schedule import share_done
 
 
 def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: torch.device, dtype: torch.dtype) -> str:
@@ -43,10 +44,10 @@ def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: to
     return "\n".join(lines)
 
 
-def epoch_line(record: dict[str, Any], diagnosis: Diagnosis, gt: GroundTruth, epochs: int) -> str:
+def epoch_line(record: dict[str, Any], diagnosis: Diagnosis, gt: GroundTruth, settings: TrainConfig) -> str:
     """One epoch in one line for people."""
-    left = int(record["seconds"] / record["epoch"] * (epochs - record["epoch"]))
-    return (f"epoch {record['epoch']:3}/{epochs}  loss {record['train_loss']:.3f} "
+    left = int(record["seconds"] * (1 / share_done(settings, record["epoch"]) - 1))
+    return (f"epoch {record['epoch']:3}/{settings.epochs}  loss {record['train_loss']:.3f} "
             f"(regression {record['regression']:.3f} existence {record['existence']:.3f} "
             f"curvature {record['curvature']:.3f} columns {record['columns']:.3f}) | val loss {record['val_loss']:.3f} "
             f"{validation_sets.summary(gt, record)} | "

@@ -1,14 +1,16 @@
-"""What changes from step to step whatever the images: the learning rate and the weight of the average."""
+"""What changes in a run whatever the images: the learning rate, the weight of the average, the size of the input."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from config import TrainConfig
+from config import Config, TrainConfig
 from training.ema import update_weights
 
 FINAL_RATE = 0.01  # of the learning rate, where the cosine ends
+COARSE = 0.7  # of the width and the height, in coarse epochs
+COARSE_COST = 0.6  # of another epoch's time, on a CPU
 
 
 class Schedule(nn.Module):
@@ -33,3 +35,26 @@ def learning_rate_factors(steps: int, warmup: float) -> Tensor:
     share = ((step - rise) / max(1, steps - rise)).clamp(max=1)
     cosine = FINAL_RATE + (1 - FINAL_RATE) * (1 + torch.cos(math.pi * share)) / 2
     return torch.where(step < rise, (step + 1) / rise, cosine)
+
+
+def coarse_epochs(settings: TrainConfig) -> int:
+    """How many epochs, the first, see images of COARSE size; the last one never does."""
+    return min(int(settings.coarse * settings.epochs), settings.epochs - 1)
+
+
+def input_size(config: Config, epoch: int) -> tuple[int, int]:
+    """(H, W) of the images that the network sees in an epoch, counted from 1: multiples of 8 and 32."""
+    height, width = config.model.height, config.model.width
+    if epoch > coarse_epochs(config.train):
+        return height, width
+    return 8 * round(COARSE * height / 8), 32 * round(COARSE * width / 32)
+
+
+def share_done(settings: TrainConfig, epoch: int) -> float:
+    """The share of a run's time that has passed after an epoch, counted from 1."""
+    coarse = coarse_epochs(settings)
+
+    def work(epochs: int) -> float:
+        return epochs - (1 - COARSE_COST) * min(epochs, coarse)
+
+    return work(epoch) / work(settings.epochs)

@@ -59,14 +59,16 @@ def step_setup(state: TrainState, ddp_model: nn.Module, loss: LaneLoss, config: 
     return StepSetup(state, ddp_model, loss, config, device, dtype, checkpoint.input_grid(config).warp, losses)
 
 
-def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentParams, num_images: int) -> None:
+def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentParams, num_images: int,
+         size: tuple[int, int] | None = None) -> None:
     """Augment uint8 images (B, 3, H, W) and their target, step the weights and their average, and note the losses.
 
-    `num_images` are those of all processes. Everything is on the device already, and nothing comes back from it.
+    `num_images` are those of all processes; the network sees images (B, 3, *size), by default as large as these.
+    Everything is on the device already, and nothing comes back from it.
     """
     state, losses = setup.state, setup.losses
     factor, average_weight = state.schedule.advance()
-    images, target = augment(images, target, params, setup.warp)
+    images, target = augment(images, target, params, setup.warp, size)
     with autocast(setup.device, setup.dtype, cache=False):  # each weight is cast once; a graph would keep a stale copy
         (points, logits), rows = setup.ddp_model(images, with_rows=True)
     target = resolve_ambiguous_assignment(points, logits, target)

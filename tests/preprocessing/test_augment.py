@@ -251,6 +251,17 @@ def test_the_sampling_grid_is_that_of_affine_grid():
     torch.testing.assert_close(augment_module._sampling_grid(matrix, 5, 7, UNIFORM), expected)
 
 
+@pytest.mark.parametrize("rows", [UNIFORM, RowWarp(0.25, 1.8)], ids=str)
+def test_smaller_images_have_their_lanes_in_the_same_place(rows):
+    images, target = road(4, rows)
+    params = sample_params(4, AugmentConfig(blank=0.0), WIDTH / HEIGHT, torch.Generator().manual_seed(0))
+    whole, labels = augment(images, target, params, rows)
+    small, same_labels = augment(images, target, params, rows, (HEIGHT // 2, WIDTH // 2))
+    assert all(torch.equal(*pair) for pair in zip(labels, same_labels, strict=True))
+    assert small.shape == (4, 3, HEIGHT // 2, WIDTH // 2)
+    assert (small - torch.nn.functional.avg_pool2d(whole, 2)).abs().mean() < 3
+
+
 def test_an_image_that_moves_down_repeats_its_first_row_at_the_top():
     """The pixels above were cut off; black ones in their stead would look like a horizon."""
     images = torch.arange(1, 9, dtype=torch.uint8)[:, None].expand(1, 3, 8, 10) * 20

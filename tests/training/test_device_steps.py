@@ -125,6 +125,19 @@ def test_a_size_is_recorded_once(images):
     assert set(steps.recordings) == {3, 2} and (steps.record.recordings, steps.record.replays) == (2, 6)
 
 
+def test_coarse_epochs_are_recorded_at_their_size_and_the_last_ones_anew(images):
+    setup, seen = setup_of("train.epochs=2"), []
+    setup.state.model.register_forward_pre_hook(lambda _model, inputs: seen.append(tuple(inputs[0].shape[2:])))
+    steps = DeviceSteps(setup, images, Recorder())
+    for number, expected in ((1, (48, 32)), (2, (64, 64))):
+        epoch(setup, images, steps, TrainProgress(epoch=number))
+        assert set(seen) == {expected} and set(steps.recordings) == {3, 2}
+        seen.clear()
+    assert steps.record.recordings == 4
+    epoch(setup, images, None, TrainProgress(epoch=1))
+    assert set(seen) == {(48, 32)}, "without images on the device, too"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_recording_changes_nothing(images, optimizer, dtype):

@@ -9,7 +9,7 @@ import torch
 from paths import ROOT
 
 import train_fixed
-from config import load_config
+from config import TrainConfig, load_config
 from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, Diagnosis
 from evaluation.evaluator import GroundTruth
 from formats.culane_metric import CULaneMetric
@@ -18,6 +18,7 @@ from formats.tusimple_metric import TuSimpleMetric
 from model import LaneNet
 from training.data import load_data
 from training.messages import best_scores, epoch_line, opening_lines
+from training.schedule import COARSE_COST
 
 CPU = torch.device("cpu")
 RECORD = {"epoch": 7, "train_loss": 0.9031, "regression": 0.137, "existence": 0.0921, "curvature": 0.4339,
@@ -43,7 +44,7 @@ def with_any_numbers(line):
 
 
 def test_the_epoch_line_is_the_documented_one_but_for_its_numbers():
-    line = epoch_line(RECORD, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), 7)
+    line = epoch_line(RECORD, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), TrainConfig(epochs=7))
     assert re.fullmatch(with_any_numbers(documented_line()), line)
     assert re.findall(r"[\d.:]*\d", line) == [
         "7", "7", "0.903", "0.137", "0.092", "0.434", "0.630", "0.282", "93.0", "1", "91.6", "8.5", "88.8", "1.02",
@@ -65,7 +66,7 @@ def test_the_epoch_line_of_a_training_is_of_the_documented_form(settings, tmp_pa
 
 
 def test_the_scores_are_those_of_the_data_sets_metric():
-    line = epoch_line(RECORD, Diagnosis(COLLAPSING, "the same lanes"), gt_of(CULaneMetric()), 10)
+    line = epoch_line(RECORD, Diagnosis(COLLAPSING, "the same lanes"), gt_of(CULaneMetric()), TrainConfig())
     assert "F1@50 49.5 % mF1 25.0 % | error" in line and "accuracy" not in line
     assert "| collapsing: the same lanes |" in line
 
@@ -74,7 +75,14 @@ def test_the_scores_are_those_of_the_data_sets_metric():
                                                         (10, 100.0, "0:00")])
 def test_the_time_left_is_that_of_the_epochs_left(epoch, seconds, left):
     record = RECORD | {"epoch": epoch, "seconds": seconds}
-    assert epoch_line(record, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), 10).endswith(f"97 img/s, {left} left")
+    settings = TrainConfig(epochs=10, coarse=0)
+    assert epoch_line(record, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), settings).endswith(f"97 img/s, {left} left")
+
+
+def test_the_time_left_knows_that_coarse_epochs_take_less():
+    record = RECORD | {"epoch": 4, "seconds": 10.0}
+    line = epoch_line(record, Diagnosis(LEARNING), gt_of(TuSimpleMetric()), TrainConfig(epochs=8, coarse=0.5))
+    assert line.endswith(f"{int(10 / COARSE_COST)} left".replace("25", "0:25"))
 
 
 # The opening lines -------------------------------------------------------------------------------------------

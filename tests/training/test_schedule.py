@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from config import TrainConfig
+from config import TrainConfig, load_config
 from training.ema import update_weights
-from training.schedule import FINAL_RATE, Schedule, learning_rate_factors
+from training.schedule import FINAL_RATE, Schedule, coarse_epochs, input_size, learning_rate_factors, share_done
 
 
 def test_the_learning_rate_warms_up_to_its_value_and_falls_along_a_cosine():
@@ -57,3 +57,23 @@ def test_a_restored_schedule_goes_on():
 def test_its_device_is_not_asked():
     factor, weight = Schedule(TrainConfig(), 10).to("meta").advance()
     assert factor.device.type == weight.device.type == "meta" and factor.shape == weight.shape == ()
+
+
+@pytest.mark.parametrize(("epochs", "coarse", "expected"), [(1, 0.5, 0), (2, 0.5, 1), (7, 0.5, 3), (10, 0.5, 5),
+                                                            (4, 0.0, 0), (4, 1.0, 3)])
+def test_the_first_epochs_are_coarse_and_the_last_never_is(epochs, coarse, expected):
+    assert coarse_epochs(TrainConfig(epochs=epochs, coarse=coarse)) == expected
+
+
+@pytest.mark.parametrize(("width", "height", "small"), [(320, 144, (104, 224)), (800, 216, (152, 576)),
+                                                        (64, 64, (48, 32))])
+def test_coarse_images_are_smaller_in_whole_cells(width, height, small):
+    config = load_config(None, [f"model.width={width}", f"model.height={height}", "train.epochs=4"])
+    assert [input_size(config, epoch) for epoch in (1, 2, 3, 4)] == [small] * 2 + [(height, width)] * 2
+
+
+def test_the_share_done_grows_to_one_by_less_in_coarse_epochs():
+    shares = [share_done(TrainConfig(epochs=4), epoch) for epoch in range(5)]
+    steps = [later - earlier for earlier, later in itertools.pairwise(shares)]
+    assert shares[0] == 0 and shares[-1] == 1
+    assert steps[0] == pytest.approx(steps[1]) and steps[2] == pytest.approx(steps[3]) and steps[0] < steps[2]
