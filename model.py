@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geometry.bezier import control_points_from_x, fit_matrix
+from geometry.bezier import control_points_from_x, fit_matrix, unit_steps
+from geometry.feature_grid import COLUMNS_PER_CELL, FeatureGrid, feature_grid
 from geometry.input_grid import UNIFORM, RowWarp
 from geometry.row_fit import follow_curve
 from geometry.slots import RowLogits
 
-COLUMNS_PER_CELL = 2  # of the feature map
+MODE_SHARE = 0.95  # of the largest probability of a row: columns that have it, too, share the mode
 MODE_REACH = 2  # columns to either side of the most probable one that count for a lane's x
 SAMPLES = 24  # rows along a curve from which its control points are fitted
 MIN_HEIGHT = 0.02  # of the image height: no lane is lower
@@ -106,10 +107,10 @@ class LaneHead(nn.Module):
         features = self.mix(features * (1 + scale) + offset)  # (B, C, h, w)
         columns = self.columns(features).unflatten(1, (-1, COLUMNS_PER_CELL))  # (B, L, 2, h, w + 2)
         columns = columns.permute(0, 1, 3, 4, 2).flatten(3).float()  # (B, L, h, K)
-        centers = column_centers(columns.shape[-1], columns.device)  # (K)
+        grid = feature_grid(int(columns.shape[2]), int(columns.shape[3]), self.warp, columns.device)
         weights = columns.softmax(-1)
         # Coordinates are sums of products, not matrix products: autocast rounds those to bfloat16, 5 px of 1280.
-        x = (weights * centers).sum(-1)  # (B, L, h)
+        x = (weights * grid.centers).sum(-1)  # (B, L, h)
 
         # The features along each lane decide whether it exists and where it begins and ends.
         cells = weights.unflatten(-1, (-1, COLUMNS_PER_CELL)).sum(-1)[..., 1:-1].to(features.dtype)  # (B, L, h, w)
@@ -121,51 +122,40 @@ class LaneHead(nn.Module):
         evidence = (along * weight.transpose(1, 2).unsqueeze(1)).sum(2)  # (B, C, L)
         logits = self.exists(torch.cat((evidence.flatten(1), context), dim=1)).float()  # (B, L)
 
-        count = x.shape[2]
-        y = self.warp.y(torch.linspace(0, 1, count, device=x.device, dtype=x.dtype))  # an end may be the image's edge
-        y_far = (far * y).sum(-1).clamp(max=1 - MIN_HEIGHT)  # (B, L)
-        y_near = torch.maximum((near * y).sum(-1), y_far + MIN_HEIGHT)
+        y_far = (far * grid.ends).sum(-1).clamp(max=1 - MIN_HEIGHT)  # (B, L)
+        y_near = torch.maximum((near * grid.ends).sum(-1), y_far + MIN_HEIGHT)
 
         # x at SAMPLES equally spaced y of the lane, by linear interpolation between the middles of rows, and on
         # beyond the first and the last one, which are half a row away from the edges.
-        middles = self.warp.y((torch.arange(-2, count + 2, device=x.device, dtype=x.dtype) + 0.5) / count)  # (h + 4)
         if not self.training:
-            x = modal_x(weights, centers, middles[2:-2], ends[:, 3].sigmoid())
-        gaps = middles[1:] - middles[:-1]  # (h + 3)
-        before = x[..., :1] - (x[..., 1:2] - x[..., :1]) * (gaps[1] / gaps[2])
-        after = x[..., -1:] + (x[..., -1:] - x[..., -2:-1]) * (gaps[-2] / gaps[-3])
+            x = modal_x(weights, grid, ends[:, 3].sigmoid())
+        before = x[..., :1] - (x[..., 1:2] - x[..., :1]) * grid.beyond[0]
+        after = x[..., -1:] + (x[..., -1:] - x[..., -2:-1]) * grid.beyond[1]
         x = torch.cat((before, x, after), dim=-1)  # (B, L, h + 2)
-        fraction = torch.linspace(0, 1, SAMPLES, device=x.device, dtype=x.dtype)
+        fraction = unit_steps(SAMPLES, x.device)
         at = (y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction).unsqueeze(-1)  # (B, L, S, 1)
-        from_above, from_below = (at - middles[:-2]) / gaps[:-1], (middles[2:] - at) / gaps[1:]
+        from_above, from_below = (at - grid.above) / grid.to_above, (grid.below - at) / grid.to_below
         hat = torch.minimum(from_above, from_below).clamp(min=0)  # (B, L, S, h + 2)
         sampled = (hat * x.unsqueeze(-2)).sum(-1)  # (B, L, S)
         control_x = (sampled.unsqueeze(-2) * self.fit).sum(-1)  # (B, L, P)
         points = control_points_from_x(control_x, y_far, y_near)  # (B, L, P, 2)
-        return LanePrediction(points, logits), RowLogits(columns, ends[:, 3], centers, middles[2:-2])
+        return LanePrediction(points, logits), RowLogits(columns, ends[:, 3], grid.centers, grid.middles)
 
 
-def modal_x(weights: Tensor, centers: Tensor, y: Tensor, present: Tensor) -> Tensor:
-    """x (..., h) of rows at y (h), whose columns have weights (..., h, K): means near the likeliest column of each row.
+def modal_x(weights: Tensor, grid: FeatureGrid, present: Tensor) -> Tensor:
+    """x (..., h) of the grid's rows, whose columns have weights (..., h, K): means near the likeliest one of each row.
 
     A slot may have evidence for two lines, as where the camera is above one; the mean over all columns then lies
     between them, where there is none. Rows that cannot tell follow the others, which present (..., h) says exist.
     In training that mean is compared with the label nevertheless: it has a gradient at every column.
     """
-    index = torch.arange(weights.shape[-1], device=weights.device, dtype=weights.dtype)
     # By sums and products, as OpenCV's dnn cannot compare; columns that are within 5 % of the likeliest share the mode.
-    largest = (1 - (1 - weights / weights.amax(-1, keepdim=True)) * 20).clamp(min=0)
-    mode = (largest * index).sum(-1, keepdim=True) / largest.sum(-1, keepdim=True)
-    weights = weights * (MODE_REACH + 1 - (index - mode).abs()).clamp(0, 1)
+    largest = (weights - MODE_SHARE * weights.amax(-1, keepdim=True)).clamp(min=0)
+    mode = (largest * grid.index).sum(-1, keepdim=True) / largest.sum(-1, keepdim=True)
+    weights = weights * (MODE_REACH + 1 - (grid.index - mode).abs()).clamp(0, 1)
     certainty = weights.sum(-1)
-    x = (weights * centers).sum(-1) / certainty
-    return follow_curve(x, y, certainty, present).clamp(centers[0], centers[-1])
-
-
-def column_centers(columns: int, device: torch.device) -> Tensor:
-    """x (K) of the middle of each column; those of the first and the last cell lie outside the image."""
-    inside = columns - 2 * COLUMNS_PER_CELL
-    return (torch.arange(columns, device=device, dtype=torch.float32) + 0.5 - COLUMNS_PER_CELL) / inside
+    x = (weights * grid.centers).sum(-1) / certainty
+    return follow_curve(x, grid.basis, certainty, present).clamp(grid.left, grid.right)
 
 
 class Neck(nn.Module):

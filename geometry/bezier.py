@@ -59,6 +59,30 @@ def fit_matrix(samples: int, device: torch.device | None = None) -> Tensor:
         return torch.linalg.pinv(bernstein(torch.linspace(0, 1, samples, dtype=torch.float64))).float().to(device)
 
 
+@functools.cache  # none is ever dropped: a CUDA graph reads it where it lies
+def unit_steps(count: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(count) equally spaced numbers from 0 to 1."""
+    with torch.inference_mode(False):  # as in sample_basis
+        return torch.linspace(0, 1, count, device=device, dtype=dtype)
+
+
+@functools.cache  # none is ever dropped: a CUDA graph reads it where it lies
+def _power_basis(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(P, P) from control values to the coefficients of t^0 to t^5."""
+    signs = [[math.comb(DEGREE, k) * math.comb(k, i) * (-1) ** (k - i) for k in range(CONTROL_POINTS)]
+             for i in range(CONTROL_POINTS)]  # comb(k, i) is 0 for i above k
+    with torch.inference_mode(False):  # as in sample_basis
+        return torch.tensor(signs, device=device, dtype=dtype)
+
+
+def x_on_curve(x: Tensor, t: Tensor) -> Tensor:
+    """x (..., R) at t (..., R) in [0, 1] of curves with control x (..., P), by Horner's scheme; exact to 1e-5."""
+    *lower, curve = (x @ _power_basis(x.device, x.dtype)).unsqueeze(-2).unbind(-1)
+    for coefficient in reversed(lower):
+        curve = torch.addcmul(coefficient, curve, t)
+    return curve
+
+
 def sample_curve(control: Tensor, samples: int) -> Tensor:
     """Points (..., S, 2) at equally spaced t on the curves control (..., P, 2)."""
     return sample_basis(samples, control.device).to(control.dtype) @ control
@@ -81,7 +105,7 @@ def x_at_rows(control: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def control_points_from_x(x: Tensor, y_far: Tensor, y_near: Tensor) -> Tensor:
     """Canonical control points (..., P, 2) from their x (..., P) and the y of both ends, y_far and y_near (...)."""
-    fraction = torch.linspace(0, 1, CONTROL_POINTS, device=x.device, dtype=x.dtype)
+    fraction = unit_steps(CONTROL_POINTS, x.device, x.dtype)
     y = y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * fraction
     return torch.stack((x, y), dim=-1)
 

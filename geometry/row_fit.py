@@ -3,6 +3,8 @@
 Shapes: (..., R) lanes with R rows; x and y in [0, 1] of the image.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -13,40 +15,66 @@ FULL_CERTAINTY = 0.6  # share of a row's probability near its maximum from which
 RIDGE = 1e-3  # keeps the curve of one or two rows straight
 FLOOR = 1e-5  # weight of a row without certainty
 
+# Of the normal matrix ((s0, s1, s2), (s1, d2, s3), (s2, s3, d4)), where s is a sum of powers and d one with a ridge:
+# the cofactors of its three rows, and once more those of the first, each as a product less another one.
+FIRST_FACTORS = "d2 s2 s1  s2 s0 s1  s1 s1 s0  d2 s2 s1"
+SECOND_FACTORS = "d4 s3 s3  s3 d4 s2  s3 s2 d2  d4 s3 s3"
+THIRD_FACTORS = "s3 s1 s2  s1 s2 s0  s2 s0 s1  s3 s1 s2"
+FOURTH_FACTORS = "s3 d4 d2  d4 s2 s3  d2 s3 s1  s3 d4 d2"
+MULTIPLIED = "b0 b1 b2  b0 b1 b2  b0 b1 b2  s0 s1 s2"  # by the cofactors: the solution, and the determinant
+NAMES = " ".join((FIRST_FACTORS, SECOND_FACTORS, THIRD_FACTORS, FOURTH_FACTORS, MULTIPLIED)).split()  # of F sums
+RIDGES = {"s0": FLOOR, "d2": RIDGE, "d4": RIDGE}
 
-def follow_curve(x: Tensor, y: Tensor, certainty: Tensor, present: Tensor) -> Tensor:
-    """x (..., R) float32, where rows of little certainty and outliers are moved to the lane's own quadratic.
 
-    y (R); certainty (..., R) in [0, 1], how sure the row is of its x; present (..., R) in [0, 1], that the row has the
-    lane at all. The quadratic x(y) is fitted by iteratively reweighted least squares with Cauchy's weights (Holland and
-    Welsch 1977, "Robust regression using iteratively reweighted least-squares").
-    """
+class RowBasis(NamedTuple):
+    """What a quadratic through R rows is fitted with."""
+
+    powers: Tensor  # (R, 3)
+    of_weight: Tensor  # (F, R): the sums are of the weights times these
+    of_x: Tensor  # (F, R): and times x and these
+    ridge: Tensor  # (F) added to the sums
+
+
+def row_basis(y: Tensor) -> RowBasis:
+    """For rows at y (R)."""
     t = (2 * y - y[:1] - y[-1:]) / (y[-1:] - y[:1])  # from -1 to 1
     square = t * t
-    powers = torch.stack((torch.ones_like(t), t, square, square * t, square * square))  # (5, R)
+    powers = (torch.ones_like(t), t, square, square * t, square * square)
+    nothing = torch.zeros_like(t)
+    of_weight = torch.stack([nothing if name[0] == "b" else powers[int(name[1])] for name in NAMES])
+    of_x = torch.stack([powers[int(name[1])] if name[0] == "b" else nothing for name in NAMES])
+    ridge = torch.tensor([RIDGES.get(name, 0.0) for name in NAMES], device=y.device, dtype=y.dtype)
+    return RowBasis(torch.stack(powers[:3], dim=-1), of_weight, of_x, ridge)
+
+
+def follow_curve(x: Tensor, basis: RowBasis, certainty: Tensor, present: Tensor) -> Tensor:
+    """x (..., R) float32, where rows of little certainty and outliers are moved to the lane's own quadratic.
+
+    basis: of the rows; certainty (..., R) in [0, 1], how sure the row is of its x; present (..., R) in [0, 1], that the
+    row has the lane at all. The quadratic x(y) is fitted by iteratively reweighted least squares with Cauchy's weights
+    (Holland and Welsch 1977, "Robust regression using iteratively reweighted least-squares").
+    """
     trust = certainty.square() * present + FLOOR
     trust = trust / trust.sum(-1, keepdim=True)
-    weight = trust
+    terms = torch.addcmul(basis.of_weight, x.unsqueeze(-2), basis.of_x)  # (..., F, R)
+    weight, off = trust, None
     for _ in range(ITERATIONS):
-        curve = _weighted_quadratic(x, powers, weight)
-        weight = trust / (1 + ((x - curve) / OUTLIER).square())
-    own = (certainty / FULL_CERTAINTY).clamp(max=1).square() / (1 + ((x - curve) / FOLLOWED).square())
-    return curve + own * (x - curve)
+        if off is not None:
+            weight = trust / (1 + (off / OUTLIER).square())
+        curve = _weighted_quadratic(terms, basis, weight)
+        off = x - curve
+    own = (certainty / FULL_CERTAINTY).clamp(max=1).square() / (1 + (off / FOLLOWED).square())
+    return curve + own * off
 
 
-def _weighted_quadratic(x: Tensor, powers: Tensor, weight: Tensor) -> Tensor:
-    """(..., R): the quadratic in t nearest to x (..., R), by weighted least squares, at t, of which powers (5, R) are.
+def _weighted_quadratic(terms: Tensor, basis: RowBasis, weight: Tensor) -> Tensor:
+    """(..., R): the quadratic nearest to x by weighted least squares, by terms (..., F, R) of x and weight (..., R).
 
-    By Cramer's rule: runtimes that read exported models have no solver.
+    By Cramer's rule: runtimes that read exported models have no solver. All its sums are one product and one sum, since
+    for one image the time goes into the number of operations.
     """
-    s0, s1, s2, s3, s4 = (weight.unsqueeze(-2) * powers).sum(-1).unbind(-1)
-    b0, b1, b2 = ((weight * x).unsqueeze(-2) * powers[:3]).sum(-1).unbind(-1)
-    s0, s2_diagonal, s4 = s0 + FLOOR, s2 + RIDGE, s4 + RIDGE
-    c00, c01, c02 = s2_diagonal * s4 - s3 * s3, s2 * s3 - s1 * s4, s1 * s3 - s2 * s2_diagonal
-    c11, c12, c22 = s0 * s4 - s2 * s2, s1 * s2 - s0 * s3, s0 * s2_diagonal - s1 * s1
-    determinant = s0 * c00 + s1 * c01 + s2 * c02
-    constant = c00 * b0 + c01 * b1 + c02 * b2
-    slope = c01 * b0 + c11 * b1 + c12 * b2
-    bend = c02 * b0 + c12 * b1 + c22 * b2
-    fitted = constant.unsqueeze(-1) + slope.unsqueeze(-1) * powers[1] + bend.unsqueeze(-1) * powers[2]
-    return fitted / determinant.unsqueeze(-1)
+    sums = (weight.unsqueeze(-2) * terms).sum(-1) + basis.ridge  # (..., F)
+    first, second, third, fourth, multiplied = sums.chunk(5, dim=-1)  # (..., 12) each
+    solution = ((first * second - third * fourth) * multiplied).unflatten(-1, (4, 3)).sum(-1)  # (..., 4)
+    coefficients = solution[..., :3] / solution[..., 3:]
+    return (coefficients.unsqueeze(-2) * basis.powers).sum(-1)

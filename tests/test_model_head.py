@@ -6,8 +6,9 @@ import pytest
 import torch
 from batches import HEIGHT, WIDTH, pictures
 
+from geometry.feature_grid import COLUMNS_PER_CELL, column_centers, feature_grid
 from geometry.input_grid import RowWarp
-from model import COLUMNS_PER_CELL, LaneNet, column_centers, modal_x
+from model import LaneNet, modal_x
 
 
 def sure_of(net, monkeypatch, far_row, near_row, column_of_row=None):
@@ -53,7 +54,8 @@ def test_a_lane_that_begins_and_ends_in_the_last_row_stays_in_the_image(warp, he
         (points, _), rows = model(pictures(2, height=height), with_rows=True)
     y = points[..., 1]
     assert y.max() <= 1 + 1e-6 and (y[..., -1] - y[..., 0] > 0.019).all()
-    x = modal_x(rows.columns.softmax(-1), rows.centers, rows.rows, rows.present.sigmoid())[..., -2:]  # of the last rows
+    grid = feature_grid(height // 8, len(rows.centers), warp, rows.centers.device)
+    x = modal_x(rows.columns.softmax(-1), grid, rows.present.sigmoid())[..., -2:]  # of the last rows
     apart = (x[..., 1] - x[..., 0]).abs().max()
     assert (points[..., 0] - x[..., 1:]).abs().max() <= apart + 1e-4
 

@@ -10,8 +10,9 @@ from trainings import log
 
 import train_fixed
 from geometry.bezier import control_points_from_x
+from geometry.feature_grid import column_centers
 from geometry.slots import RowLogits
-from model import LanePrediction, column_centers
+from model import LanePrediction
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
 from training.run_dir import TrainingError
