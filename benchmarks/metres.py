@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root
 from config import CameraConfig
-from geometry.bezier import fit_polylines
+from geometry.bezier import fit_polylines, sample_basis
 from inference.inputs import Frame
 from inference.lane_position import CURVATURE_AT_M, PITCH_STD, ROLL_STD, LanePosition, LanePositions
 from inference.predictor import Detections, Predictor
@@ -36,11 +37,13 @@ SIZE = (640, 360)
 FRAMES = 60  # of a drive
 CLIMB = 1e-4  # 1 / metres, of hills: 1.1 m at 150 m
 BENDS = (1 / 800, 1 / 250)  # 1 / metres
-BEND = 1e-3  # curvature from which its error is a share of it
+RADII_M = (0, 500, 1500)  # classes of bends: of straighter roads no error is a share of the curvature
+NOISE_PX = (0.5, 1, 2, 4)  # of an image 1280 px wide
 SLOTS = 16  # of exact curves
 HEIGHT_SHARE = 0.01  # error of a height that was measured
 IMAGE, VIDEO = Source("frame", "frame"), Source("drive", "drive", "video", fps=FPS)
-COLUMNS = ("none, %", "offset, cm", "width, cm", "heading, deg", "curvature, % of bends", "pitch, deg",
+COLUMNS = ("none, %", "offset, cm", "width, cm", "heading, deg", "curvature under 500 m, %",
+           "500 to 1,500 m, %", "pitch, deg",
            "offset in 1s / 2s", "heading in 1s / 2s", "curvature in 1s / 2s")
 
 
@@ -79,6 +82,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     predictor = Predictor.load(options.checkpoint, "cpu")
     views = {kind: list(network_views(predictor, some)) for kind, some in grounds.items()}
     print_rows("network", views)
+    print("\nWhat noise does, labels, pitch given; the noise is a quintic across each lane:\n")
+    print(f"| noise, px of 1280 | road | {' | '.join(COLUMNS)} |\n|{'---|' * (2 + len(COLUMNS))}")
+    for noise_px, kind in product(NOISE_PX, ("flat", "bends")):
+        noisy = [view and shaken(view, noise_px, number) for number, view in enumerate(exact[kind])]
+        print(f"| {noise_px} | {kind} | {row(noisy, True, WRONG['nothing'])} |", flush=True)
     print("\nWhat a wrong setting does, labels on flat ground, pitch given:\n")
     print(f"| wrong | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}")
     for name, wrong in WRONG.items():
@@ -139,6 +147,16 @@ def label_view(drive: Drive, number: int) -> View | None:
     points, exists = torch.zeros(SLOTS, *control.shape[1:]), torch.zeros(SLOTS, dtype=torch.bool)
     points[:len(lanes)], exists[:len(lanes)] = torch.from_numpy(control), True
     return View(truth, camera, Detections(points, exists.float(), exists))
+
+
+def shaken(view: View, noise_px: float, number: int) -> View:
+    """The view with lanes moved across by smooth noise of so many pixels of an image 1280 px wide, root mean square."""
+    points, basis = view.detections.points.clone(), sample_basis(48)
+    noise = torch.from_numpy(np.random.default_rng([number, 3]).standard_normal(points.shape[:2])).float()
+    noise *= noise_px / 1280 / (noise @ basis.T).square().mean().sqrt()
+    run, rise = (points[:, -1] - points[:, 0]).mul(torch.tensor(SIZE)).unbind(-1)
+    points[..., 0] += noise * (1 + (run / rise.clamp(min=1)).square()).sqrt().unsqueeze(-1)
+    return view._replace(detections=view.detections._replace(points=points))
 
 
 def network_views(predictor: Predictor, drives: Sequence[Drive]) -> Iterator[View | None]:
@@ -209,13 +227,14 @@ def cells(pairs: Sequence[tuple[Truth, LanePosition]]) -> str:
     right_values = {"offset": (left - right) / 2, "width": left + right, "heading": heading, "curvature": curvature,
                     "pitch": pitch}
     error = {name: np.abs(estimates[name][:, 0] - value) for name, value in right_values.items()}
-    is_bend = np.abs(curvature) > BEND
-    share = error["curvature"][is_bend] / np.abs(curvature[is_bend])
+    share, radius = error["curvature"] / np.abs(curvature), 1 / np.abs(curvature)
+    classes = [share[(radius >= least) & (radius < most)] for least, most in pairwise(RADII_M)]
     within = {name: error[name] / estimates[name][:, 1] for name in ("offset", "heading", "curvature")}
     return " | ".join([
         f"{100 * (1 - len(located) / len(pairs)):.0f}", middle_and_tail(100 * error["offset"], 1),
         middle_and_tail(100 * error["width"], 1), middle_and_tail(np.degrees(error["heading"]), 2),
-        f"{middle_and_tail(100 * share, 0)} of {is_bend.sum()}", middle_and_tail(np.degrees(error["pitch"]), 2),
+        *(f"{middle_and_tail(100 * some, 0)} of {len(some)}" for some in classes),
+        middle_and_tail(np.degrees(error["pitch"]), 2),
         *(f"{100 * (value < 1).mean():.0f} / {100 * (value < 2).mean():.0f} %" for value in within.values())])
 
 

@@ -52,6 +52,7 @@ class PointNoise(NamedTuple):
 
     std_px: float  # across the lane
     std_m: float = 0.0  # the same, in metres: near the camera a lane is wide
+    row_px: float = 0.0  # height of the rows that it is known in: farther away than the last one it goes straight on
     independent: float = 2.0  # of the points of a lane: their errors go together
     outlier: float = 3.0  # standard deviations from which a point counts less
 
@@ -138,8 +139,8 @@ def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrio
                      prior.rate, *[UNKNOWN] * len(lanes)])
     at = means.copy()
     at[PITCH] = pitch
-    std = points.std(noise, noise_scale, at, prior.yaw)
     for _ in range(ROUNDS):
+        std = points.std(noise, noise_scale, at, prior.yaw)
         residual, jacobian = points.linearized(at, prior.yaw)
         weights = points.share * noise.independent / std**2 / (1 + (residual / (noise.outlier * std)) ** 2)
         normal = jacobian.T @ (jacobian * weights[:, None]) + np.diag(stds**-2.0)
@@ -182,9 +183,15 @@ class _Points:
             start += count
 
     def std(self, noise: PointNoise, scale: np.ndarray, at: np.ndarray, yaw: float) -> np.ndarray:
-        """(N) standard deviations in pixels across the lane."""
+        """(N) standard deviations in pixels across the lane.
+
+        Far away a bend turns much within one row: a lane that goes straight on for half of it is off by x'' row^2 / 8.
+        """
         _, z = self._residual(at, yaw)
-        return (self.lane @ scale) * np.hypot(noise.std_px, noise.std_m * self.focal * self.cosine / z)
+        turn = (at[CURVATURE] + z * at[RATE]) * z**3 / (self.focal * math.exp(2 * at[SCALE]))  # x'' of the image
+        off = turn * noise.row_px**2 / 8
+        return np.hypot((self.lane @ scale) * np.hypot(noise.std_px, noise.std_m * self.focal * self.cosine / z),
+                        self.cosine * off)
 
     def linearized(self, at: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray]:
         """How many pixels each point is off across its lane, (N), and the derivatives of that, (N, K)."""

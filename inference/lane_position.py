@@ -34,7 +34,7 @@ PITCH_STD = math.radians(0.2)  # of a given pitch: the car bounces, and brakes
 ROLL_STD = math.radians(0.3)
 PITCH_CHANGE = math.radians(0.05)  # from frame to frame of a video
 MIN_PITCH_STD = math.radians(0.05)  # of an estimate: a network's errors are the same in many frames
-NOISE = PointNoise(std_px=1.5 / 1280, std_m=0.03)  # of lanes; pixels of an image 1 px wide
+NOISE = PointNoise(std_px=2 / 1280, std_m=0.04, row_px=50 / 1280)  # of lanes; pixels of an image 1 px wide
 CONFIDENT = 0.001  # 1 - confidence of lanes to which NOISE applies
 LESS_CONFIDENT = 0.25  # power by which the noise of other lanes grows
 
@@ -96,7 +96,7 @@ class LanePositions:
             return NoPosition("no lane")
         prior, source = self._prior(len(lanes))
         doubt = np.maximum(1, ((1 - detections.confidence[keep].double().numpy()) / CONFIDENT) ** LESS_CONFIDENT)
-        noise = NOISE._replace(std_px=NOISE.std_px * frame.size_px[0])
+        noise = NOISE._replace(std_px=NOISE.std_px * frame.size_px[0], row_px=NOISE.row_px * frame.size_px[0])
         fit = fit_road(pinhole, lanes, prior, noise, doubt, FARTHEST_M)
         if fit is None and prior.pitch is None:
             return NoPosition("the pitch is not known, and takes two lines that come together far away")

@@ -39,3 +39,21 @@ def test_a_wrong_height_shows_in_the_table(drives):
 def test_medians_and_tails():
     assert metres.middle_and_tail(np.arange(101.0), 1) == "50.0 / 90.0"
     assert metres.middle_and_tail(np.zeros(0), 1) == "none"
+
+
+def test_noise_moves_lanes_across_by_its_pixels(drives):
+    view = metres.label_view(drives[0], 0)
+    moved = metres.shaken(view, 3.0, 0).detections.points - view.detections.points
+    assert (moved[..., 1] == 0).all()
+    lanes = view.detections.points[view.detections.keep].numpy()
+    run, rise = ((lanes[:, -1] - lanes[:, 0]) * metres.SIZE).T
+    along = (metres.sample_basis(48) @ moved[view.detections.keep][..., :1]).numpy()[..., 0]
+    across = along / np.hypot(1, run / rise)[:, None]
+    assert 1280 * np.sqrt(np.square(across).mean()) == pytest.approx(3.0, rel=0.4)  # some of the lanes that were drawn
+
+
+def test_curvature_is_counted_by_radius(drives):
+    views = [metres.label_view(metres.on_ground(drive, "bends", number), number) for number, drive in enumerate(drives)]
+    row = metres.row(views, True, metres.WRONG["nothing"]).split(" | ")
+    counted = [int(cell.split(" of ")[1]) for cell in row if " of " in cell]
+    assert sum(counted) == sum(view is not None for view in views) and len(counted) == 2

@@ -105,6 +105,31 @@ def _lean(lane):
     return np.mean(np.gradient(lane[:, 0], lane[:, 1]))
 
 
+def straight_on(lane, row):
+    """The lane, which above a row goes straight on."""
+    below = lane[lane[:, 1] > row][:2]
+    slope = (below[1, 0] - below[0, 0]) / (below[1, 1] - below[0, 1])
+    x = np.where(lane[:, 1] > row, lane[:, 0], below[0, 0] + slope * (lane[:, 1] - below[0, 1]))
+    return np.stack((x, lane[:, 1]), -1)
+
+
+@pytest.mark.parametrize("radius", [250, -400])
+def test_a_bend_that_goes_straight_on_far_away_is_found_and_less_sure(radius):
+    """As those of a network that looks at rows: 25 px above 40 m are 100 m and more."""
+    row = GroundPlane(CAMERA, HEIGHT, PITCH_DOWN).to_pixels(np.array([0.0, 40.0]))[1]
+    lanes = [straight_on(lane, row) for lane in seen(curvature=1 / radius, points=48)]
+    naive, rows = (fitted(lanes, noise=PointNoise(2.0, 0.04, row_px)) for row_px in (0, 50))
+    error = [abs(fit.curvature(20).value * radius - 1) for fit in (naive, rows)]
+    assert error[0] > 0.1 and error[1] < 0.6 * error[0]
+    assert rows.curvature(20).std > 1.5 * naive.curvature(20).std
+
+
+def test_rows_cost_nothing_on_a_straight_road():
+    lanes = seen(points=48)
+    naive, rows = (fitted(lanes, noise=PointNoise(2.0, 0.04, row_px)) for row_px in (0, 50))
+    assert rows.curvature(20).std == pytest.approx(naive.curvature(20).std, rel=0.05)
+
+
 def test_what_is_not_known_well_makes_values_less_sure():
     lanes, noise = seen(), PointNoise(1.5, 0.03)
     usual = fitted(lanes, noise=noise)
