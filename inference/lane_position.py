@@ -34,7 +34,7 @@ PITCH_STD = math.radians(0.2)  # of a given pitch: the car bounces, and brakes
 ROLL_STD = math.radians(0.3)
 PITCH_CHANGE = math.radians(0.05)  # from frame to frame of a video
 MIN_PITCH_STD = math.radians(0.05)  # of an estimate: a network's errors are the same in many frames
-NOISE = PointNoise(std_px=2 / 1280, std_m=0.04, row_px=50 / 1280)  # of lanes; pixels of an image 1 px wide
+NOISE = PointNoise(std_px=1.5 / 1280, std_m=0.03, row_px=40 / 1280)  # of lanes; pixels of an image 1 px wide
 CONFIDENT = 0.001  # 1 - confidence of lanes to which NOISE applies
 LESS_CONFIDENT = 0.25  # power by which the noise of other lanes grows
 

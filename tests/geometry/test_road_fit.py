@@ -118,7 +118,7 @@ def test_a_bend_that_goes_straight_on_far_away_is_found_and_less_sure(radius):
     """As those of a network that looks at rows: 25 px above 40 m are 100 m and more."""
     row = GroundPlane(CAMERA, HEIGHT, PITCH_DOWN).to_pixels(np.array([0.0, 40.0]))[1]
     lanes = [straight_on(lane, row) for lane in seen(curvature=1 / radius, points=48)]
-    naive, rows = (fitted(lanes, noise=PointNoise(2.0, 0.04, row_px)) for row_px in (0, 50))
+    naive, rows = (fitted(lanes, noise=PointNoise(1.5, 0.03, row_px)) for row_px in (0, 40))
     error = [abs(fit.curvature(20).value * radius - 1) for fit in (naive, rows)]
     assert error[0] > 0.1 and error[1] < 0.6 * error[0]
     assert rows.curvature(20).std > 1.5 * naive.curvature(20).std
@@ -126,7 +126,7 @@ def test_a_bend_that_goes_straight_on_far_away_is_found_and_less_sure(radius):
 
 def test_rows_cost_nothing_on_a_straight_road():
     lanes = seen(points=48)
-    naive, rows = (fitted(lanes, noise=PointNoise(2.0, 0.04, row_px)) for row_px in (0, 50))
+    naive, rows = (fitted(lanes, noise=PointNoise(1.5, 0.03, row_px)) for row_px in (0, 40))
     assert rows.curvature(20).std == pytest.approx(naive.curvature(20).std, rel=0.05)
 
 

@@ -196,7 +196,7 @@ def test_the_record_has_metres_with_their_deviations():
 
 def test_the_position_in_words():
     line = position_line(position_of(heading=math.radians(-1), curvature=-1 / 500))
-    for part in ("0.15 m (+-0.1", " right of the middle, left line 1.9", "right line 1.6", "lane 3.5", "1.0 deg left",
+    for part in ("0.15 m (+-0.0", " right of the middle, left line 1.9", "right line 1.6", "lane 3.5", "1.0 deg left",
                  "to the left", "pitch 3.0 deg estimated from 3 lanes"):
         assert part in line
     assert "straight (radius above 5000 m)" in position_line(position_of())
