@@ -33,6 +33,7 @@ class RowBasis(NamedTuple):
     of_weight: Tensor  # (F, R): the sums are of the weights times these
     of_x: Tensor  # (F, R): and times x and these
     ridge: Tensor  # (F) added to the sums
+    pull: Tensor  # (F) added to them for each x that the lane lies to the right of 0
 
 
 def row_basis(y: Tensor) -> RowBasis:
@@ -44,7 +45,8 @@ def row_basis(y: Tensor) -> RowBasis:
     of_weight = torch.stack([nothing if name[0] == "b" else powers[int(name[1])] for name in NAMES])
     of_x = torch.stack([powers[int(name[1])] if name[0] == "b" else nothing for name in NAMES])
     ridge = torch.tensor([RIDGES.get(name, 0.0) for name in NAMES], device=y.device, dtype=y.dtype)
-    return RowBasis(torch.stack(powers[:3], dim=-1), of_weight, of_x, ridge)
+    pull = torch.tensor([-FLOOR if name == "b0" else 0.0 for name in NAMES], device=y.device, dtype=y.dtype)
+    return RowBasis(torch.stack(powers[:3], dim=-1), of_weight, of_x, ridge, pull)
 
 
 def follow_curve(x: Tensor, basis: RowBasis, certainty: Tensor, present: Tensor) -> Tensor:
@@ -56,25 +58,29 @@ def follow_curve(x: Tensor, basis: RowBasis, certainty: Tensor, present: Tensor)
     """
     trust = certainty.square() * present + FLOOR
     trust = trust / trust.sum(-1, keepdim=True)
+    # From the mean of x on, since 32 bits are few for the normal equations of a lane that few rows are sure of.
+    mean = (trust * x).sum(-1, keepdim=True)
+    x = x - mean
     terms = torch.addcmul(basis.of_weight, x.unsqueeze(-2), basis.of_x)  # (..., F, R)
+    added = torch.addcmul(basis.ridge, mean, basis.pull)  # (..., F)
     weight, off = trust, None
     for _ in range(ITERATIONS):
         if off is not None:
             weight = trust / (1 + (off / OUTLIER).square())
-        curve = _weighted_quadratic(terms, basis, weight)
+        curve = _weighted_quadratic(terms, added, basis.powers, weight)
         off = x - curve
     own = (certainty / FULL_CERTAINTY).clamp(max=1).square() / (1 + (off / FOLLOWED).square())
-    return curve + own * off
+    return mean + curve + own * off
 
 
-def _weighted_quadratic(terms: Tensor, basis: RowBasis, weight: Tensor) -> Tensor:
-    """(..., R): the quadratic nearest to x by weighted least squares, by terms (..., F, R) of x and weight (..., R).
+def _weighted_quadratic(terms: Tensor, added: Tensor, powers: Tensor, weight: Tensor) -> Tensor:
+    """(..., R): the quadratic nearest to x by least squares with weight (..., R); terms (..., F, R) and added (..., F).
 
     By Cramer's rule: runtimes that read exported models have no solver. All its sums are one product and one sum, since
     for one image the time goes into the number of operations.
     """
-    sums = (weight.unsqueeze(-2) * terms).sum(-1) + basis.ridge  # (..., F)
+    sums = (weight.unsqueeze(-2) * terms).sum(-1) + added  # (..., F)
     first, second, third, fourth, multiplied = sums.chunk(5, dim=-1)  # (..., 12) each
     solution = ((first * second - third * fourth) * multiplied).unflatten(-1, (4, 3)).sum(-1)  # (..., 4)
     coefficients = solution[..., :3] / solution[..., 3:]
-    return (coefficients.unsqueeze(-2) * basis.powers).sum(-1)
+    return (coefficients.unsqueeze(-2) * powers).sum(-1)
