@@ -12,8 +12,8 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("warp", [RowWarp(), RowWarp(0.25, 1.8)])
 def test_columns_and_rows_cover_the_image(warp):
     grid = feature_grid(18, 84, warp, CPU)
-    assert grid.centers[[0, -1]].tolist() == pytest.approx([grid.left, grid.right]) == pytest.approx([-1.5 / 80,
-                                                                                                      81.5 / 80])
+    assert [grid.left, grid.right] == pytest.approx([-1.5 / 80, 81.5 / 80])
+    assert grid.centers[[0, -1]].tolist() == pytest.approx([grid.left, grid.right])
     assert grid.ends[[0, -1]].tolist() == pytest.approx([warp.cut_top, 1])
     torch.testing.assert_close(grid.middles, warp.y((torch.arange(18) + 0.5) / 18))
     torch.testing.assert_close(grid.above[2:], grid.middles)
