@@ -78,13 +78,17 @@ class LanePositions:
 
     def forget(self) -> None:
         """Begin another source."""
-        self.pitch, self.drift, self.time, self.sideways_m_s = None, DriftFilter(), None, None
+        self.pitch, self.drift, self.time, self.sideways_m_s, self.known = None, DriftFilter(), None, None, set()
 
     def update(self, frame: Frame, detections: Detections, ids: Sequence[int] = ()) -> LanePosition | NoPosition:
         """The position of the next frame by its reported lanes; ids (L) are their identities in a video."""
         if frame.source != self.source or frame.source.kind == "image":
             self.source = frame.source
             self.forget()
+        if shown := set(ids) - {0}:
+            if self.known and not shown & self.known:  # none of the lines before: the video was cut
+                self.forget()
+            self.known = shown
         seconds = self._seconds_since_last(frame)
         try:
             pinhole = pinhole_camera(self.camera, frame.size_px)

@@ -138,6 +138,19 @@ def test_a_pitch_that_changes_is_followed():
     assert math.degrees(position.pitch.value) == pytest.approx(PITCH + 0.5, abs=0.05)
 
 
+def test_a_cut_begins_anew():
+    """Another scene may be of another camera: no line of it was there before."""
+    positions = LanePositions(CAMERA)
+    for index in range(1, 6):
+        positions.update(frame(VIDEO, index), seen(pitch=PITCH + 3), (0, 0, 1, 2, 3, 0))
+    kept = positions.update(frame(VIDEO, 6), seen(pitch=PITCH + 3), (0, 0, 1, 4, 5, 0))  # two lines of three are others
+    assert kept.pitch_source.endswith("and the frames before")
+    positions.update(frame(VIDEO, 7), seen(lines={}), (0, 0, 0, 0, 0, 0))
+    cut = positions.update(frame(VIDEO, 8), seen(), (0, 0, 6, 7, 8, 0))
+    assert cut.pitch_source == "estimated from 3 lanes" and positions.sideways_m_s is None
+    assert cut[:6] == position_of()[:6]
+
+
 def drifting(speed, source=VIDEO, camera=CAMERA, frames=22, ids=(0, 0, 1, 2, 3, 0)):
     positions = LanePositions(camera)
     for index in range(1, frames + 1):
