@@ -29,6 +29,7 @@ FARTHEST_M = 80.0  # of points that are used
 CURVATURE_AT_M = 20.0  # ahead, for which the curvature is given: in view of every camera
 STRAIGHT_M = 5000.0  # radius from which a road is called straight
 MAX_STD_M = 1.0  # of a line's distance: one that is less sure is none
+MIN_LANE_M = 1.5  # narrower than a car: the camera is not as the settings say
 MAX_LANE_M = 6.0  # wider than this is not one lane: the farther line is that of another
 PITCH_STD = math.radians(0.2)  # of a given pitch: the car bounces, and brakes
 ROLL_STD = math.radians(0.3)
@@ -110,6 +111,9 @@ class LanePositions:
             pitch = fit.single(PITCH)
             self.pitch = pitch._replace(std=max(pitch.std, MIN_PITCH_STD))
         position = lane_position(fit, source)
+        width = position.width
+        if width and width.value + 2 * width.std < MIN_LANE_M:
+            return NoPosition(f"the lane would be {width.value:.1f} m wide; check camera.fov and camera.height")
         numbers = [ids[slot] for slot in keep.nonzero()[:, 0].tolist()] if ids else ()
         places = zip(numbers, known_offsets(fit).tolist(), strict=True) if ids else ()
         lines = {number: place for number, place in places if math.isfinite(place)}

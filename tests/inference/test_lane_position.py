@@ -71,6 +71,15 @@ def test_one_line_has_a_distance_but_no_lane_where_the_pitch_is_given():
     assert position_of(given, lines={}) == NoPosition("no lane")
 
 
+@pytest.mark.parametrize("height", [0.35, 0.7])
+def test_a_lane_narrower_than_a_car_tells_of_a_wrong_camera(height):
+    position = LanePositions(CameraConfig(fov=65.0, height=height)).update(frame(), seen())
+    if height < 0.5:
+        assert position == NoPosition("the lane would be 0.9 m wide; check camera.fov and camera.height")
+    else:
+        assert position.width.value == pytest.approx(1.75, abs=0.02)
+
+
 def test_an_image_of_another_shape_than_the_matrix_is_said():
     camera = CameraConfig(matrix=(500.0, 500.0, 320.0, 170.0), size=(640, 360), height=1.4)
     position = LanePositions(camera).update(frame(size_px=(640, 480)), seen())
