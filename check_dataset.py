@@ -137,8 +137,8 @@ def check_all(samples: Sequence[Sample], slots: int, size_px: tuple[int, int] | 
     while chunk := list(itertools.islice(results, CHUNK)):  # lanes of many images are fitted at once
         readable = [item for item in chunk if isinstance(item, CheckedSample)]
         target, problems = lanes_in_slots([item.label for item in readable], [item.size_px for item in readable], slots)
-        fitted = (item._replace(curves=points[exists], problems=found)
-                  for item, points, exists, found in zip(readable, *target, problems, strict=True))
+        fitted = (item._replace(curves=points[exists], problems=counts)
+                  for item, points, exists, counts in zip(readable, *target, problems, strict=True))
         yield from (next(fitted) if isinstance(item, CheckedSample) else item for item in chunk)
 
 
@@ -209,7 +209,7 @@ def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
                                          if count], sum(counts)) for description, counts in problems.items()]
     if left_out := Counter(shape for item in checked for shape in item.label.left_out):
         print_counts("drawn shapes that are no lanes", left_out)
-    if not any(found for found, text in zip(lines, problems, strict=True) if LANE_PROBLEMS["imprecise"] not in text):
+    if not any(line for line, text in zip(lines, problems, strict=True) if LANE_PROBLEMS["imprecise"] not in text):
         print(f"  {lanes} lanes: all fit the slots, and none is hidden, short, outside the image or has a point twice")
 
 

@@ -47,7 +47,7 @@ COLUMNS = ("none, %", "offset, cm", "width, cm", "heading, deg", "curvature unde
            "offset in 1s / 2s", "heading in 1s / 2s", "curvature in 1s / 2s")
 
 
-class Truth(NamedTuple):
+class GroundTruth(NamedTuple):
     """What the renderer knows of a frame, in the terms of LanePosition."""
 
     left: float
@@ -58,9 +58,9 @@ class Truth(NamedTuple):
 
 
 class View(NamedTuple):
-    """A frame with the truth, the camera that draws it, and lanes in it."""
+    """A frame with the ground truth, the camera that draws it, and lanes in it."""
 
-    truth: Truth
+    gt: GroundTruth
     camera: Camera
     detections: Detections
 
@@ -116,13 +116,13 @@ def on_ground(drive: Drive, kind: str, number: int) -> Drive:
     return GROUNDS[kind](drive, number)
 
 
-def truth_of(camera: Camera, road: Road) -> Truth | None:
-    """The truth of a frame; None where the camera is beside the painted lanes."""
+def ground_truth(camera: Camera, road: Road) -> GroundTruth | None:
+    """The ground truth of a frame; None where the camera is beside the painted lanes."""
     left = [line.offset for line in road.lines if line.offset < 0]
     right = [line.offset for line in road.lines if line.offset >= 0]
     if not (left and right):
         return None
-    return Truth(-left[-1], right[0], -camera.yaw, camera.curvature + CURVATURE_AT_M * camera.curvature_rate)
+    return GroundTruth(-left[-1], right[0], -camera.yaw, camera.curvature + CURVATURE_AT_M * camera.curvature_rate)
 
 
 def own_lines(road: Road) -> set[int]:
@@ -140,13 +140,13 @@ def label_view(drive: Drive, number: int) -> View | None:
     """A frame by the curves of its labels."""
     seconds = seconds_of(number)
     camera, road = drive.camera_at(seconds), drive.road_at(seconds)
-    truth, lanes = truth_of(camera, road), lane_polylines(camera, road)
-    if truth is None or len(lanes) < 2:
+    gt, lanes = ground_truth(camera, road), lane_polylines(camera, road)
+    if gt is None or len(lanes) < 2:
         return None
     control, _ = fit_polylines(np.concatenate(lanes) / SIZE, np.array([len(lane) for lane in lanes]))
     points, exists = torch.zeros(SLOTS, *control.shape[1:]), torch.zeros(SLOTS, dtype=torch.bool)
     points[:len(lanes)], exists[:len(lanes)] = torch.from_numpy(control), True
-    return View(truth, camera, Detections(points, exists.float(), exists))
+    return View(gt, camera, Detections(points, exists.float(), exists))
 
 
 def shaken(view: View, noise_px: float, number: int) -> View:
@@ -164,10 +164,10 @@ def network_views(predictor: Predictor, drives: Sequence[Drive]) -> Iterator[Vie
     for number, drive in enumerate(drives):
         seconds = seconds_of(number)
         camera, road = drive.camera_at(seconds), drive.road_at(seconds)
-        truth = truth_of(camera, road)
-        frame = render_frame(drive, round(seconds * FPS)) if truth else None
+        gt = ground_truth(camera, road)
+        frame = render_frame(drive, round(seconds * FPS)) if gt else None
         is_seen = frame is not None and own_lines(road) <= set(frame.lane_ids)
-        yield View(truth, camera, predictor(frame.image)) if is_seen else None
+        yield View(gt, camera, predictor(frame.image)) if is_seen else None
 
 
 def settings_of(camera: Camera, is_given: bool) -> CameraConfig:
@@ -212,18 +212,18 @@ def print_rows(lanes: str, views: dict[str, list[View | None]]) -> None:
 
 def row(views: Sequence[View | None], is_given: bool, settings) -> str:
     """The cells of COLUMNS: medians and 90th percentiles, and shares within one and two standard deviations."""
-    pairs = [(view.truth, LanePositions(settings(settings_of(view.camera, is_given), number)).update(
+    pairs = [(view.gt, LanePositions(settings(settings_of(view.camera, is_given), number)).update(
         Frame(IMAGE, 1, SIZE), view.detections)) for number, view in enumerate(views) if view]
     return cells(pairs)
 
 
-def cells(pairs: Sequence[tuple[Truth, LanePosition]]) -> str:
+def cells(pairs: Sequence[tuple[GroundTruth, LanePosition]]) -> str:
     """The cells of COLUMNS for frames."""
-    located = [(truth, position) for truth, position in pairs if isinstance(position, LanePosition) and position.offset]
-    truth = np.array([truth for truth, _ in located])
+    located = [(gt, position) for gt, position in pairs if isinstance(position, LanePosition) and position.offset]
+    gt = np.array([gt for gt, _ in located])
     estimates = {name: np.array([getattr(position, name) for _, position in located])
                  for name in ("offset", "width", "heading", "curvature", "pitch")}
-    left, right, heading, curvature, pitch = truth.T
+    left, right, heading, curvature, pitch = gt.T
     right_values = {"offset": (left - right) / 2, "width": left + right, "heading": heading, "curvature": curvature,
                     "pitch": pitch}
     error = {name: np.abs(estimates[name][:, 0] - value) for name, value in right_values.items()}
@@ -258,11 +258,11 @@ def print_video(predictor: Predictor, drives: Sequence[Drive]) -> None:
             plain = predictor(frame.image)
             detections, ids = tracker.update(plain)
             position = positions.update(Frame(VIDEO, index + 1, SIZE), detections, ids)
-            truth = truth_of(camera, road)
-            truth = truth and truth._replace(pitch=-drive.pitch.value(index / FPS))
-            if truth and own_lines(road) <= set(frame.lane_ids):
-                alone.append((truth, LanePositions(settings).update(Frame(IMAGE, 1, SIZE), plain)))
-                tracked.append((truth, position))
+            gt = ground_truth(camera, road)
+            gt = gt and gt._replace(pitch=-drive.pitch.value(index / FPS))
+            if gt and own_lines(road) <= set(frame.lane_ids):
+                alone.append((gt, LanePositions(settings).update(Frame(IMAGE, 1, SIZE), plain)))
+                tracked.append((gt, position))
             if positions.sideways_m_s is not None:
                 step = 0.5 / FPS
                 true = (drive.lateral(index / FPS + step) - drive.lateral(index / FPS - step)) * FPS

@@ -84,12 +84,12 @@ class AnnotationFiles(DataSet):
             if isinstance(item, Sample):
                 named.append(hash(os.path.normpath(item.image)))
             yield item
-        known, passed_over = np.sort(np.asarray(named, np.int64)), []
+        numbers, passed_over = np.sort(np.asarray(named, np.int64)), []
         for path in Tree(root, passed_over.append).files():
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 number = hash(os.path.normpath(path))
-                row = np.searchsorted(known, number)
-                if row == len(known) or known[row] != number:
+                row = np.searchsorted(numbers, number)
+                if row == len(numbers) or numbers[row] != number:
                     yield PassedOver(path, UNLABELLED)
         yield from passed_over
 
@@ -136,10 +136,11 @@ class ImageFinder:
                     if os.path.isfile(image) and image.is_relative_to(self.root):
                         self.folders.insert(0, self.folders.pop(i))  # where the next ones will be
                         return image
-        found = list(self._existing(self.all_parts, path.name))
-        if len(found) > 1:
-            raise DataError(f"{where}: the image {name!r} may be {found[0]} or {found[1]}; write its folder as well")
-        return found[0] if found else Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
+        matches = list(self._existing(self.all_parts, path.name))
+        if len(matches) > 1:
+            raise DataError(f"{where}: the image {name!r} may be {matches[0]} or {matches[1]}; "
+                            "write its folder as well")
+        return matches[0] if matches else Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
 
     def _existing(self, folders: Iterable[Path], relative: str) -> Iterator[Path]:
         """The files below the root that have this path in one of the folders."""

@@ -125,9 +125,9 @@ def _index(path: Path, _size: int, _mtime: int) -> CocoIndex | None:
     if first_char(path) != "{":
         return None
     images: dict[Any, int] = {}  # row by id
-    offsets, owners, annotations, categories, seen = [], [], [], {}, set()
+    offsets, owners, annotations, categories, keys = [], [], [], {}, set()
     for key, offset, item in object_items(path, KEYS):
-        seen.add(key)
+        keys.add(key)
         where = f"{path} at byte {offset}"
         if not isinstance(item, dict):
             raise DataError(f"{where}: an entry of {key} is no object")
@@ -144,7 +144,7 @@ def _index(path: Path, _size: int, _mtime: int) -> CocoIndex | None:
             annotations.append(offset)
         else:
             categories[number] = item.get("name")
-    if "images" not in seen:
+    if "images" not in keys:
         return None
     rows = np.array([images.get(owner, -1) for owner in owners], np.int64)
     problem = ""

@@ -90,21 +90,21 @@ class Cvat(AnnotationFiles):
 
 def _elements(path: Path) -> Iterator[tuple[str, dict[str, str], int, int]]:
     """Name, attributes, byte offset and line of the elements image and track. Raises DataError for broken XML."""
-    found: list = []
-    parser = _parser(lambda name, attributes: name in ("image", "track") and found.append(
+    elements: list = []
+    parser = _parser(lambda name, attributes: name in ("image", "track") and elements.append(
         (name, attributes, parser.CurrentByteIndex, parser.CurrentLineNumber)))
     for chunk in _chunks(path, 0):
         _feed(parser, chunk, str(path), parser.CurrentLineNumber)
-        yield from found
-        found.clear()
+        yield from elements
+        elements.clear()
     _feed(parser, b"", str(path), parser.CurrentLineNumber, is_last=True)
 
 
 def _image_element(path: Path, offset: int, where: str) -> list[tuple[str, dict[str, str]]]:
     """Name and attributes of the image element that begins there, and of all in it."""
-    found: list = []
+    elements: list = []
     open_elements: list[str] = []
-    parser = _parser(lambda name, attributes: (open_elements.append(name), found.append((name, attributes))))
+    parser = _parser(lambda name, attributes: (open_elements.append(name), elements.append((name, attributes))))
 
     def end(name: str) -> None:
         open_elements.pop()
@@ -116,7 +116,7 @@ def _image_element(path: Path, offset: int, where: str) -> list[tuple[str, dict[
         for chunk in _chunks(path, offset):
             _feed(parser, chunk, where, 0)
     except _Complete:
-        return found
+        return elements
     raise DataError(f"{where}: the image element has no end; was the file changed?")
 
 

@@ -66,23 +66,6 @@ def unit_steps(count: int, device: torch.device, dtype: torch.dtype = torch.floa
         return torch.linspace(0, 1, count, device=device, dtype=dtype)
 
 
-@functools.cache  # none is ever dropped: a CUDA graph reads it where it lies
-def _power_basis(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(P, P) from control values to the coefficients of t^0 to t^5."""
-    signs = [[math.comb(DEGREE, k) * math.comb(k, i) * (-1) ** (k - i) for k in range(CONTROL_POINTS)]
-             for i in range(CONTROL_POINTS)]  # comb(k, i) is 0 for i above k
-    with torch.inference_mode(False):  # as in sample_basis
-        return torch.tensor(signs, device=device, dtype=dtype)
-
-
-def x_on_curve(x: Tensor, t: Tensor) -> Tensor:
-    """x (..., R) at t (..., R) in [0, 1] of curves with control x (..., P), by Horner's scheme; exact to 1e-5."""
-    *lower, curve = (x @ _power_basis(x.device, x.dtype)).unsqueeze(-2).unbind(-1)
-    for coefficient in reversed(lower):
-        curve = torch.addcmul(coefficient, curve, t)
-    return curve
-
-
 def sample_curve(control: Tensor, samples: int) -> Tensor:
     """Points (..., S, 2) at equally spaced t on the curves control (..., P, 2)."""
     return sample_basis(samples, control.device).to(control.dtype) @ control

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from geometry.bezier import sample_curve, x_at_rows, x_on_curve
+from geometry.bezier import sample_curve, x_at_rows
 
 NMS_SAMPLES = 16  # points of a curve at which it is compared with its neighbour
 
@@ -31,13 +31,9 @@ def lane_nms(points: Tensor, confidence: Tensor, threshold: float) -> Tensor:
     """
     keep = confidence >= threshold
     curves = sample_curve(points[:, 1:], NMS_SAMPLES)  # (B, L - 1, S, 2) of the right one of each two neighbours
-    x, y = points[:, :-1].unbind(-1)  # (B, L - 1, P) of the left one
-    far, near = y[..., :1], y[..., -1:]
-    t = (curves[..., 1] - far) / (near - far).clamp(min=1e-6)
-    on_both = t.clamp(0, 1)
-    overlap = t == on_both  # rows that both cover
-    distance = (x_on_curve(x, on_both) - curves[..., 0]).abs()
-    gap = (distance * overlap).sum(-1) / overlap.sum(-1)  # (B, L - 1); NaN where there are none
+    x, t = x_at_rows(points[:, :-1], curves[..., 1])
+    overlap = (t >= 0) & (t <= 1)  # rows that both cover
+    gap = ((x - curves[..., 0]).abs() * overlap).sum(-1) / overlap.sum(-1)  # (B, L - 1); NaN where there are none
     close, right_wins = gap < MIN_GAP, confidence[:, 1:] > confidence[:, :-1]
     if not (close & keep[:, 1:] & keep[:, :-1]).any():
         return keep

@@ -61,6 +61,6 @@ class DriftFilter:
             if seconds > 0:
                 speed += (1 - keep) ** 2 * off / seconds
             self.lines[identity] = (predicted + (1 - keep * keep) * off, speed, age + seconds)
-        found = [(1 / (1 + place * place), speed) for place, speed, age in self.lines.values() if age >= LEAST_S]
-        total = sum(weight for weight, _ in found)  # lines that are far aside tremble more
-        return -sum(weight * speed for weight, speed in found) / total if found else None
+        speeds = [(1 / (1 + place * place), speed) for place, speed, age in self.lines.values() if age >= LEAST_S]
+        total = sum(weight for weight, _ in speeds)  # lines that are far aside tremble more
+        return -sum(weight * speed for weight, speed in speeds) / total if speeds else None

@@ -79,7 +79,7 @@ class LanePositions:
 
     def forget(self) -> None:
         """Begin another source."""
-        self.pitch, self.drift, self.time, self.sideways_m_s, self.known = None, DriftFilter(), None, None, set()
+        self.pitch, self.drift, self.time, self.sideways_m_s, self.track_ids = None, DriftFilter(), None, None, set()
 
     def update(self, frame: Frame, detections: Detections, ids: Sequence[int] = ()) -> LanePosition | NoPosition:
         """The position of the next frame by its reported lanes; ids (L) are their identities in a video."""
@@ -87,9 +87,9 @@ class LanePositions:
             self.source = frame.source
             self.forget()
         if shown := set(ids) - {0}:
-            if self.known and not shown & self.known:  # none of the lines before: the video was cut
+            if self.track_ids and not shown & self.track_ids:  # none of the lines before: the video was cut
                 self.forget()
-            self.known = shown
+            self.track_ids = shown
         seconds = self._seconds_since_last(frame)
         try:
             pinhole = pinhole_camera(self.camera, frame.size_px)

@@ -31,16 +31,16 @@ def to_half(model: Any) -> None:
     single = {value.name for value in (*graph.input, *graph.value_info, *graph.output)
               if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     weights = {item.name: item for item in model.graph.initializer if item.data_type == TensorProto.FLOAT}
-    half, known, nodes = set(), set(), []
+    half, written, nodes = set(), set(), []
     for node in list(model.graph.node):
         inside = is_part_of(node, *FP16_MODULES)
         for i, name in enumerate(node.input[:1] if node.op_type == "Resize" else node.input):  # which has scales
             if inside == (name in half) or name not in (single | weights.keys()):
                 continue
             node.input[i] = converted = f"{name}_{'half' if inside else 'single'}"
-            if converted in known:
+            if converted in written:
                 continue
-            known.add(converted)
+            written.add(converted)
             if name in weights:
                 values = numpy_helper.to_array(weights[name]).astype(np.float16)
                 model.graph.initializer.append(numpy_helper.from_array(values, converted))

@@ -121,9 +121,9 @@ class Tracker:
         if pixels is not None and self._is_cut(pixels):
             self.forget()
         points, confidence = detections.points.numpy(), detections.confidence.numpy()
-        seen = np.flatnonzero(confidence >= self.settings.sustain * self.threshold)
-        curves = points[seen].astype(float)
-        lanes = Lanes(curves[..., 0], curves[:, [0, -1], 1], confidence[seen].astype(float))
+        candidates = np.flatnonzero(confidence >= self.settings.sustain * self.threshold)
+        curves = points[candidates].astype(float)
+        lanes = Lanes(curves[..., 0], curves[:, [0, -1], 1], confidence[candidates].astype(float))
         x = np.concatenate((self.tracks.x + self.tracks.velocity, lanes.x))
         rows, on = x_at(x, np.concatenate((self.tracks.ends, lanes.ends)), ROWS)
         distance, count = gaps(rows, on), len(self.tracks.x)

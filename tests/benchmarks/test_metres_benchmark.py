@@ -21,11 +21,11 @@ def test_labels_give_the_truth_of_the_renderer(drives, kind):
     for view in filter(None, views):
         positions = LanePositions(metres.settings_of(view.camera, False))
         position = positions.update(Frame(metres.IMAGE, 1, metres.SIZE), view.detections)
-        assert position.left.value == pytest.approx(view.truth.left, abs=0.08)
-        assert position.right.value == pytest.approx(view.truth.right, abs=0.08)
-        assert position.heading.value == pytest.approx(view.truth.heading, abs=0.004)
+        assert position.left.value == pytest.approx(view.gt.left, abs=0.08)
+        assert position.right.value == pytest.approx(view.gt.right, abs=0.08)
+        assert position.heading.value == pytest.approx(view.gt.heading, abs=0.004)
         if kind == "bends":
-            assert position.curvature.value == pytest.approx(view.truth.curvature, rel=0.15)
+            assert position.curvature.value == pytest.approx(view.gt.curvature, rel=0.15)
 
 
 def test_a_wrong_height_shows_in_the_table(drives):

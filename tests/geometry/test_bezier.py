@@ -64,18 +64,10 @@ def test_samples_begin_at_the_far_end_and_stop_at_the_near_one():
 
 
 @pytest.mark.parametrize("function", [bezier._binomials, bezier.sample_basis, bezier.fit_matrix, bezier.unit_steps,
-                                      bezier._power_basis, feature_grid])
+                                      feature_grid])
 def test_no_table_is_dropped_while_a_graph_may_read_it(function):
     """A replay does not call the function, so that a cache of limited size would drop the table of a graph first."""
     assert function.cache_info().maxsize is None
-
-
-def test_a_curve_by_its_powers_is_the_curve():
-    torch.manual_seed(0)
-    control = control_points_from_x(2 * torch.rand(4, 3, 6) - 0.5, torch.full((4, 3), 0.0), torch.full((4, 3), 1.0))
-    t = torch.rand(4, 3, 9)
-    expected = (bezier.bernstein(t.double()) * control[..., 0].double().unsqueeze(-2)).sum(-1)
-    torch.testing.assert_close(bezier.x_on_curve(control[..., 0], t).double(), expected, atol=1e-5, rtol=0)
 
 
 def test_canonical_control_points_are_equally_spaced_in_y():
