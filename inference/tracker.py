@@ -232,7 +232,10 @@ class Tracker:
         reported = (tracks.hits >= s.confirm) & (tracks.confidence >= least)
         self.tracks = tracks._replace(reported=reported, left=is_left)
         half, ids, keep = len(points) // 2, [0] * len(points), np.zeros(len(points), bool)
-        order = sorted(np.flatnonzero(reported).tolist(), key=near.tolist().__getitem__)
+        # By their chords: far to the side a line leaves the image high up, and its last bit points anywhere.
+        height = np.maximum(tracks.ends[:, 1] - tracks.ends[:, 0], 1e-6)
+        across = tracks.x[:, -1] + (tracks.x[:, -1] - tracks.x[:, 0]) * (1 - tracks.ends[:, 1]) / height
+        order = sorted(np.flatnonzero(reported).tolist(), key=lambda i: (not is_left[i], across[i]))
         for track in order:
             if not tracks.ids[track]:
                 tracks.ids[track], self.next_id = self.next_id, self.next_id + 1

@@ -155,6 +155,17 @@ def test_a_line_below_the_camera_does_not_flicker_between_sides():
     assert len(slots) == 1
 
 
+def test_lines_that_leave_at_the_side_are_counted_by_where_they_run_not_by_how_they_end():
+    detections, (inner, outer) = seen(), (4, 5)  # slots, from 0
+    for slot, near in ((inner, 0.6), (outer, 0.5)):
+        detections.points[slot] = control_points_from_x(torch.linspace(0.5, 1, 6), torch.tensor(0.4),
+                                                        torch.tensor(near))
+        detections.confidence[slot], detections.keep[slot] = 0.98, True
+    detections.points[outer, -2, 0] = 0.99  # its last bit points down, past the bottom of the inner one
+    tracked, _ = Tracker(THRESHOLD).update(detections)
+    assert torch.allclose(tracked.points[[inner, outer]], detections.points[[inner, outer]], atol=1e-5)
+
+
 def test_the_order_of_slots_does_not_matter():
     rng, a, b = np.random.default_rng(0), Tracker(THRESHOLD), Tracker(THRESHOLD)
     for _ in range(10):
