@@ -15,8 +15,8 @@ from roads import picture, write_pictures
 import evaluate_fixed
 import export_fixed
 import inference_fixed
-from inference.batch_runner import to_batch
-from inference.predictor import Predictor
+from inference.batch_runner import padded_size, to_batch
+from inference.predictor import Detections, Predictor
 from metrics.collapse import REFERENCE_WIDTH_PX
 from runtime.checkpoint import load_model
 
@@ -72,25 +72,29 @@ def test_lanes_of_float32_are_those_of_the_cpu(checkpoint, graphs):
     assert bool(on_gpu.runner.recorded) == graphs
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_lanes_of_each_precision_are_near_those_of_the_cpu(trained, precision):
-    """TensorFloat-32 and half precision round; on a CPU bfloat16 moves this model's lanes by up to 0.2 px."""
-    on_cpu = Predictor.load(trained / "best_model.pth", "cpu", precision="fp32")
-    on_gpu = Predictor.load(trained / "best_model.pth", DEVICE, precision=precision)
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 0.5), ("bf16", 1.5), ("fp16", 0.5)])
+def test_lanes_of_each_precision_are_near_those_of_the_cpu(trained, precision, share):
+    """As near as those of the CPU's own bfloat16, of 8 bits; TensorFloat-32 and float16 have 11."""
+    path = trained / "best_model.pth"
+    on_cpu, rounded = (Predictor.load(path, "cpu", precision=own) for own in ("fp32", "bf16"))
+    on_gpu = Predictor.load(path, DEVICE, precision=precision)
+    differences_px, usual_px = [], []
     for pixels in batches(on_cpu):
-        difference = difference_px(on_gpu.detect(pixels), on_cpu.detect(pixels))
-        assert difference.mean() < 0.2 and difference.max() < 1
+        expected = on_cpu.detect(pixels)
+        differences_px.append(difference_px(on_gpu.detect(pixels), expected).flatten())
+        usual_px.append(difference_px(rounded.detect(pixels), expected).flatten())
+    assert torch.cat(differences_px).mean() < share * torch.cat(usual_px).mean()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_graph_gives_what_the_same_kernels_give_one_by_one(checkpoint, precision):
-    """Of padded batches, too: other sizes may be summed in another order, so that half precision differs there."""
+    """On batches padded alike: those of another size may be summed in another order."""
     recorded = Predictor.load(checkpoint, DEVICE, precision=precision)
     eager = Predictor.load(checkpoint, DEVICE, precision=precision, cuda_graphs=False)
     for pixels in batches(recorded):
-        a, b = recorded.detect(pixels), eager.detect(pixels)
-        exact_size = len(pixels) in recorded.runner.recorded
-        assert difference_px(a, b).max() < (0.01 if exact_size else 1)
+        blank = [np.zeros_like(pixels[0])] * (padded_size(len(pixels)) - len(pixels))
+        expected = Detections(*(part[:len(pixels)] for part in eager.detect([*pixels, *blank])))
+        assert difference_px(recorded.detect(pixels), expected).max() < 0.01
     assert set(recorded.runner.recorded) == {1, 4, 8, 16} and not eager.runner.recorded
 
 
