@@ -27,6 +27,10 @@ class AugmentParams(NamedTuple):
     offset: Tensor  # (B, 3, 1, 1) is added afterwards
     blank: Tensor  # (B) bool: the image is one gray (its gain is 0), and has no lanes
 
+    def to(self, device: torch.device) -> "AugmentParams":
+        """The parameters on a device."""
+        return AugmentParams(*(part.to(device, non_blocking=device.type != "mps") for part in self))
+
 
 def sample_params(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> AugmentParams:
     """Random parameters for `count` images of width / height = aspect, on the CPU.
@@ -41,19 +45,21 @@ def sample_params(count: int, settings: AugmentConfig, aspect: float, generator:
     return AugmentParams(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, gray, offset), blank)
 
 
-def augment(images: Tensor, target: LaneTarget, params: AugmentParams, rows: RowWarp,
-            size: tuple[int, int] | None = None) -> tuple[Tensor, LaneTarget]:
-    """Float RGB images in [0, 255] and their target, from uint8 images (B, 3, H, W) on the grid `rows` and theirs.
-
-    They are (B, 3, *size), by default as large as before.
+def augment(images: Tensor, params: AugmentParams, rows: RowWarp, size: tuple[int, int] | None = None) -> Tensor:
+    """The images (B, 3, H, W) uint8, in rows of `rows`, under the parameters: float32 in [0, 255], (B, 3, *size), by
+    default as large as before. `augment_lanes` moves their lanes alike.
     """
-    matrix, gain, offset, blank = (p.to(images.device, non_blocking=images.device.type != "mps") for p in params)
+    matrix, gain, offset, _ = params.to(images.device)
     grid = _sampling_grid(_sampling_matrix(matrix), *(size or images.shape[2:]), rows)
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
-    images.mul_(gain).add_(offset).clamp_(0, 255)
-    target = warp_lanes(target, matrix)
-    visible = ~blank[:, None]
-    return images, LaneTarget(target.points * visible[..., None, None], target.exists & visible)
+    return images.mul_(gain).add_(offset).clamp_(0, 255)
+
+
+def augment_lanes(target: LaneTarget, params: AugmentParams) -> LaneTarget:
+    """The target of the augmented images; one that is blank has no lanes."""
+    matrix, _, _, blank = params.to(target.exists.device)
+    target, visible = warp_lanes(target, matrix), ~blank[:, None]
+    return LaneTarget(target.points * visible[..., None, None], target.exists & visible)
 
 
 def sample_affine(count: int, settings: AugmentConfig, aspect: float, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from config import Config
 from dataset import LaneDataset, loader
-from preprocessing.augment import AugmentParams, sample_params
+from preprocessing.augment import AugmentParams, augment_lanes, sample_params
 from runtime import distributed
 from runtime.signals import Interrupt
 from training.device_steps import DeviceSteps
@@ -75,12 +75,13 @@ def _loaded_steps(setup: StepSetup, dataset: LaneDataset, batch_indices: Sequenc
     """Runs a step an item, from `start` on: images come from the loader, and only this process's share of them."""
     counts = [len(batch) for batch in batch_indices]
     device, waits = setup.device, setup.device.type == "mps"  # where a copy may read memory that has been freed
-    params = AugmentParams(*(part.to(device, non_blocking=not waits) for part in params))
+    params = params.to(device)
     shards = loader(dataset, [distributed.shard(batch) for batch in batch_indices[start:]], setup.config.data.workers,
                     device.type == "cuda")
     first = sum(counts[:start])
     for (images, target), count in zip(shards, counts[start:], strict=True):
         own = AugmentParams(*(distributed.shard(part[first:first + count]) for part in params))
-        step(setup, images.to(device, non_blocking=not waits), target.to(device), own, count, size)
+        target = augment_lanes(target.to(device), own)
+        step(setup, images.to(device, non_blocking=not waits), target, own, count, size)
         first += count
         yield

@@ -61,14 +61,15 @@ def step_setup(state: TrainState, ddp_model: nn.Module, loss: LaneLoss, config: 
 
 def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentParams, num_images: int,
          size: tuple[int, int] | None = None) -> None:
-    """Augment uint8 images (B, 3, H, W) and their target, step the weights and their average, and note the losses.
+    """Augment uint8 images (B, 3, H, W), step the weights and their average, and note the losses.
 
-    `num_images` are those of all processes; the network sees images (B, 3, *size), by default as large as these.
+    The target is that of the augmented images. `num_images` are those of all processes; the network sees images
+    (B, 3, *size), by default as large as these.
     Everything is on the device already, and nothing comes back from it.
     """
     state, losses = setup.state, setup.losses
     factor, average_weight = state.schedule.advance()
-    images, target = augment(images, target, params, setup.warp, size)
+    images = augment(images, params, setup.warp, size)
     with autocast(setup.device, setup.dtype, cache=False):  # each weight is cast once; a graph would keep a stale copy
         (points, logits), rows = setup.ddp_model(images, with_rows=True)
     target = resolve_ambiguous_assignment(points, logits, target)

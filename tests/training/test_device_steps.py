@@ -15,9 +15,11 @@ from dataset import LaneDataset
 from formats.registry import list_samples
 from geometry.input_grid import InputGrid
 from losses_fixed import LaneLoss
+from preprocessing.augment import AugmentParams, augment_lanes
 from preprocessing.cache import open_cache
 from runtime import checkpoint
 from runtime.signals import Interrupt
+from training import device_batches
 from training import device_steps as device_steps_module
 from training.device_batches import DeviceBatches
 from training.device_steps import DeviceSteps, device_steps, unchanged
@@ -76,14 +78,18 @@ class Recorder(StandIn):
         raise RuntimeError(self.fails)
 
 
-def test_batches_are_the_rows_of_the_order_and_of_the_views(images):
+def test_batches_are_the_rows_of_the_order_and_of_the_views(images, monkeypatch):
+    """With the lanes under those views, whatever the chunks that they were augmented in."""
+    monkeypatch.setattr(device_batches, "LANES_CHUNK", 3)
     batches, config = DeviceBatches(images), load_config(None)
     for number in (1, 2):
         params = epoch_params(config, 1.0, number, 8)
         batches.begin(BATCH_INDICES, params, position=3)
         taken, target, views = batches.take(3)
-        expected, expected_target = images.__getitems__(BATCH_INDICES[1])
-        assert torch.equal(taken, expected) and torch.equal(target.points, expected_target.points)
+        expected, lanes = images.__getitems__(BATCH_INDICES[1])
+        lanes = augment_lanes(lanes, AugmentParams(*(part[3:6] for part in params)))
+        assert torch.equal(taken, expected) and all(torch.equal(*pair) for pair in zip(target, lanes, strict=True))
+        assert target.exists.any()
         assert taken.is_contiguous(memory_format=torch.channels_last)
         assert all(torch.equal(mine, part[3:6]) for mine, part in zip(views, params, strict=True))
         assert int(batches.position) == 6
