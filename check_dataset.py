@@ -28,7 +28,8 @@ from formats.registry import WRITABLE, data_set, detect, list_folder, read_label
 from formats.sample_index import evenly_spaced
 from model import starts_above_cut
 from preprocessing.images import read_image
-from preprocessing.targets import LANE_PROBLEMS, LaneProblems, lanes_in_slots
+from preprocessing.lane_fit import LANE_PROBLEMS, LaneProblems
+from preprocessing.targets import lanes_in_slots
 from runtime import cli
 from runtime.prefetch import prefetch
 from visualization import draw

@@ -22,7 +22,8 @@ from formats.sample_index import SampleIndex, concatenate
 from geometry.input_grid import InputGrid
 from geometry.slots import LaneTarget
 from preprocessing.cache import open_cache
-from preprocessing.targets import lanes_in_slots, read_images
+from preprocessing.samples import read_images
+from preprocessing.targets import lanes_in_slots
 from preprocessing.unreadable import unreadable
 from renderer import dataset_writer
 from runtime import checkpoint, distributed

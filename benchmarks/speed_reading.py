@@ -20,7 +20,7 @@ from dataset import validation_samples
 from formats import registry
 from geometry.input_grid import InputGrid
 from preprocessing import cache
-from preprocessing.targets import read_images
+from preprocessing.samples import read_images
 from renderer import dataset_writer
 from runtime.checkpoint import input_grid
 

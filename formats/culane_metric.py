@@ -4,20 +4,19 @@ Shapes: N images, L slots, K curves of one image, P = 6 control points, M points
 CurveLanes, LLAMAS and folders of one's own are scored by it as well, each on a canvas of its own.
 """
 
+from __future__ import annotations
+
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from formats.base import DataError, Label, Sample
 from formats.metric import THRESHOLDS, Metric, Size, ThresholdCurve
 from formats.parsing import lanes_of_text, text_of_lanes
-from geometry.bezier import sample_curve
-from geometry.decode import lane_nms
 from metrics.culane import (
     CULANE_LANE_WIDTH,
     CULANE_SIZE,
@@ -28,6 +27,9 @@ from metrics.culane import (
     culane_score,
 )
 from runtime.files import write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CURVE_POINTS = 32  # a lane of 300 px is then given every 10 px, as in CULane's own labels
 AT_50 = CULANE_THRESHOLDS.index(0.5)
@@ -82,6 +84,8 @@ class CULaneMetric(Metric):
     def threshold_scores(self, points: Tensor, confidence: Tensor, labels: Sequence[Label], sizes_px: Sequence[Size],
                          end_tolerance: float, thresholds: np.ndarray = THRESHOLDS) -> ThresholdCurve:
         """Every lane is drawn once; a threshold only chooses among the rows of the IoU matrix."""
+        from geometry.decode import lane_nms  # here, as the next one: readers of labels need no PyTorch
+
         lanes = [sampled_lanes(curves, size_px) for curves, size_px in zip(points, sizes_px, strict=True)]
         has_points = np.array([[len(lane) >= 2 for lane in image] for image in lanes]).reshape(confidence.shape)
         iou: list = [None] * len(labels)
@@ -137,6 +141,8 @@ def sampled_lanes(curves: Tensor, size_px: Size) -> list[np.ndarray]:
 
     A point that equals the one before it is left out, since it makes the evaluator's spline divide by zero.
     """
+    from geometry.bezier import sample_curve
+
     lanes = (sample_curve(curves, CURVE_POINTS).flip(1).double().numpy() * size_px).round(3)
     return [lane[np.append(True, (np.diff(lane, axis=0) != 0).any(1))] for lane in lanes]
 

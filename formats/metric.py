@@ -5,16 +5,20 @@ A prediction is the lanes of one image in its own pixels, rounded as in the file
 written, so that a file scored again, here or by the official evaluator, gives the same number.
 """
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from formats.base import Label, Sample
+
+if TYPE_CHECKING:  # processes that only read images and labels start without PyTorch, which takes a second
+    from torch import Tensor
 
 THRESHOLDS = np.linspace(0.02, 0.98, 49).round(2)
 STANDARD_ERROR = 0.16  # of F1 on one image of three to four lanes, nine in ten right: a percent for 300 images

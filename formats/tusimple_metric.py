@@ -3,23 +3,25 @@
 Shapes: N images, L slots, K curves of one image, P = 6 control points, R rows, G labelled lanes, T thresholds.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from formats.base import DataError, Label, Sample
 from formats.metric import THRESHOLDS, Metric, Size, ThresholdCurve
 from formats.parsing import json_object, list_of, numbers, text_lines
-from geometry.decode import lane_nms, rows_from_curves
 from metrics import tusimple
 from runtime.files import write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TuSimpleMetric(Metric):
@@ -75,6 +77,8 @@ class TuSimpleMetric(Metric):
 
         The objective is that of `selection_scores`.
         """
+        from geometry.decode import lane_nms  # here, as the next ones: readers of labels need no PyTorch
+
         count = np.array([len(label_x_at_rows(*pair)) for pair in zip(labels, sizes_px, strict=True)])  # (N)
         rows_right, has_points = _compare_all(points, labels, sizes_px, end_tolerance, max(1, count.max()))
         scores = [_mean_scores(rows_right, count, lane_nms(points, confidence, float(t)).numpy() & has_points)
@@ -138,6 +142,10 @@ def label_x_at_rows(label: Label, size_px: Size) -> np.ndarray:
 
 def x_px_at_rows(curves: Tensor, rows: np.ndarray, size_px: Size, end_tolerance: float) -> np.ndarray:
     """(K, R) x in pixels, -2 where a lane has no point, of curves (K, P, 2), none left out."""
+    import torch
+
+    from geometry.decode import rows_from_curves
+
     x = rows_from_curves(curves, torch.from_numpy(rows / size_px[1]).float(), end_tolerance).double().numpy()
     return np.where(x >= 0, (x * size_px[0]).round(2), -2.0)
 

@@ -7,18 +7,22 @@ higher than the one above it, by the same factor.
 x and y are in [0, 1] of the image, v in [0, 1] down the rows of the network. H x W pixels, F fine rows, K taps.
 """
 
+from __future__ import annotations
+
 import functools
 import math
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # processes that only read images start without PyTorch, which takes a second
+    from torch import Tensor
 
 MIN_ZOOM = 1.01  # a zoom below this counts as 1: 32 bits are too few for its formula
 FINE_ROWS = 2.5  # equal rows of the whole image for each of the network's, which are averages of them
 FULL_WEIGHT = 256  # weights of fine rows are integers with this sum: the result is the same in whatever order
 
-Positions = TypeVar("Positions", float, np.ndarray, Tensor)
+Positions = TypeVar("Positions", float, np.ndarray, "Tensor")
 
 
 class RowWarp(NamedTuple):

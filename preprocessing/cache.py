@@ -8,6 +8,7 @@ CRC-32: a cache that is damaged when it is opened is built again, damage that is
 Shapes: N images, H x W the network's input, L lane slots, P control points, 2 = (x, y).
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -15,26 +16,30 @@ import math
 import shutil
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from formats.base import DataError, Sample
-from geometry.bezier import CONTROL_POINTS
+from geometry.curve_fit import CONTROL_POINTS
 from geometry.input_grid import InputGrid
-from preprocessing.targets import LaneProblems, ReadImages, lanes_in_slots, read_images
+from preprocessing.chunks import FIT_CHUNK, PROCESS_KILLED, READ_CHUNK, Chunk, ChunkTask, write_chunk
+from preprocessing.lane_fit import LaneProblems, fit_lanes
+from preprocessing.samples import ReadImages, read_images
+from preprocessing.targets import curves_in_slots
 from runtime.files import lock
 from runtime.prefetch import prefetch
+from runtime.processes import in_processes, processes_for
 
 VERSION = 5  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
-READ_CHUNK = 8  # images that a thread reads at a time: few, since Ctrl-C waits for them
-FIT_CHUNK = 128  # images whose lanes are fitted together: of a few at a time Python costs more than arithmetic
 ADVICE = "set data.cache_dir to a folder that can, or data.cache=false"
 
 
@@ -133,8 +138,7 @@ def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -
         shutil.rmtree(building)
     building.mkdir()
     try:
-        with (building / "images.npy").open("wb") as file:
-            arrays = _write_images(file, samples, grid, slots)
+        arrays = _write_images(building / "images.npy", samples, grid, slots)
         for name, array in zip(FILES[1:], arrays, strict=True):
             np.save(building / f"{name}.npy", array)
         (building / "meta.json").write_text(json.dumps({name: _file_sum(building, name) for name in FILES[1:]}))
@@ -143,32 +147,72 @@ def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _write_images(file: BinaryIO, samples: Sequence[Sample], grid: InputGrid, slots: int) -> tuple[np.ndarray, ...]:
-    """The arrays of all other FILES, in order; the pixels of the samples are written to images.npy.
-
-    They are written, not mapped: a mapped file that outgrows its disk ends in a bus error, not in an exception.
-    """
+def _write_images(path: Path, samples: Sequence[Sample], grid: InputGrid, slots: int) -> tuple[np.ndarray, ...]:
+    """The arrays of all other FILES, in order; the pixels of the samples are written to images.npy at path."""
     count = len(samples)
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, grid.height, grid.width, 3)}
-    np.lib.format.write_array_header_1_0(file, header)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        offset = file.tell()
     points, exists = np.empty((count, slots, CONTROL_POINTS, 2), np.float32), np.empty((count, slots), bool)
     sizes_px, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(6, np.int64)
-    starts, labels = range(0, count, READ_CHUNK), []
-    with tqdm(total=count, desc="Reading images", unit="img", file=sys.stderr) as bar:
-        chunks = prefetch(partial(_read, samples, start, grid) for start in starts)
-        for start, (read, checksums) in zip(starts, chunks, strict=True):
-            file.write(read.images)
-            stop = start + len(checksums)
-            sizes_px[start:stop], sums[start:stop] = read.sizes_px, checksums
-            labels += read.labels
-            if len(labels) >= FIT_CHUNK or stop == count:
-                rows = slice(stop - len(labels), stop)
-                target, problems = lanes_in_slots(labels, sizes_px[rows], slots)
-                points[rows], exists[rows] = (part.numpy() for part in target)
-                counts += np.sum(problems, axis=0)
-                labels = []
-            bar.update(len(checksums))
+    stop = 0
+    with (tqdm(total=count, desc="Reading images", unit="img", file=sys.stderr) as bar,
+          contextlib.closing(_chunks(path, offset, samples, grid, bar)) as chunks, _one_torch_thread()):
+        for chunk in chunks:
+            rows = slice(stop, stop := stop + len(chunk.sums))
+            sizes_px[rows], sums[rows] = chunk.sizes_px, chunk.sums
+            target, problems = curves_in_slots(chunk.lanes, slots)
+            points[rows], exists[rows] = (part.numpy() for part in target)
+            counts += np.sum(problems, axis=0)
     return points, exists, sizes_px, sums, counts
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """In this block PyTorch has one thread: for a chunk's few curves more would wait for cores that read images."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _chunks(path: Path, offset: int, samples: Sequence[Sample], grid: InputGrid, bar: tqdm) -> Iterator[Chunk]:
+    """The chunks of the samples, in order, whose pixels are written to the file at path from offset on.
+
+    Processes read them where there are many cores and images: of more than a few threads each waits for the others'
+    Python. The same images are fitted together either way, so that the result is the same to the bit.
+    """
+    starts, image_bytes = range(0, len(samples), FIT_CHUNK), math.prod((grid.height, grid.width, 3))
+    tasks = (ChunkTask(samples[start:start + FIT_CHUNK], path, offset + start * image_bytes) for start in starts)
+    count = min(processes_for(len(samples)), len(starts))
+    if not count:
+        yield from _chunks_by_threads(path, samples, grid, bar)
+        return
+    try:
+        with contextlib.closing(in_processes(partial(write_chunk, grid=grid), tasks, count)) as chunks:
+            for chunk in chunks:
+                bar.update(len(chunk.sums))
+                yield chunk
+    except BrokenProcessPool:
+        raise DataError(PROCESS_KILLED) from None
+
+
+def _chunks_by_threads(path: Path, samples: Sequence[Sample], grid: InputGrid, bar: tqdm) -> Iterator[Chunk]:
+    """As `_chunks`, by threads that read READ_CHUNK images at a time; this one writes and fits."""
+    starts, sizes_px, sums, labels = range(0, len(samples), READ_CHUNK), [], [], []
+    with path.open("ab") as file:
+        for read, checksums in prefetch(partial(_read, samples, start, grid) for start in starts):
+            file.write(read.images)
+            sizes_px, sums, labels = sizes_px + read.sizes_px, sums + checksums, labels + read.labels
+            bar.update(len(checksums))
+            if len(labels) >= FIT_CHUNK:
+                yield Chunk(np.array(sizes_px, np.int32), sums, fit_lanes(labels, sizes_px))
+                sizes_px, sums, labels = [], [], []
+        if labels:
+            yield Chunk(np.array(sizes_px, np.int32), sums, fit_lanes(labels, sizes_px))
 
 
 def _read(samples: Sequence[Sample], start: int, grid: InputGrid) -> tuple[ReadImages, list[int]]:

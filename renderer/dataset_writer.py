@@ -6,14 +6,9 @@ root/manifest.json: without a manifest that equals the request, the data set is 
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +19,7 @@ from tqdm import tqdm
 
 from renderer.scene import Scene, render_scene
 from runtime.files import lock, write_bytes, write_text
-from runtime.memory import keep_freed_memory
+from runtime.processes import in_processes
 
 RENDERER_VERSION = 9  # count it up whenever a seed's pixels or labels change
 SPLITS = ("train", "val")  # a scene's seed is (seed, index of the split, index of the scene): splits share no scene
@@ -146,7 +141,7 @@ def _shards(request: dict[str, int]) -> list[Shard]:
 
 
 def run_tasks(render: Callable[[tuple], int], tasks: Sequence[tuple], workers: int | None) -> Iterator[int]:
-    """The number of images of each task as it ends, in this process or in `workers` others."""
+    """The number of images of each task, in order, in this process or in `workers` others."""
     workers = min(workers or os.cpu_count() or 1, len(tasks))
     if workers <= 1:
         threads = cv2.getNumThreads()
@@ -156,42 +151,10 @@ def run_tasks(render: Callable[[tuple], int], tasks: Sequence[tuple], workers: i
         finally:
             cv2.setNumThreads(threads)
         return
-    spawn = multiprocessing.get_context("spawn")  # what Windows and macOS have, and safe beside threads
-    with ProcessPoolExecutor(workers, spawn, initializer=_start_worker) as pool:
-        with _script_not_imported():
-            futures = [pool.submit(render, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool:
-            raise OSError("a rendering process was killed (memory?); run again to finish") from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _script_not_imported() -> Iterator[None]:
-    """Processes spawned in this block do not import the script that runs: its PyTorch takes them seconds."""
-    script = vars(sys.modules["__main__"])
-    file = script.pop("__file__", None)
     try:
-        yield
-    finally:
-        if file is not None:
-            script["__file__"] = file
-
-
-def _start_worker() -> None:
-    """One thread for OpenCV; an end with the parent, even a killed one, and not before it at Ctrl-C."""
-    keep_freed_memory()  # a scene takes a fifth less time
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+        yield from in_processes(render, tasks, workers)
+    except BrokenProcessPool:
+        raise OSError("a rendering process was killed (memory?); run again to finish") from None
 
 
 def _render_shard(task: tuple[Path, dict[str, int], Shard]) -> int:

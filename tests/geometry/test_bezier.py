@@ -16,11 +16,11 @@ from geometry.bezier import (
     bernstein,
     control_points_from_x,
     fit_bezier,
-    fit_polylines,
     refit_clipped,
     sample_curve,
     x_at_rows,
 )
+from geometry.curve_fit import fit_polylines
 from geometry.feature_grid import feature_grid
 
 LABELS = SHARED / "data" / "tusimple_labels"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometry.bezier import FIT_TOLERANCE, fit_polylines
+from geometry.curve_fit import FIT_TOLERANCE, fit_polylines
 from geometry.polyline import smooth_rows, turned_back
 
 PIXEL = 1 / 1280

@@ -12,7 +12,7 @@ from formats import registry
 from formats.base import DataError
 from geometry.input_grid import InputGrid
 from preprocessing import cache
-from preprocessing.targets import LaneProblems
+from preprocessing.lane_fit import LaneProblems
 
 
 def write_image(path, gray, size=(64, 36)):

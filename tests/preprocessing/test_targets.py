@@ -5,7 +5,8 @@ import pytest
 
 from formats.base import Label
 from geometry.polyline import inside_image
-from preprocessing.targets import LaneProblems, lanes_in_slots
+from preprocessing.lane_fit import LaneProblems
+from preprocessing.targets import lanes_in_slots
 
 SIZE_PX = (1280, 720)
 

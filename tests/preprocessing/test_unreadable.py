@@ -26,7 +26,7 @@ def test_what_cannot_be_read_is_found_once(broken, tmp_path, monkeypatch):
     samples = registry.list_samples(broken)
     first = unreadable(samples, tmp_path / "cache")
     assert list(first) == [2, 6] and "2.png" in first[2] and "6.lines.txt:1" in first[6]
-    monkeypatch.setattr(preprocessing.unreadable, "read_image", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(preprocessing.unreadable, "why_unreadable", lambda sample: pytest.fail("read again"))
     assert unreadable(samples, tmp_path / "cache") == first
     monkeypatch.undo()
     (broken / "2.png").write_bytes((broken / "1.png").read_bytes())

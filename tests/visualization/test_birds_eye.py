@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from geometry.bezier import fit_polylines
+from geometry.curve_fit import fit_polylines
 from geometry.ground_plane import GroundPlane, PinholeCamera
 from visualization.birds_eye import AHEAD_M, WARNING_COLOR, birds_eye, draw_notes
 
