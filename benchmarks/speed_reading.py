@@ -23,13 +23,16 @@ from preprocessing import cache
 from preprocessing.samples import read_images
 from renderer import dataset_writer
 from runtime.checkpoint import input_grid
+from runtime.processes import cores
 
 IMAGES_PER_FILE = 10  # scenes for each file that `inference` reads
 WITHOUT_LOCK = ((cv2, "imdecode"), (cv2, "resize"), (zlib, "crc32"), (Path, "read_bytes"), (InputGrid, "resample"))
 
 
 def tables(device: torch.device, scale: Scale, words: Sequence[str]) -> Iterator[list[str]]:
-    """A Markdown table of one thread and of one a core, on rendered scenes or the validation images of data.root."""
+    """A Markdown table of one thread, and of a thread and a process a core, on rendered scenes or the validation images
+    of data.root.
+    """
     config = load_config(None, words)
     grid, slots = input_grid(config), config.model.slots
     with tempfile.TemporaryDirectory() as folder:
@@ -39,17 +42,19 @@ def tables(device: torch.device, scale: Scale, words: Sequence[str]) -> Iterator
             dataset_writer.write_dataset(Path(folder), IMAGES_PER_FILE * scale.files, 1, 0)
             samples = registry.list_samples(folder)
         held_ms = statistics.median(lock_held_ms(samples, grid) for _ in range(scale.repeats))
-        counts = sorted({1, os.cpu_count() or 1})
-        rates = {threads: [] for threads in counts}
+        cases = [*((threads, 0) for threads in sorted({1, cores()})), (1, max(2, cores()))]
+        rates = {case: [] for case in cases}
         for _ in range(scale.repeats):
-            for threads in counts:
-                rates[threads].append(building(samples, grid, slots, threads))
-    lines = ["| threads | images/s | CPU ms an image |", "|---|---|---|"]
-    for threads, runs in rates.items():
-        per_second, cpu_ms = map(statistics.median, zip(*runs, strict=True))
-        lines.append(f"| {threads} | {per_second:.0f} | {cpu_ms:.2f} |")
+            for case in cases:
+                rates[case].append(building(samples, grid, slots, *case))
+    lines = ["| by | images/s | CPU ms an image | of which the script itself |", "|---|---|---|---|"]
+    for (threads, processes), runs in rates.items():
+        per_second, cpu_ms, own_ms = map(statistics.median, zip(*runs, strict=True))
+        by = f"{processes} processes" if processes else "1 thread" if threads == 1 else f"{threads} threads"
+        lines.append(f"| {by} | {per_second:.0f} | {cpu_ms:.2f} | {own_ms:.2f} |")
     yield [f"{len(samples)} images into the cache; {held_ms:.2f} ms an image are not decoding, resizing, reading or "
-           f"sums, so that no number of threads passes {1e3 / held_ms:.0f} images/s:", "", *lines]
+           f"sums, so that no number of threads passes {1e3 / held_ms:.0f} images/s; processes take "
+           f"{cache.FIT_CHUNK} images at a time:", "", *lines]
 
 
 def lock_held_ms(samples: Sequence, grid: InputGrid) -> float:
@@ -74,10 +79,15 @@ def lock_held_ms(samples: Sequence, grid: InputGrid) -> float:
         return 1e3 * (time.thread_time() - start - spent["without"]) / len(samples)
 
 
-def building(samples: Sequence, grid: InputGrid, slots: int, threads: int) -> tuple[float, float]:
-    """Images a second into a new cache by so many threads, and CPU milliseconds an image."""
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(os, "cpu_count", lambda: threads):
-        start, cpu = time.perf_counter(), time.process_time()
+def building(samples: Sequence, grid: InputGrid, slots: int, threads: int, processes: int
+             ) -> tuple[float, float, float]:
+    """Images a second into a new cache by so many threads or processes, with their start; CPU milliseconds an image,
+    and those of this process, which bound what any number of others reaches.
+    """
+    with (tempfile.TemporaryDirectory() as folder, mock.patch.object(os, "cpu_count", lambda: threads),
+          mock.patch.object(cache, "processes_for", lambda images: processes)):
+        start, before = time.perf_counter(), os.times()
         cache.open_cache(samples, grid, slots, folder, 1e3)
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return len(samples) / seconds, 1e3 * cpu / len(samples)
+        seconds, after = time.perf_counter() - start, os.times()
+    own, others = (sum(after[i:i + 2]) - sum(before[i:i + 2]) for i in (0, 2))
+    return len(samples) / seconds, 1e3 * (own + others) / len(samples), 1e3 * own / len(samples)

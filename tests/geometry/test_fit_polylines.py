@@ -143,7 +143,7 @@ def test_blocks_of_many_points_change_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     points, counts = rng.random((400, 2)), np.full(40, 10)
     together = fit_polylines(points, counts)
-    monkeypatch.setattr("geometry.bezier.FIT_BLOCK", 32)
+    monkeypatch.setattr("geometry.curve_fit.FIT_BLOCK", 32)
     for whole, part in zip(together, fit_polylines(points, counts), strict=True):
         np.testing.assert_allclose(whole, part, atol=1e-9)
     control, off = fit_polylines(np.zeros((0, 2)), np.zeros(0, int))

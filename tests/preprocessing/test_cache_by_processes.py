@@ -135,3 +135,11 @@ def test_processes_end_with_a_script_that_is_killed(folder):
     run.kill()
     finish(run)
     assert until(lambda: not any(map(is_alive, workers)), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("module", ["preprocessing.chunks", "renderer.drive_writer"])
+def test_what_a_process_imports_needs_no_pytorch(module):
+    run = start("-c", f"import sys, {module}\nassert 'torch' not in sys.modules")
+    assert finish(run) == (0, [])
