@@ -12,7 +12,7 @@ ITERATIONS = 3
 OUTLIER = 0.03  # of the image's width: a row so far from the curve counts half of one that lies on it
 FOLLOWED = 0.05  # a row with full certainty goes half way back to the curve from so far away
 FULL_CERTAINTY = 0.6  # share of a row's probability near its maximum from which its x is its own
-RIDGE = 1e-3  # keeps the curve of one or two rows straight
+SLOPE_RIDGE, BEND_RIDGE = 2e-4, 2e-3  # keep the curve of one or two rows straight; more bias every curve
 FLOOR = 1e-5  # weight of a row without certainty
 
 # Of the normal matrix ((s0, s1, s2), (s1, d2, s3), (s2, s3, d4)), where s is a sum of powers and d one with a ridge:
@@ -23,7 +23,7 @@ THIRD_FACTORS = "s3 s1 s2  s1 s2 s0  s2 s0 s1  s3 s1 s2"
 FOURTH_FACTORS = "s3 d4 d2  d4 s2 s3  d2 s3 s1  s3 d4 d2"
 MULTIPLIED = "b0 b1 b2  b0 b1 b2  b0 b1 b2  s0 s1 s2"  # by the cofactors: the solution, and the determinant
 NAMES = " ".join((FIRST_FACTORS, SECOND_FACTORS, THIRD_FACTORS, FOURTH_FACTORS, MULTIPLIED)).split()  # of F sums
-RIDGES = {"s0": FLOOR, "d2": RIDGE, "d4": RIDGE}
+RIDGES = {"s0": FLOOR, "d2": SLOPE_RIDGE, "d4": BEND_RIDGE}
 
 
 class RowBasis(NamedTuple):

@@ -159,7 +159,7 @@ def test_four_scenes_can_be_learned_by_heart():
     # Four scenes leave existence nothing to learn, so regression may have most of the weight.
     model, loss, steps, began = LaneNet(warp=grid.warp).train(), LaneLoss(regression=6.0), 500, time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
+    lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(steps):
         prediction, rows = model(batch, with_rows=True)
         optimizer.zero_grad()

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from geometry.row_fit import FLOOR, FOLLOWED, FULL_CERTAINTY, OUTLIER, RIDGE, follow_curve, row_basis
+from geometry.row_fit import (
+    BEND_RIDGE,
+    FLOOR,
+    FOLLOWED,
+    FULL_CERTAINTY,
+    OUTLIER,
+    SLOPE_RIDGE,
+    follow_curve,
+    row_basis,
+)
 
 Y = torch.linspace(0.27, 0.98, 18)
 SURE = torch.ones(18)
@@ -79,7 +88,7 @@ def test_it_is_reweighted_least_squares_as_a_solver_does_it():
     x, certainty, present = torch.rand(3, 20, 18).unbind(0)
     x = quadratic(0.2, 0.5, 0.1) + 0.1 * x
     t = ((2 * Y - Y[0] - Y[-1]) / (Y[-1] - Y[0])).double().numpy()
-    powers, ridge = np.stack((np.ones(18), t, t * t), -1), np.diag((FLOOR, RIDGE, RIDGE))
+    powers, ridge = np.stack((np.ones(18), t, t * t), -1), np.diag((FLOOR, SLOPE_RIDGE, BEND_RIDGE))
     for x_i, certainty_i, present_i, result in zip(x, certainty, present, follow_curve(x, BASIS, certainty, present),
                                                    strict=True):
         x_i, sure = x_i.double().numpy(), certainty_i.double().numpy()
