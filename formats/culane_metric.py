@@ -84,7 +84,7 @@ class CULaneMetric(Metric):
     def threshold_scores(self, points: Tensor, confidence: Tensor, labels: Sequence[Label], sizes_px: Sequence[Size],
                          end_tolerance: float, thresholds: np.ndarray = THRESHOLDS) -> ThresholdCurve:
         """Every lane is drawn once; a threshold only chooses among the rows of the IoU matrix."""
-        from geometry.decode import lane_nms  # here, as the next one: readers of labels need no PyTorch
+        from geometry.decode import by_threshold, lane_nms  # here, as the next one: readers of labels need no PyTorch
 
         lanes = [sampled_lanes(curves, size_px) for curves, size_px in zip(points, sizes_px, strict=True)]
         has_points = np.array([[len(lane) >= 2 for lane in image] for image in lanes]).reshape(confidence.shape)
@@ -93,7 +93,7 @@ class CULaneMetric(Metric):
             matrices = culane_iou_many(pairs, workers=1, size=canvas.size_px, lane_width=canvas.lane_width_px)
             for i, matrix in zip(indices, matrices, strict=True):
                 iou[i] = matrix
-        kept = [lane_nms(points, confidence, float(t)).numpy() & has_points for t in thresholds]
+        kept = lane_nms(points, confidence, by_threshold(thresholds)).numpy() & has_points  # (T, N, L)
         counts = np.zeros((len(thresholds), len(CULANE_THRESHOLDS), 3), int)
         for i, matrix in enumerate(iou):
             by_choice: dict[bytes, np.ndarray] = {}  # most thresholds choose the lanes of the one before

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,6 +22,8 @@ from runtime.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+BLOCK = 128  # images that are compared together: 2 MB
 
 
 class TuSimpleMetric(Metric):
@@ -51,15 +53,11 @@ class TuSimpleMetric(Metric):
         scores = []
         run_times_ms = [0.0] * len(labels) if run_times_ms is None else run_times_ms
         for lanes, label, size_px, ms in zip(predictions, labels, sizes_px, run_times_ms, strict=True):
-            scale_x, scale_y = np.array(tusimple.TUSIMPLE_SIZE) / size_px
-            pred, gt = (np.where(x >= 0, x * scale_x, -2.0) for x in (lanes, label_x_at_rows(label, size_px)))
-            scores.append(tusimple.tusimple_image(pred, gt, label_rows(label, size_px) * scale_y, ms))
+            gt, rows = label_x_at_rows(label, size_px), label_rows(label, size_px)
+            scores.append(tusimple.tusimple_image(*_in_benchmark_px(lanes, gt, rows, size_px), ms))
         if not scores:
             raise ValueError("no image to score")
-        accuracy, fp, fn = (float(mean) for mean in np.mean(scores, axis=0))
-        with_lanes = [score.accuracy for score, label in zip(scores, labels, strict=True) if len(label.lanes)]
-        return {"accuracy": accuracy, "accuracy_with_lanes": float(np.mean(with_lanes)) if with_lanes else math.nan,
-                "fp": fp, "fn": fn, "f1": tusimple.tusimple_f1(fp, fn)}, {}
+        return _mean_figures(np.array(scores), np.array([len(label.lanes) > 0 for label in labels])), {}
 
     def selection_scores(self, scores: Mapping[str, float]) -> tuple[float, float]:
         """F1 or the accuracy over images that have lanes, whichever is lower, then the mean error.
@@ -77,15 +75,16 @@ class TuSimpleMetric(Metric):
 
         The objective is that of `selection_scores`.
         """
-        from geometry.decode import lane_nms  # here, as the next ones: readers of labels need no PyTorch
+        from geometry.decode import by_threshold, lane_nms  # here, as the next ones: readers of labels need no PyTorch
 
-        count = np.array([len(label_x_at_rows(*pair)) for pair in zip(labels, sizes_px, strict=True)])  # (N)
-        rows_right, has_points = _compare_all(points, labels, sizes_px, end_tolerance, max(1, count.max()))
-        scores = [_mean_scores(rows_right, count, lane_nms(points, confidence, float(t)).numpy() & has_points)
-                  for t in thresholds]
-        accuracy, f1 = np.array(scores).T
+        gt_px = [label_x_at_rows(*pair) for pair in zip(labels, sizes_px, strict=True)]
+        count = np.array(list(map(len, gt_px)))  # (N)
+        rows_right, has_points = _compare_all(points, labels, gt_px, sizes_px, end_tolerance)
+        kept = lane_nms(points, confidence, by_threshold(thresholds)).numpy() & has_points  # (T, N, L)
+        figures = [_figures(rows_right, count, lanes) for lanes in kept]
+        accuracy, f1 = (np.array([row[name] for row in figures]) for name in ("accuracy_with_lanes", "f1"))
         return ThresholdCurve(np.asarray(thresholds, float), {"F1": f1, "accuracy of images with lanes": accuracy},
-                              _objective(f1, accuracy))
+                              _objective(f1, accuracy), figures)
 
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[np.ndarray]) -> None:
@@ -141,7 +140,7 @@ def label_x_at_rows(label: Label, size_px: Size) -> np.ndarray:
 
 
 def x_px_at_rows(curves: Tensor, rows: np.ndarray, size_px: Size, end_tolerance: float) -> np.ndarray:
-    """(K, R) x in pixels, -2 where a lane has no point, of curves (K, P, 2), none left out."""
+    """(..., R) x in pixels, -2 where a lane has no point, of curves (..., P, 2), none left out."""
     import torch
 
     from geometry.decode import rows_from_curves
@@ -183,25 +182,46 @@ def _lanes_of_record(record: dict, where: str, num_rows: int) -> np.ndarray:
     return np.array(lanes).reshape(-1, num_rows)
 
 
-def _compare_all(points: Tensor, labels: Sequence[Label], sizes_px: Sequence[Size], end_tolerance: float,
-                 max_labels: int) -> tuple[np.ndarray, np.ndarray]:
+def _compare_all(points: Tensor, labels: Sequence[Label], gt_px: Sequence[np.ndarray], sizes_px: Sequence[Size],
+                 end_tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """(N, G, L) share of rows in which each slot's lane is right about each label, and (N, L) which lanes have the two
-    points that a lane needs to be counted.
+    points that a lane needs to be counted. gt_px has the `label_x_at_rows` of each image.
     """
+    max_labels = max(1, *map(len, gt_px))
     rows_right = np.zeros((len(labels), max_labels, points.shape[1]))
     has_points = np.zeros(points.shape[:2], bool)
-    for i, (label, size_px) in enumerate(zip(labels, sizes_px, strict=True)):
-        rows, gt = label_rows(label, size_px), label_x_at_rows(label, size_px)
-        pred = x_px_at_rows(points[i], rows, size_px, end_tolerance)
-        scale_x, scale_y = np.array(tusimple.TUSIMPLE_SIZE) / size_px
-        pred_px, gt_px = (np.where(x >= 0, x * scale_x, -2.0) for x in (pred, gt))
-        rows_right[i, :len(gt)] = tusimple.tusimple_rows_right(pred_px, gt_px, rows * scale_y)
-        has_points[i] = (pred >= 0).sum(1) >= 2
+    for rows, size_px, images in _blocks(labels, sizes_px):
+        gt, exists = np.full((len(images), max_labels, len(rows)), -2.0), np.zeros((len(images), max_labels), bool)
+        for i, image in enumerate(images):
+            gt[i, :len(gt_px[image])], exists[i, :len(gt_px[image])] = gt_px[image], True
+        pred = x_px_at_rows(points[images], rows, size_px, end_tolerance)  # (images, L, R)
+        right = tusimple.share_of_rows_right(*_in_benchmark_px(pred, gt, rows, size_px))
+        rows_right[images] = np.where(exists[..., None], right, 0)
+        has_points[images] = (pred >= 0).sum(-1) >= 2
     return rows_right, has_points
 
 
-def _mean_scores(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) -> tuple[float, float]:
-    """Mean accuracy over images with lanes, and F1, of N images with count (N) labels and kept (N, L) lanes.
+def _blocks(labels: Sequence[Label], sizes_px: Sequence[Size]) -> Iterator[tuple[np.ndarray, Size, list[int]]]:
+    """The rows, the size and the indices of images that are equal in both, at most BLOCK together."""
+    groups: dict[tuple[bytes, Size], tuple[np.ndarray, list[int]]] = {}
+    for i, (label, size_px) in enumerate(zip(labels, sizes_px, strict=True)):
+        rows = label_rows(label, size_px)
+        groups.setdefault((rows.tobytes(), size_px), (rows, []))[1].append(i)
+    for (_, size_px), (rows, images) in groups.items():
+        for start in range(0, len(images), BLOCK):
+            yield rows, size_px, images[start:start + BLOCK]
+
+
+def _in_benchmark_px(pred: np.ndarray, gt: np.ndarray, rows: np.ndarray, size_px: Size
+                     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x of predictions and labels, and rows, of images of a size, in pixels of 1280x720."""
+    scale_x, scale_y = np.array(tusimple.TUSIMPLE_SIZE) / size_px
+    pred_x, gt_x = (np.where(x >= 0, x * scale_x, -2.0) for x in (pred, gt))
+    return pred_x, gt_x, rows * scale_y
+
+
+def _figures(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) -> dict[str, float]:
+    """The figures of `TuSimpleMetric.score`, to the bit, of N images with count (N) labels and kept (N, L) lanes.
 
     rows_right is that of `_compare_all`. As in metrics.tusimple.tusimple_image, of more than four labels the worst is
     left out and the rest divided by four.
@@ -209,15 +229,23 @@ def _mean_scores(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) ->
     exists = np.arange(rows_right.shape[1]) < count[:, None]  # (N, G)
     best = (rows_right * kept[:, None]).max(2)  # (N, G)
     matched, predicted = (best >= tusimple.TUSIMPLE_MATCH).sum(1), kept.sum(1)
-    total = best.sum(1) - np.where(count > 4, np.where(exists, best, 1).min(1), 0)
+    total = np.zeros(len(count))
+    for labels in set(count.tolist()):  # a sum over empty places might be rounded otherwise
+        total[count == labels] = best[count == labels, :labels].sum(1)
+    total -= np.where(count > 4, np.where(exists, best, 1).min(1), 0)
     missed = np.maximum(count - matched - (count > 4), 0)
     scored = np.clip(count, 1, 4)
     fp = np.where(predicted > 0, (predicted - matched) / np.maximum(predicted, 1), 0)
-    crowded = predicted > count + 2
-    accuracy = np.where(crowded, 0, total / scored)  # (N)
-    with_lanes = accuracy[count > 0].mean() if count.any() else math.nan
-    f1 = tusimple.tusimple_f1(np.where(crowded, 0, fp).mean(), np.where(crowded, 1, missed / scored).mean())
-    return with_lanes, f1
+    scores = np.stack((total / scored, fp, missed / scored), axis=1)  # (N, 3)
+    scores[predicted > count + 2] = 0, 0, 1
+    return _mean_figures(scores, count > 0)
+
+
+def _mean_figures(scores: np.ndarray, has_lanes: np.ndarray) -> dict[str, float]:
+    """The figures of N images whose accuracy, fp and fn are scores (N, 3), of which has_lanes (N) have a label."""
+    accuracy, fp, fn = (float(mean) for mean in np.mean(scores, axis=0))
+    return {"accuracy": accuracy, "accuracy_with_lanes": float(scores[has_lanes, 0].mean()) if has_lanes.any()
+            else math.nan, "fp": fp, "fn": fn, "f1": tusimple.tusimple_f1(fp, fn)}
 
 
 def _objective(f1: np.ndarray | float, accuracy_with_lanes: np.ndarray | float) -> np.ndarray:

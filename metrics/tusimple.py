@@ -1,6 +1,6 @@
 """The official TuSimple metric in NumPy: github.com/TuSimple/tusimple-benchmark, evaluate/lane.py.
 
-Shapes: R rows. Lanes are x in pixels of the benchmark's images, one a row.
+Shapes: R rows, ... any batch. Lanes are x in pixels of the benchmark's images, one a row.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class TuSimpleScore(NamedTuple):
 
 
 def _lane_table(lanes, rows: int, name: str) -> np.ndarray:
-    """(lanes, R) float x, -100 where a lane has no point. Raises ValueError, with `name`, for wrong lengths or NaN."""
+    """(lanes, R) float x of lanes. Raises ValueError, with `name`, for wrong lengths or NaN."""
     for index, lane in enumerate(lanes):
         if len(lane) != rows:
             raise ValueError(
@@ -32,7 +32,7 @@ def _lane_table(lanes, rows: int, name: str) -> np.ndarray:
     table = np.array([np.asarray(lane, float) for lane in lanes], float).reshape(len(lanes), rows)
     if not np.isfinite(table).all():
         raise ValueError(f"{name} lanes have NaN or infinity, expected pixels or -2 for no point")
-    return np.where(table >= 0, table, -100.0)
+    return table
 
 
 def tusimple_image(pred, gt, h_samples, run_time_ms: float = 0.0) -> TuSimpleScore:
@@ -65,18 +65,22 @@ def tusimple_rows_right(pred, gt, h_samples) -> np.ndarray:
     rows = np.asarray(h_samples, float)
     if rows.ndim != 1 or len(rows) == 0:
         raise ValueError(f"h_samples has shape {rows.shape}, expected (R,) with R >= 1")
-    pred_x, gt_x = _lane_table(pred, len(rows), "pred"), _lane_table(gt, len(rows), "gt")
+    return share_of_rows_right(_lane_table(pred, len(rows), "pred"), _lane_table(gt, len(rows), "gt"), rows)
 
-    has_point = gt_x >= 0  # (gt, R)
-    count = np.maximum(has_point.sum(1, keepdims=True), 1)
-    dy = np.where(has_point, rows - (has_point * rows).sum(1, keepdims=True) / count, 0)
-    dx = np.where(has_point, gt_x - (has_point * gt_x).sum(1, keepdims=True) / count, 0)
-    spread = (dy * dy).sum(1)
-    slope = (dx * dy).sum(1) / np.where(spread > 0, spread, 1)  # 0 for fewer than two points
-    near_px = TUSIMPLE_TOLERANCE_PX / np.cos(np.arctan(slope))  # (gt,)
 
-    right = np.abs(gt_x[:, None] - pred_x[None]) < near_px[:, None, None]  # (gt, pred, R)
-    return right.sum(2) / len(rows)
+def share_of_rows_right(pred_x: np.ndarray, gt_x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(..., gt, pred) as `tusimple_rows_right`, of finite x (..., pred, R) and (..., gt, R), negative = no point."""
+    pred_x, gt_x = (np.where(x >= 0, x, -100.0) for x in (pred_x, gt_x))
+    has_point = gt_x >= 0  # (..., gt, R)
+    count = np.maximum(has_point.sum(-1, keepdims=True), 1)
+    dy = np.where(has_point, rows - (has_point * rows).sum(-1, keepdims=True) / count, 0)
+    dx = np.where(has_point, gt_x - (has_point * gt_x).sum(-1, keepdims=True) / count, 0)
+    spread = (dy * dy).sum(-1)
+    slope = (dx * dy).sum(-1) / np.where(spread > 0, spread, 1)  # 0 for fewer than two points
+    near_px = TUSIMPLE_TOLERANCE_PX / np.cos(np.arctan(slope))  # (..., gt)
+
+    right = np.abs(gt_x[..., :, None, :] - pred_x[..., None, :, :]) < near_px[..., None, None]  # (..., gt, pred, R)
+    return right.sum(-1) / len(rows)
 
 
 def tusimple_f1(fp: float, fn: float) -> float:

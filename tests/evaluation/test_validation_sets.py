@@ -109,7 +109,7 @@ def test_auto_is_the_threshold_of_the_highest_mean_objective(mixed):
     means = dict(zip(curves[0].thresholds.tolist(), (curves[0].objective + curves[1].objective) / 2, strict=True))
     assert means[decode.threshold] >= max(means.values()) - 0.002
     assert decode.threshold == 0.5 != best_threshold(curves[1]), "what CULane's would lose is less than what it gains"
-    assert figures["a"] is None and figures["b"]["f1@50"] == pytest.approx(0.5)
+    assert figures["a"]["f1"] == pytest.approx(1) and figures["b"]["f1@50"] == pytest.approx(0.5)
     weighed = validation_sets.choose_decode(
         prediction_of([[300, 940]] * 2, [0.9, 0.6]), gt, "auto", 0.007)[0]
     assert weighed.threshold == pytest.approx(0.62), "wrong by both metrics"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from formats import tusimple_metric
 from formats.base import Label
 from formats.tusimple_metric import TuSimpleMetric
 from geometry.bezier import control_points_from_x
@@ -36,26 +37,46 @@ def scores_of(lanes, labels):
 # Scores ------------------------------------------------------------------------------------------------------
 
 
-def test_every_threshold_scores_as_the_official_metric_does():
-    """Random lanes and confidences, zero to six labels an image, some predictions of fewer than two points."""
+def random_predictions(num_labels, sizes_px):
+    """Curves near the labels of each image and some beside them, one of fewer than two points in most images; their
+    confidences, and the labels.
+    """
     generator = torch.Generator().manual_seed(0)
-    positions = [sorted(torch.randperm(11, generator=generator)[:i % 7].tolist()) for i in range(30)]
-    labels = [label_of(*(80 + 110 * position for position in image)) for image in positions]
+    positions = [sorted(torch.randperm(11, generator=generator)[:count].tolist()) for count in num_labels]
+    labels = []
+    for i, (image, (width, height)) in enumerate(zip(positions, sizes_px, strict=True)):
+        rows = np.arange(0.25 * height, height, height / (40 + i % 3))
+        x = np.array([np.where(rows >= 0.3 * height, (80 + 110 * position) * width / 1280, -2.0)
+                      for position in image]).reshape(len(image), len(rows))
+        lanes = [np.stack((lane, rows), 1)[lane >= 0].astype(np.float32) for lane in x]
+        labels.append(Label(lanes, rows, x) if i % 2 else Label(lanes))
     points = torch.stack([torch.stack([
         upright_curve(80 + 110 * position + float(8 * torch.randn(1, generator=generator)),
                       0.97 if slot == i % 9 else 0.3)
         for slot, position in enumerate((image + list(range(8)))[:6])]) for i, image in enumerate(positions)])
-    confidence = torch.rand(30, 6, generator=generator)
-    curve = METRIC.threshold_scores(points, confidence, labels, [SIZE_PX] * 30, TOLERANCE)
+    return points, torch.rand(len(labels), 6, generator=generator), labels
+
+
+@pytest.mark.parametrize("num_labels", [[i % 11 for i in range(40)], [0] * 4, [9, 10, 8] * 4],
+                         ids=["0 to 10 lanes", "no lanes", "8 to 10 lanes"])
+def test_every_threshold_scores_as_the_official_metric_does(num_labels, monkeypatch):
+    """To the bit, with images of two sizes, labels of several rows, and more images of a kind than a block takes."""
+    monkeypatch.setattr(tusimple_metric, "BLOCK", 3)
+    sizes_px = [((1280, 720), (320, 180))[i % 5 == 0] for i in range(len(num_labels))]
+    points, confidence, labels = random_predictions(num_labels, sizes_px)
+    curve = METRIC.threshold_scores(points, confidence, labels, sizes_px, TOLERANCE)
     assert list(curve.scores) == ["F1", "accuracy of images with lanes"] and len(curve.thresholds) == 49
-    for threshold, f1, accuracy, objective in zip(curve.thresholds, *curve.scores.values(), curve.objective,
-                                                  strict=True):
+    for t, threshold in enumerate(curve.thresholds):
         keep = lane_nms(points, confidence, float(threshold))
-        lanes = [METRIC.to_prediction(points[i][keep[i]], labels[i], SIZE_PX, TOLERANCE) for i in range(30)]
-        expected = scores_of(lanes, labels)
-        assert (accuracy, f1) == (pytest.approx(expected["accuracy_with_lanes"]), pytest.approx(expected["f1"]))
-        assert objective == pytest.approx(min(f1, expected["accuracy_with_lanes"]))
-    assert len(set(curve.scores["F1"].round(6))) > 20, "the thresholds must differ for this to show anything"
+        lanes = [METRIC.to_prediction(curves[kept], label, size_px, TOLERANCE)
+                 for curves, kept, label, size_px in zip(points, keep, labels, sizes_px, strict=True)]
+        expected, _ = METRIC.score(lanes, [None] * len(labels), labels, sizes_px)
+        assert list(curve.figures[t]) == list(expected)
+        np.testing.assert_array_equal(list(curve.figures[t].values()), list(expected.values()))
+        f1, accuracy = (score[t] for score in curve.scores.values())
+        np.testing.assert_array_equal((f1, accuracy), (expected["f1"], expected["accuracy_with_lanes"]))
+        assert curve.objective[t] == min(f1, accuracy if any(num_labels) else f1)
+    assert len(set(curve.scores["F1"].round(6))) > 5, "the thresholds must differ for this to show anything"
 
 
 def test_images_without_a_lane_do_not_move_the_choice():

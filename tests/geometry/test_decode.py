@@ -2,8 +2,9 @@
 
 import torch
 
+from formats.metric import THRESHOLDS
 from geometry.bezier import control_points_from_x
-from geometry.decode import lane_nms, rows_from_curves
+from geometry.decode import by_threshold, lane_nms, rows_from_curves
 
 TOLERANCE = 5 / 720
 
@@ -28,6 +29,17 @@ def test_of_two_duplicates_the_more_confident_is_kept():
 def test_duplicates_of_different_length_are_duplicates():
     points = torch.cat((lanes_at(0.2, y_far=0.4), lanes_at(0.2, y_far=0.55)))[None]
     assert lane_nms(points, torch.tensor([[0.9, 0.8]]), 0.5).tolist() == [[True, False]]
+
+
+def test_many_thresholds_give_the_lanes_of_each():
+    """Also where a confidence is the threshold itself, in float32."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.stack([lanes_at(*(0.4 + 0.02 * torch.rand(6, generator=generator)).tolist()) for _ in range(40)])
+    confidence = torch.rand(40, 6, generator=generator)
+    confidence[:, 2] = torch.from_numpy(THRESHOLDS[:40]).float()
+    masks = lane_nms(points, confidence, by_threshold(THRESHOLDS))
+    assert torch.equal(masks, torch.stack([lane_nms(points, confidence, float(t)) for t in THRESHOLDS]))
+    assert (masks.sum(-1) < (confidence >= by_threshold(THRESHOLDS)).sum(-1)).any(), "no duplicates to leave out"
 
 
 def test_lanes_apart_are_all_kept_and_a_duplicate_below_the_threshold_hides_nothing():
