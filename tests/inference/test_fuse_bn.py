@@ -71,12 +71,23 @@ def test_a_fused_network_does_not_pretend_to_have_gradients(network):
     assert not points.requires_grad
 
 
-def test_the_network_itself_stays_as_it_is(network):
-    before = copy.deepcopy(network.state_dict())
-    network.train()
-    fuse_batch_norms(network, torch.bfloat16)
-    assert network.training and all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    network.eval()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_neither_network_changes_with_the_other(network, dtype):
+    """The one that is trained goes on after it was copied."""
+    network = copy.deepcopy(network).train()
+    before, modules, images = copy.deepcopy(network.state_dict()), str(network), pictures(1)
+    fused = fuse_batch_norms(network, dtype)
+    first = output(fused, images, dtype)
+    assert network.training and all(weights.requires_grad for weights in network.parameters())
+    assert str(network) == modules
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) and value.dtype == before[name].dtype, name
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.add_(1)
+    torch.testing.assert_close(output(fused, images, dtype), first, atol=0, rtol=0)
+    pointers = {value.data_ptr() for value in network.state_dict().values() if value.numel()}
+    assert not pointers & {value.data_ptr() for value in fused.state_dict().values()}
 
 
 def test_batch_norms_of_several_gpus_are_folded_as_well(network):
