@@ -6,7 +6,7 @@ Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,17 +84,21 @@ def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
     return [order[len(order) * i // count:len(order) * (i + 1) // count] for i in range(count)]
 
 
-def loader(dataset: LaneDataset, batch_indices: Sequence[Sequence[int]], workers: int, pin: bool) -> DataLoader:
+def loader(dataset: LaneDataset, batch_indices: Sequence[Sequence[int]], workers: int, pin: bool
+           ) -> Iterable[tuple[Tensor, LaneTarget]]:
     """The images and lanes of each batch.
 
-    workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none.
+    workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none. Images that
+    are preloaded stay on their device.
     """
+    if dataset.preloaded:
+        return map(dataset.__getitems__, batch_indices)
     if dataset.pixels is not None:
         workers = 0
     elif workers < 0:
         workers = os.cpu_count() or 1
     return _Loader(dataset, batch_sampler=batch_indices, collate_fn=_as_is, num_workers=workers,
-                   pin_memory=pin and not dataset.preloaded, multiprocessing_context="spawn" if workers else None,
+                   pin_memory=pin, multiprocessing_context="spawn" if workers else None,
                    worker_init_fn=leave_process_group)
 
 

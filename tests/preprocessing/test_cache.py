@@ -167,6 +167,16 @@ def test_images_preloaded_on_a_device_are_those_of_the_cache(folder):
         assert all(map(torch.equal, target, labels))
 
 
+def test_preloaded_images_are_indexed_where_they_are(folder, monkeypatch):
+    dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder))
+    dataset.preload(torch.device("cpu"), True)
+    dataset.preloaded = tuple(part.to("meta") for part in dataset.preloaded)
+    monkeypatch.setattr("dataset._Loader", None)  # which would take threads and copies
+    batches = list(loader(dataset, [[2], [0, 2]], -1, True))
+    assert [len(images) for images, _ in batches] == [1, 2]
+    assert {part.device.type for images, target in batches for part in (images, *target)} == {"meta"}
+
+
 def test_a_damaged_image_shows_when_it_is_preloaded(folder):
     pixels = opened(folder)
     with (pixels.folder / "images.npy").open("r+b") as file:
