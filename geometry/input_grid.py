@@ -58,34 +58,45 @@ class InputGrid(NamedTuple):
         return round(FINE_ROWS * self.height)
 
     @property
+    def rows_left_out(self) -> int:
+        """The number of fine rows at the top of an image that no row of the network covers."""
+        return int(_row_weights(self)[0][0, 0])
+
+    @property
     def aspect(self) -> float:
         """Width over height of the whole image, were it all in rows of mean height."""
         return self.width * (1 - self.warp.cut_top) / self.height
 
     def resample(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (H, W, 3) of an image uint8 (F, W, 3): each row is the mean of the fine rows between its edges."""
-        first, weights = _row_weights(self)
-        values = image[first[0]:].reshape(self.fine_rows - first[0], -1).astype(np.uint16)
-        total = values[first - first[0]] * weights[0]
-        for tap in range(1, len(weights)):
-            total += values[np.minimum(first + tap, self.fine_rows - 1) - first[0]] * weights[tap]
-        return ((total + FULL_WEIGHT // 2) // FULL_WEIGHT).astype(np.uint8).reshape(self.height, self.width, 3)
+        """uint8 (H, W, 3) of an image uint8 (F, W, 3): each row is the mean of the fine rows between its edges.
+
+        The image may lack its uppermost `rows_left_out` rows, or some of them.
+        """
+        rows, weights = _row_weights(self)
+        taps = image.reshape(len(image), -1)[rows - (self.fine_rows - len(image))]  # (K, H, W * 3)
+        # Few calls: each takes the interpreter's lock once more, which is what threads that read images wait for.
+        total = np.einsum("khw,kh->hw", taps, weights, dtype=np.uint16, casting="unsafe")
+        total += FULL_WEIGHT // 2
+        total //= FULL_WEIGHT
+        return total.astype(np.uint8).reshape(self.height, self.width, 3)
 
     def averaging_matrix(self) -> np.ndarray:
         """The weights of `resample` as a matrix, float32 (H, F) to multiply fine rows with; the products are exact."""
-        first, weights = _row_weights(self)
         matrix = np.zeros((self.height, self.fine_rows), np.float32)
-        for tap, weight in enumerate(weights):
-            matrix[np.arange(self.height), np.minimum(first + tap, self.fine_rows - 1)] += weight[:, 0] / FULL_WEIGHT
+        for rows, weights in zip(*_row_weights(self), strict=True):
+            matrix[np.arange(self.height), rows] += weights / FULL_WEIGHT
         return matrix
 
 
 @functools.lru_cache(maxsize=16)
 def _row_weights(grid: InputGrid) -> tuple[np.ndarray, np.ndarray]:
-    """The first fine row (H) that each row covers; weights of it and the next, uint16 (K, H, 1), sum FULL_WEIGHT."""
+    """The fine rows (K, H) that each row covers, from the first one on, and their weights (K, H) uint16.
+
+    The weights of a row have the sum FULL_WEIGHT; some of them may be 0.
+    """
     edges = grid.warp.y(np.linspace(0, 1, grid.height + 1)) * grid.fine_rows
     first = np.minimum(edges[:-1].astype(int), grid.fine_rows - 1)
     covered = first + np.arange(math.ceil(np.diff(edges).max()) + 1)[:, None]  # (K, H)
     shares = (np.minimum(covered + 1, edges[1:]) - np.maximum(covered, edges[:-1])).clip(0)
     shares = np.diff(np.round(FULL_WEIGHT * shares.cumsum(0) / shares.sum(0)), axis=0, prepend=0)
-    return first, shares.astype(np.uint16)[..., None]
+    return np.minimum(covered, grid.fine_rows - 1), shares.astype(np.uint16)

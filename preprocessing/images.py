@@ -2,6 +2,7 @@
 
 import functools
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -31,11 +32,8 @@ def read_image(path: str | Path, thorough: bool = False) -> np.ndarray:
     A damaged JPEG is refused where the damage shows at a glance, or wherever it can be found if `thorough`, which takes
     twice as long.
     """
-    path = Path(path)
     try:
-        if path.stat().st_size > MAX_IMAGE_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is more than this reader takes")
-        data = path.read_bytes()  # cv2.imread fails on non-ASCII names on Windows
+        data = _content(path)
         size_px = image_size(data)
         if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
             raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
@@ -49,6 +47,19 @@ def read_image(path: str | Path, thorough: bool = False) -> np.ndarray:
     return image
 
 
+def _content(path: str | Path) -> bytes:
+    """The bytes of a file, by few calls of the system: at each of them a thread waits for the interpreter's lock anew.
+
+    OpenCV does not read it, since it fails on non-ASCII names on Windows. Raises OSError and DataError.
+    """
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_IMAGE_BYTES:
+            raise DataError(f"{path}: {size / 1e6:.0f} MB is more than this reader takes")
+        data = file.read(size)
+        return data if 0 < len(data) == size else data + file.readall()  # a pipe has no size
+
+
 def is_image(data: bytes) -> bool:
     """Whether a file begins as an image of one of the KINDS does."""
     return data.startswith(tuple(HEADER_READERS)) or (data.startswith(WEBP) and data[8:12] == b"WEBP")  # AVI is RIFF
@@ -60,16 +71,17 @@ def _decoded(data: bytes, name: str, thorough: bool) -> np.ndarray | None:
         return None
     quiet_decoders()
     is_jpeg = data.startswith(jpeg.SOI)
-    pixel_data = jpeg.pixel_data(data) if is_jpeg else (0, 0)
-    if pixel_data[1] < 0:  # OpenCV before 5 fills the missing rows with gray, silently
+    start = jpeg.headers_end(data) if is_jpeg else 0
+    last = jpeg.last_end(data, start) if is_jpeg else 0
+    if last < 0:  # OpenCV before 5 fills the missing rows with gray, silently
         return None
     is_deep = data.startswith(TIFF) or (data.startswith(PNG) and data[24:25] == b"\x10")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if is_deep else cv2.IMREAD_COLOR_RGB  # which spoils 16-bit TIFF
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         return None
-    if is_jpeg and (thorough or jpeg.looks_damaged(data, *pixel_data, image)):
-        if reason := jpeg.damage(data, *pixel_data):
+    if is_jpeg and (thorough or jpeg.looks_damaged(data, start, last, image)):
+        if reason := jpeg.damage(data, *jpeg.pixel_data(data)):
             raise DataError(f"{name}: a damaged JPEG: {reason}; copy it anew, or take it out")
         return image
     if not is_deep:
@@ -96,6 +108,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     """
     if data.startswith(WEBP):
         return _webp_size(data)
+    if data.startswith(jpeg.SOI) and (size_px := jpeg.size_px(data)):
+        return size_px
     quiet_decoders()
     reader = next((reader for start, reader in HEADER_READERS.items() if data.startswith(start)), None)
     try:
@@ -128,7 +142,20 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 def preprocess(image: np.ndarray, grid: InputGrid) -> np.ndarray:
     """The network's input, uint8 (height, width, 3), from an RGB image of any size; alike in training and inference."""
-    return grid.resample(resize(image, grid.width, grid.fine_rows))
+    top = _rows_to_skip(image.shape[0], image.shape[1], grid)
+    fine_rows = grid.fine_rows - (grid.rows_left_out if top else 0)
+    return grid.resample(resize(image[top:], grid.width, fine_rows))
+
+
+@functools.lru_cache(maxsize=16)
+def _rows_to_skip(height: int, width: int, grid: InputGrid) -> int:
+    """How many rows at the top of an image need not be resized, since the grid leaves them out.
+
+    The others stay as they were where fine rows begin with whole rows, and halvings with every other.
+    """
+    step, rest = divmod(height, grid.fine_rows)
+    top, halved = step * grid.rows_left_out, 1 << max(0, step.bit_length() - 1)
+    return 0 if rest or width < grid.width or top % halved or height % halved else top
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -138,5 +165,15 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    if image.shape[1] == 2 * width and image.shape[0] == height:
+        return _halve_width(image)
     shrinking = image.shape[1] >= width and image.shape[0] >= height
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def _halve_width(image: np.ndarray) -> np.ndarray:
+    """What INTER_AREA gives at half the width, in 40 % of its time: the means of pixels beside each other."""
+    size = image.shape[1] // 2, image.shape[0]
+    left = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    right = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST_EXACT)  # takes the second of two
+    return cv2.addWeighted(left, 0.5, right, 0.5, 0)

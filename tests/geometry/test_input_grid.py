@@ -58,6 +58,16 @@ def test_the_matrix_makes_the_same_rows(rows):
     assert (grid.averaging_matrix().sum(1) == 1).all()
 
 
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_rows_at_the_top_that_no_row_covers_may_be_missing(rows):
+    grid = InputGrid(16, 48, rows)
+    fine = np.random.default_rng(0).integers(0, 256, (grid.fine_rows, 16, 3), np.uint8)
+    covered = grid.averaging_matrix().any(0)
+    assert grid.rows_left_out == covered.argmax() and covered[grid.rows_left_out:].all()
+    for missing in {grid.rows_left_out, grid.rows_left_out // 2}:
+        np.testing.assert_array_equal(grid.resample(fine[missing:]), grid.resample(fine))
+
+
 def test_what_is_cut_off_has_no_influence():
     grid = InputGrid(32, 24, RowWarp(0.25, 3.5))
     image = np.random.default_rng(0).integers(0, 256, (120, 64, 3), np.uint8)

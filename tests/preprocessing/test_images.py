@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from formats.base import DataError
-from geometry.input_grid import InputGrid
+from geometry.input_grid import InputGrid, RowWarp
 from preprocessing import images
-from preprocessing.images import image_size, preprocess, read_image
+from preprocessing.images import image_size, preprocess, read_image, resize
 
 # Reading -----------------------------------------------------------------------------------------------------
 
@@ -65,6 +65,35 @@ SUFFIXES = {".tiff": [], ".jpg": [], ".jpeg": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
             ".webp ": [cv2.IMWRITE_WEBP_QUALITY, 101]}
 
 
+def resized_whole(image, width, height):
+    """The whole image resized by OpenCV alone."""
+    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
+        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    shrinks = image.shape[1] >= width and image.shape[0] >= height
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+@pytest.mark.parametrize("grid", [InputGrid(40, 18, RowWarp(0.25, 1.8)), InputGrid(40, 18, RowWarp(0.3, 1.0)),
+                                  InputGrid(48, 30, RowWarp(0.4, 2.5)), InputGrid(40, 18)], ids=str)
+@pytest.mark.parametrize("width", [1, 3, 37, 40, 41, 80, 96, 160, 161, 240, 333])
+def test_rows_that_are_left_out_are_not_resized_and_change_nothing(width, grid):
+    heights = {1, 7, *range(grid.fine_rows - 1, 8 * grid.fine_rows, 9), *(n * grid.fine_rows for n in range(1, 9))}
+    for height in heights:
+        image = np.random.default_rng(height).integers(256, size=(height, width, 3), dtype=np.uint8)
+        whole = resized_whole(image, grid.width, grid.fine_rows)
+        np.testing.assert_array_equal(resize(image, grid.width, grid.fine_rows), whole)
+        np.testing.assert_array_equal(preprocess(image, grid), grid.resample(whole))
+
+
+def test_rows_that_are_left_out_of_a_usual_image_are_not_resized(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(images, "resize", lambda image, width, height: sizes.append((*image.shape[:2], height)) or
+                        np.zeros((height, width, 3), np.uint8))
+    for height in (720, 1080, 719):
+        preprocess(np.zeros((height, 1280, 3), np.uint8), InputGrid(320, 144, RowWarp(0.25, 1.8)))
+    assert sizes == [(540, 1280, 270), (810, 1280, 270), (719, 1280, 360)]
+
+
 def encoded(suffix, width=64, height=36):
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return cv2.imencode(suffix.strip(), noise, SUFFIXES[suffix])[1].tobytes()
@@ -81,6 +110,8 @@ def test_a_jpeg_with_exif_and_padding_has_its_size():
     exif = b"\xff\xff\xe1\x00\x12Exif\0\0\xff\xc0\0\x11\x08\xff\xff\xff"
     assert image_size(data[:2] + exif + data[2:]) == (64, 36)
     assert image_size(data[:40]) is None and image_size(b"\xff\xd8" + b"\xff" * 100) is None
+    frame = data.index(b"\xff\xc0")
+    assert [image_size(data[:frame + length]) for length in range(2, 9)] == [None] * 7
 
 
 @pytest.mark.parametrize("suffix", [s for s in SUFFIXES if not s.startswith((".webp", ".tiff"))])

@@ -89,6 +89,14 @@ def test_pixel_data_may_be_padded_and_followed_by_more(tmp_path, padding):
     assert read_image(tmp_path / "a.jpg").shape == (36, 64, 3)
 
 
+def test_a_hole_in_a_second_picture_is_no_damage_of_the_first(tmp_path):
+    data, second = encoded(noise(64, 36)), encoded(noise(16, 16))
+    second = second[:-100] + bytes(98) + second[-2:]
+    (tmp_path / "a.jpg").write_bytes(data + second)
+    assert jpeg.looks_damaged(data + second, *jpeg.pixel_data(data)[:1], len(data + second), noise(64, 36))
+    assert read_image(tmp_path / "a.jpg").shape == (36, 64, 3)
+
+
 def test_an_end_marker_in_a_preview_is_not_the_end(tmp_path):
     data = encoded(noise(64, 36))
     preview = encoded(noise(16, 16))
