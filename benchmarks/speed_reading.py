@@ -19,14 +19,15 @@ from config import load_config
 from dataset import validation_samples
 from formats import registry
 from geometry.input_grid import InputGrid
-from preprocessing import cache
+from preprocessing import cache, images
 from preprocessing.samples import read_images
 from renderer import dataset_writer
 from runtime.checkpoint import input_grid
 from runtime.processes import cores
 
 IMAGES_PER_FILE = 10  # scenes for each file that `inference` reads
-WITHOUT_LOCK = ((cv2, "imdecode"), (cv2, "resize"), (zlib, "crc32"), (Path, "read_bytes"), (InputGrid, "resample"))
+WITHOUT_LOCK = ((images, "file_content"), (cv2, "imdecode"), (cv2, "resize"), (cv2, "addWeighted"),
+                (InputGrid, "resample"), (zlib, "crc32"))
 
 
 def tables(device: torch.device, scale: Scale, words: Sequence[str]) -> Iterator[list[str]]:

@@ -33,7 +33,7 @@ def read_image(path: str | Path, thorough: bool = False) -> np.ndarray:
     twice as long.
     """
     try:
-        data = _content(path)
+        data = file_content(path)
         size_px = image_size(data)
         if size_px and size_px[0] * size_px[1] > MAX_IMAGE_PIXELS:  # before OpenCV allocates them
             raise DataError(f"{path}: {size_px[0]}x{size_px[1]} pixels is more than this reader takes")
@@ -47,7 +47,7 @@ def read_image(path: str | Path, thorough: bool = False) -> np.ndarray:
     return image
 
 
-def _content(path: str | Path) -> bytes:
+def file_content(path: str | Path) -> bytes:
     """The bytes of a file, by few calls of the system: at each of them a thread waits for the interpreter's lock anew.
 
     OpenCV does not read it, since it fails on non-ASCII names on Windows. Raises OSError and DataError.
