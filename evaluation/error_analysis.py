@@ -16,13 +16,22 @@ import torch
 from torch import Tensor
 
 from geometry.bezier import x_at_rows
-from geometry.decode import rows_from_curves
+from geometry.decode import points_in_image, rows_from_curves
 from geometry.slots import LaneTarget
 from metrics.collapse import REFERENCE_WIDTH_PX
 from metrics.tusimple import TUSIMPLE_SIZE, TUSIMPLE_TOLERANCE_PX
 
 BANDS = 10
 ROWS = (torch.arange(8 * BANDS) + 0.5) / (8 * BANDS)  # every 9 px of 720
+
+
+class RowPositions(NamedTuple):
+    """x in [0, 1] of predicted curves and of labels at ROWS, each (N, L, R)."""
+
+    x: Tensor  # of predicted curves, reported or not; -1 where they have no point
+    held: Tensor  # of the same, beyond their ends the x of the end
+    label_x: Tensor  # -1 where a label has no point
+    labelled: Tensor  # where it has one, and is a lane
 
 
 class PointCounts(NamedTuple):
@@ -43,12 +52,19 @@ class Rates(NamedTuple):
     labelled: np.ndarray
 
 
-def point_counts(points: Tensor, reported: Tensor, target: LaneTarget) -> PointCounts:
-    """Points of predicted curves (N, L, P, 2), where reported (N, L), against those of the labels."""
-    x = rows_from_curves(points, ROWS, tolerance=0.0)
+def row_positions(points: Tensor, target: LaneTarget) -> RowPositions:
+    """Where predicted curves (N, L, P, 2) and the labels are at ROWS."""
+    x, t = x_at_rows(points, ROWS)
+    held = torch.where(t < 0, points[..., 0, 0, None], torch.where(t > 1, points[..., -1, 0, None], x))
     label_x = rows_from_curves(target.points, ROWS, tolerance=0.0)
+    return RowPositions(points_in_image(points, x, t, tolerance=0.0), held, label_x,
+                        (label_x >= 0) & target.exists.unsqueeze(-1))
+
+
+def point_counts(positions: RowPositions, reported: Tensor) -> PointCounts:
+    """Points of predicted curves, where reported (N, L), against those of the labels."""
+    x, _, label_x, labelled = positions
     predicted = (x >= 0) & reported.unsqueeze(-1)
-    labelled = (label_x >= 0) & target.exists.unsqueeze(-1)
     tolerance = tolerance_px(label_x, labelled) / TUSIMPLE_SIZE[0]  # (N, L)
 
     matches = (label_x.unsqueeze(2) - x.unsqueeze(1)).abs() < tolerance[..., None, None]  # (N, L label, L predicted, R)
@@ -92,18 +108,14 @@ def _rates(predicted: Tensor, correct: Tensor, labelled: Tensor, detected: Tenso
     return Rates(*(part.numpy() for part in (correct / predicted, detected / labelled, predicted, labelled)))
 
 
-def errors_px(points: Tensor, target: LaneTarget) -> np.ndarray:
-    """(N, L, R) horizontal distance of curves (N, L, P, 2) to the label of their slot; NaN where it has no point.
+def errors_px(positions: RowPositions) -> np.ndarray:
+    """(N, L, R) horizontal distance of curves to the label of their slot; NaN where it has no point.
 
     As in `metrics.collapse.mean_x_error`: reported or not, and where the prediction ends before the label, its end
     counts.
     """
-    label_x = rows_from_curves(target.points, ROWS, tolerance=0.0)
-    labelled = (label_x >= 0) & target.exists.unsqueeze(-1)
-    x, t = x_at_rows(points, ROWS)
-    x = torch.where(t < 0, points[..., 0, 0, None], torch.where(t > 1, points[..., -1, 0, None], x))
-    distance = (x - label_x).abs() * REFERENCE_WIDTH_PX
-    return torch.where(labelled, distance, torch.nan).numpy()
+    distance = (positions.held - positions.label_x).abs() * REFERENCE_WIDTH_PX
+    return torch.where(positions.labelled, distance, torch.nan).numpy()
 
 
 def mean_error_px(errors: np.ndarray, by: str) -> np.ndarray:

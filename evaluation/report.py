@@ -90,8 +90,8 @@ def _analysis(evaluation: Evaluation) -> dict[str, Any]:
     confidence = logits.sigmoid()
     target = resolve_ambiguous_assignment(points, logits, gt.target)
     reported = lane_nms(points, confidence, decode.threshold)
-    counts = error_analysis.point_counts(points, reported, target)
-    errors = error_analysis.errors_px(points, target)
+    positions = error_analysis.row_positions(points, target)
+    counts, errors = error_analysis.point_counts(positions, reported), error_analysis.errors_px(positions)
     calibration = error_analysis.calibration(confidence.numpy(), target.exists.numpy())
     curve = gt.metric.threshold_scores(points, confidence, gt.labels, gt.sizes_px, decode.end_tolerance,
                                        np.union1d(THRESHOLDS, decode.threshold))

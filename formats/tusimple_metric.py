@@ -81,7 +81,7 @@ class TuSimpleMetric(Metric):
         count = np.array(list(map(len, gt_px)))  # (N)
         rows_right, has_points = _compare_all(points, labels, gt_px, sizes_px, end_tolerance)
         kept = lane_nms(points, confidence, by_threshold(thresholds)).numpy() & has_points  # (T, N, L)
-        figures = [_figures(rows_right, count, lanes) for lanes in kept]
+        figures = _figures(rows_right, count, kept)
         accuracy, f1 = (np.array([row[name] for row in figures]) for name in ("accuracy_with_lanes", "f1"))
         return ThresholdCurve(np.asarray(thresholds, float), {"F1": f1, "accuracy of images with lanes": accuracy},
                               _objective(f1, accuracy), figures)
@@ -220,25 +220,25 @@ def _in_benchmark_px(pred: np.ndarray, gt: np.ndarray, rows: np.ndarray, size_px
     return pred_x, gt_x, rows * scale_y
 
 
-def _figures(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) -> dict[str, float]:
-    """The figures of `TuSimpleMetric.score`, to the bit, of N images with count (N) labels and kept (N, L) lanes.
+def _figures(rows_right: np.ndarray, count: np.ndarray, kept: np.ndarray) -> list[dict[str, float]]:
+    """The figures of `TuSimpleMetric.score`, to the bit, of N images with count (N) labels, for each of kept (T, N, L).
 
     rows_right is that of `_compare_all`. As in metrics.tusimple.tusimple_image, of more than four labels the worst is
     left out and the rest divided by four.
     """
     exists = np.arange(rows_right.shape[1]) < count[:, None]  # (N, G)
-    best = (rows_right * kept[:, None]).max(2)  # (N, G)
-    matched, predicted = (best >= tusimple.TUSIMPLE_MATCH).sum(1), kept.sum(1)
-    total = np.zeros(len(count))
+    best = np.stack([(rows_right * lanes[:, None]).max(2) for lanes in kept])  # (T, N, G)
+    matched, predicted = (best >= tusimple.TUSIMPLE_MATCH).sum(2), kept.sum(2)  # (T, N)
+    total = np.zeros(matched.shape)
     for labels in set(count.tolist()):  # a sum over empty places might be rounded otherwise
-        total[count == labels] = best[count == labels, :labels].sum(1)
-    total -= np.where(count > 4, np.where(exists, best, 1).min(1), 0)
+        total[:, count == labels] = best[:, count == labels, :labels].sum(2)
+    total -= np.where(count > 4, np.where(exists, best, 1).min(2), 0)
     missed = np.maximum(count - matched - (count > 4), 0)
     scored = np.clip(count, 1, 4)
     fp = np.where(predicted > 0, (predicted - matched) / np.maximum(predicted, 1), 0)
-    scores = np.stack((total / scored, fp, missed / scored), axis=1)  # (N, 3)
+    scores = np.stack((total / scored, fp, missed / scored), axis=2)  # (T, N, 3)
     scores[predicted > count + 2] = 0, 0, 1
-    return _mean_figures(scores, count > 0)
+    return [_mean_figures(part, count > 0) for part in scores]
 
 
 def _mean_figures(scores: np.ndarray, has_lanes: np.ndarray) -> dict[str, float]:

@@ -56,7 +56,11 @@ def rows_from_curves(points: Tensor, rows: Tensor, tolerance: float) -> Tensor:
     A lane continues straight beyond its ends for `tolerance` of the image height: TuSimple's labels have a point every
     10 of 720 px, so that the position of an end is exact to half of that. Points outside the image are left out.
     """
-    x, t = x_at_rows(points, rows)
+    return points_in_image(points, *x_at_rows(points, rows), tolerance)
+
+
+def points_in_image(points: Tensor, x: Tensor, t: Tensor, tolerance: float) -> Tensor:
+    """`rows_from_curves` of the x and t (..., R) that x_at_rows has for the curves."""
     height = (points[..., -1, 1, None] - points[..., 0, 1, None]).clamp(min=1e-6)
     inside = (t * height >= -tolerance) & ((t - 1) * height <= tolerance) & (x >= 0) & (x < 1)
     return torch.where(inside, x, torch.full_like(x, -1.0))

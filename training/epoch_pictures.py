@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from evaluation.error_analysis import best_median_worst, by_image, errors_px, mean_error_px, point_counts, worst_first
+from evaluation.error_analysis import (
+    best_median_worst,
+    by_image,
+    errors_px,
+    mean_error_px,
+    point_counts,
+    row_positions,
+    worst_first,
+)
 from evaluation.evaluator import Evaluation
 from geometry.decode import lane_nms
 from geometry.slots import resolve_ambiguous_assignment
@@ -110,8 +118,9 @@ def validation_sheet(evaluation: Evaluation) -> np.ndarray:
     confidence = logits.sigmoid()
     reported = lane_nms(points, confidence, decode.threshold)
     target = resolve_ambiguous_assignment(points, logits, gt.target)
-    point_f1 = by_image(point_counts(points, reported, target))
-    error_px = mean_error_px(errors_px(points, target), "image")
+    positions = row_positions(points, target)
+    point_f1 = by_image(point_counts(positions, reported))
+    error_px = mean_error_px(errors_px(positions), "image")
     groups = best_median_worst(worst_first(point_f1, error_px), *[IMAGES_PER_GROUP] * 3)
     images, captions = [], []
     for name in ("best", "median", "worst"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geometry.bezier import sample_curve
 from geometry.ground_plane import GroundPlane
-from visualization.draw import DARK, LABEL_COLOR, draw_text, text_width
+from visualization.draw import DARK, LABEL_COLOR, blank, draw_text, text_width
 
 AHEAD_M, ASIDE_M = 40.0, 10.0  # that a view shows; it is half as wide as high, and both ways a metre is as long
 GRID_M = 10, 5  # ahead, aside
@@ -32,7 +32,7 @@ def birds_eye(image: np.ndarray, ground: GroundPlane | None, curves: Tensor, col
     height = image.shape[0]
     size = 2 * max(1, round(height / 4)), height
     if ground is None:
-        view = np.full((size[1], size[0], 3), DARK, np.uint8)
+        view = blank(*size, DARK)
         draw_text(view, "no position", (size[0] // 10, height // 2), LABEL_COLOR, height / NOTE_ROWS)
         return view
     scale = height / AHEAD_M

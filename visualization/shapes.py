@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from visualization.draw import TEXT_PX, draw_text, text_width
+from visualization.draw import TEXT_PX, blank, draw_text, text_width
 
 Point = tuple[float, float]
 
@@ -65,7 +65,7 @@ class Chart(NamedTuple):
 
 def to_image(chart: Chart) -> np.ndarray:
     """The chart as an RGB uint8 image (height, width, 3) on white paper."""
-    canvas = np.full((chart.height, chart.width, 3), COLORS["paper"], np.uint8)
+    canvas = blank(chart.width, chart.height, COLORS["paper"])
     for shape in chart.shapes:
         color = COLORS[shape.color]
         if isinstance(shape, Lines):

@@ -30,7 +30,12 @@ def image(*lanes, slots=4):
 
 def point_counts(predicted, labelled):
     (points, reported), (label_points, exists) = predicted, labelled
-    return error_analysis.point_counts(points, reported, LaneTarget(label_points, exists))
+    positions = error_analysis.row_positions(points, LaneTarget(label_points, exists))
+    return error_analysis.point_counts(positions, reported)
+
+
+def errors_px(points, label_points, exists):
+    return error_analysis.errors_px(error_analysis.row_positions(points, LaneTarget(label_points, exists)))
 
 
 LEFT, RIGHT = lane(400, 200), lane(800, 1000)
@@ -123,7 +128,7 @@ def test_images_count_together_as_they_do_alone():
 
 def test_a_shift_is_the_error_everywhere():
     points, exists = image(lane(400, 200), None, lane(800, 1000, y_far=0.5))
-    errors = error_analysis.errors_px(points + torch.tensor([16 / REFERENCE_WIDTH_PX, 0]), LaneTarget(points, exists))
+    errors = errors_px(points + torch.tensor([16 / REFERENCE_WIDTH_PX, 0]), points, exists)
     assert errors.shape == (1, 4, len(ROWS))
     assert error_analysis.mean_error_px(errors, "band") == pytest.approx([16] * BANDS, abs=1e-3)
     assert error_analysis.mean_error_px(errors, "image") == pytest.approx([16], abs=1e-3)
@@ -134,7 +139,7 @@ def test_a_shift_is_the_error_everywhere():
 def test_an_error_that_grows_with_distance():
     """A lane that leaves its label by 100 px towards the top: linear, 95 px in the first tenth, 5 in the last."""
     (points, _), (label, exists) = image(lane(700, 600)), image(lane(600, 600))
-    errors = error_analysis.errors_px(points, LaneTarget(label, exists))
+    errors = errors_px(points, label, exists)
     assert error_analysis.mean_error_px(errors, "band") == pytest.approx(np.arange(95, 0, -10), abs=0.01)
     mean = collapse.mean_x_error(points.numpy(), label.numpy(), exists.numpy())
     assert error_analysis.mean_error_px(errors, "image")[0] == pytest.approx(mean, abs=0.01)
@@ -143,7 +148,7 @@ def test_an_error_that_grows_with_distance():
 def test_where_a_prediction_ends_before_its_label_its_end_counts():
     """A lane that leans by 400 px over the height and ends in the middle: from there on its last x."""
     (points, _), (label, exists) = image(lane(600, 800, y_near=0.5)), image(lane(600, 1000))
-    errors = error_analysis.errors_px(points, LaneTarget(label, exists))
+    errors = errors_px(points, label, exists)
     assert error_analysis.mean_error_px(errors, "band")[:5] == pytest.approx([0] * 5, abs=0.01)
     assert error_analysis.mean_error_px(errors, "band")[5:] == pytest.approx([20, 60, 100, 140, 180], abs=0.01)
     mean = collapse.mean_x_error(points.numpy(), label.numpy(), exists.numpy())
@@ -152,7 +157,7 @@ def test_where_a_prediction_ends_before_its_label_its_end_counts():
 
 def test_an_image_without_labels_has_no_error():
     (points, _), (label, exists) = image(LEFT), image()
-    errors = error_analysis.errors_px(points, LaneTarget(label, exists))
+    errors = errors_px(points, label, exists)
     assert np.isnan(error_analysis.mean_error_px(errors, "image")).all()
 
 
