@@ -4,11 +4,12 @@ N points, 2 = (x, y) in pixels of the image that the label belongs to.
 """
 
 import functools
+import itertools
 import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,23 @@ def numbers(values: object, where: str) -> np.ndarray:
     return np.asarray(values, float)
 
 
+def number_table(rows: Sequence[object]) -> np.ndarray | None:
+    """float64 (rows, N) of lists of N > 0 finite pixel positions each, at once; None where one is something else.
+
+    What it is `numbers` says, a list at a time.
+    """
+    if set(map(type, rows)) != {list} or len(set(map(len, rows))) != 1 or not 0 < len(rows[0]) <= MAX_POINTS:
+        return None
+    flat = list(itertools.chain.from_iterable(rows))
+    if not set(map(type, flat)) <= {int, float}:
+        return None
+    try:
+        values = np.array(flat, float)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return values.reshape(len(rows), -1) if np.abs(values).max() <= MAX_PIXEL else None
+
+
 def list_of(values: object, where: str, at_most: int = MAX_LANES) -> list:
     """A list of lanes, or of shapes that some of are lanes."""
     if not isinstance(values, list) or len(values) > at_most:
@@ -141,11 +159,13 @@ def _absolute(root: Path) -> tuple[str, ...]:
 
 def image_path(folders: Iterable[Path], name: str) -> tuple[Path, bool]:
     """The file of that name in the first of the folders that has it, and True; else the first path, and False."""
-    paths = [folder / name for folder in folders]
-    for path in paths:
+    first = None
+    for folder in folders:
+        path = folder / name
         if os.path.isfile(path):  # pathlib's own raises for names that are too long
             return path, True
-    return paths[0], False
+        first = first or path
+    return first, False
 
 
 def missing_image(where: str, sample: Sample, text: str) -> MissingFile:

@@ -108,6 +108,13 @@ class SampleIndex(Sequence[Sample]):
         """The names of all, one at a time."""
         return map(self.name, range(len(self)))
 
+    def files(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+        """Of each sample the paths of image and label, with slashes, and the offsets of its lines in the label."""
+        for i in range(len(self)):
+            template, key = self.templates[self._template[i]], self._key(i).decode("utf-8", "surrogatepass")
+            offsets = (self._offset[i], *(offset for offset, _ in self._more_of(i)))
+            yield template.image.replace(KEY, key), template.label.replace(KEY, key), offsets
+
     def formats(self) -> list[str]:
         """The names of the data sets that the samples belong to."""
         return list(dict.fromkeys(self.templates[number].format for number in dict.fromkeys(self._template)))

@@ -14,6 +14,7 @@ from formats.data_set import DataSet, LabelledImage, contradiction
 from formats.files import PassedOver, Tree
 from formats.list_names import TEST, purpose
 from formats.parsing import (
+    MAX_LANES,
     append_line,
     image_name,
     image_path,
@@ -21,6 +22,7 @@ from formats.parsing import (
     line_at,
     list_of,
     missing_image,
+    number_table,
     numbers,
     text_lines,
 )
@@ -49,6 +51,7 @@ class TuSimple(DataSet):
     def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
         files = _json_files(root)
         for path in filter(_is_label_file, files):
+            folders, lists = (path.parent, root, root / "train_set", root / "test_set"), (_list_name(path, root),)
             empty = True
             for line, offset, text in text_lines(path):
                 if empty and (reason := _no_json_lines(path, text)):
@@ -56,7 +59,7 @@ class TuSimple(DataSet):
                     break
                 empty = False
                 try:
-                    yield self._sample(root, path, line, offset, text)
+                    yield self._sample(root, path, line, offset, text, folders, lists)
                 except DataError as error:
                     yield error
             else:
@@ -64,8 +67,9 @@ class TuSimple(DataSet):
                     yield DataError(f"{path}: the label file is empty; expected one JSON object a line")
         yield from (PassedOver(path, UNREAD) for path in files if not _is_label_file(path) and _names_images(path))
 
-    def _sample(self, root: Path, path: Path, line: int, offset: int, text: bytes) -> Sample:
-        """The sample of one line of a label file."""
+    def _sample(self, root: Path, path: Path, line: int, offset: int, text: bytes, folders: tuple[Path, ...],
+                lists: tuple[str, ...]) -> Sample:
+        """The sample of one line of a label file, whose image is in the first of the folders that has it."""
         where = f"{path}:{line}"
         record = json_object(text, where, KEYS)
         raw_file = record.get("raw_file")
@@ -73,8 +77,8 @@ class TuSimple(DataSet):
             raise DataError(f"{where}: no 'raw_file' that names an image")
         name = image_name(raw_file, where, root)
         _label(record, where)  # so that a broken label is named before training starts
-        image, exists = image_path((path.parent, root, root / "train_set", root / "test_set"), name)
-        sample = Sample(image, path, name, (_list_name(path, root),), self.name, offset, line)
+        image, exists = image_path(folders, name)
+        sample = Sample(image, path, name, lists, self.name, offset, line)
         if not exists:
             raise missing_image(where, sample, raw_file)
         return sample
@@ -176,6 +180,19 @@ def _label(record: dict, where: str) -> Label:
     for key in ("lanes", "h_samples"):
         if key not in record:
             raise DataError(f"{where}: no '{key}'; expected {KEYS}")
+    lanes = record["lanes"]
+    table = number_table((record["h_samples"], *lanes)) if isinstance(lanes, list) and len(lanes) <= MAX_LANES else None
+    rows, xs = _checked(record, where) if table is None else (table[0], table[1:])
+    has_point = xs >= 0
+    points = np.empty((np.count_nonzero(has_point), 2), np.float32)
+    points[:, 0], points[:, 1] = xs[has_point], rows[has_point.nonzero()[1]]
+    stops = has_point.sum(1).cumsum().tolist()
+    return Label([points[start:stop] for start, stop in itertools.pairwise([0, *stops])], rows, xs,
+                 lane_ids=_lane_ids(record.get("lane_ids"), len(lanes), where))
+
+
+def _checked(record: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """rows (R) and x (lanes, R) of a record. Raises DataError, which says what is wrong in which lane."""
     rows = numbers(record["h_samples"], f"{where}: h_samples")
     lanes = list_of(record["lanes"], f"{where}: 'lanes'")
     if not len(rows):
@@ -186,11 +203,7 @@ def _label(record: dict, where: str) -> Label:
         if len(values) != len(rows):
             raise DataError(f"{where}: lane {i + 1} has {len(values)} points but h_samples has {len(rows)} rows")
         xs[i] = values
-    has_point = xs >= 0
-    points = np.stack(np.broadcast_arrays(xs, rows), axis=-1)[has_point].astype(np.float32)
-    stops = has_point.sum(1).cumsum().tolist()
-    return Label([points[start:stop] for start, stop in itertools.pairwise([0, *stops])], rows, xs,
-                 lane_ids=_lane_ids(record.get("lane_ids"), len(lanes), where))
+    return rows, xs
 
 
 def _lane_ids(values: object, count: int, where: str) -> tuple[int, ...] | None:

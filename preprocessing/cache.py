@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import math
+import os
 import shutil
 import sys
 import zlib
@@ -28,6 +29,7 @@ import torch
 from tqdm import tqdm
 
 from formats.base import DataError, Sample
+from formats.sample_index import SampleIndex
 from geometry.curve_fit import CONTROL_POINTS
 from geometry.input_grid import InputGrid
 from preprocessing.chunks import FIT_CHUNK, PROCESS_KILLED, READ_CHUNK, Chunk, ChunkTask, write_chunk
@@ -111,20 +113,22 @@ def _key(samples: Sequence[Sample], grid: InputGrid, slots: int) -> str:
 def files_digest(samples: Sequence[Sample], settings: tuple = ()) -> str:
     """A hash of settings, and of path, size and time of change of every image and label."""
     digest = hashlib.sha256(" ".join(map(str, (VERSION, *settings, cv2.__version__))).encode())
-    label_stamp = lru_cache(_stamp)  # one label file may have the lanes of many images
-    for sample in samples:
-        stamps = f"{_stamp(sample.image)} {label_stamp(sample.label)}"
-        offsets = " ".join(str(offset) for offset in (sample.offset, *(offset for offset, _ in sample.more)))
-        digest.update(f"{sample.image.resolve()} {stamps} {offsets}\n".encode("utf-8", "surrogatepass"))
+    label_stamp, real_folder = lru_cache(_stamp), lru_cache(os.path.realpath)  # the same for many images
+    samples = samples if isinstance(samples, SampleIndex) else SampleIndex(samples)
+    for image, label, offsets in samples.files():
+        stamps = f"{_stamp(image)} {label_stamp(label)}"
+        folder, name = os.path.split(image)
+        path = os.path.realpath(image) if os.path.islink(image) else os.path.join(real_folder(folder), name)
+        digest.update(f"{path} {stamps} {' '.join(map(str, offsets))}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
 
 
-def _stamp(path: Path) -> str:
+def _stamp(path: str) -> str:
     """Size and time of change of a file. Raises DataError where it cannot be read."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(f"{Path(path)}: cannot be read ({error.strerror})") from None
     return f"{status.st_size} {status.st_mtime_ns}"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from refusals import refusal
 
-from formats import registry
+from formats import parsing, registry, tusimple
 from formats.base import DataError
 from formats.parsing import MAX_BYTES
 
@@ -51,3 +51,38 @@ def test_lines_and_depths_without_an_end_are_refused(tmp_path):
                            (" " * 10 + "1" * (MAX_BYTES + 1), "a line of more than 16 MB")):
         path.write_text(content)
         refusal(lambda: registry.list_samples(tmp_path), DataError, str(path), words)
+
+
+ROW_LISTS = [[[1, 2]], [[1, 2], [3.5, -2]], [[0], [-0.0]], [], [[]], [[1], [1, 2]], [[1, "2"]], [[True, 2]],
+             [[1, None]], [(1, 2)], [3], [[float("nan"), 1]], [[1e6, 1]], [[10**400, 1]], [[float("-inf")]],
+             [[1] * 10_001]]
+
+
+@pytest.mark.parametrize("rows", ROW_LISTS, ids=lambda rows: str(rows)[:20])
+def test_a_table_of_numbers_is_what_each_list_is(rows):
+    table = parsing.number_table(rows)
+    try:
+        one_by_one = [parsing.numbers(row, "x") for row in rows]
+    except DataError:
+        one_by_one = []
+    is_table = bool(one_by_one) and len(set(map(len, one_by_one))) == 1 and len(one_by_one[0]) > 0
+    assert (table is not None) == is_table
+    assert not is_table or (np.array_equal(table, one_by_one) and table.dtype == float)
+
+
+RECORDS = [[[1, 2]], [], [[1, 2], [-2, 5.5]], [[1]], [[1, "x"]], "lanes", [[1, 2]] * 65, [3], [[1, 10**400]]]
+
+
+@pytest.mark.parametrize("rows", [[100, 110], [], "rows", [100, None]])
+@pytest.mark.parametrize("lanes", RECORDS, ids=lambda lanes: str(lanes)[:12])
+def test_tusimples_labels_and_errors_are_the_same_list_by_list(lanes, rows, monkeypatch):
+    def result():
+        try:
+            label = tusimple._label({"lanes": lanes, "h_samples": rows}, "f:1")
+        except DataError as error:
+            return str(error)
+        return [lane.tolist() for lane in label.lanes], label.rows.tolist(), label.x_at_rows.tolist()
+
+    at_once = result()
+    monkeypatch.setattr(tusimple, "number_table", lambda lists: None)
+    assert at_once == result()

@@ -170,3 +170,11 @@ def test_several_roots_are_laid_end_to_end():
 @pytest.mark.parametrize(("count", "picks"), [(0, []), (1, [0]), (3, [0, 3, 6]), (4, [0, 2, 5, 7]), (99, range(10))])
 def test_evenly_spaced_items_begin_with_the_first(count, picks):
     assert evenly_spaced(range(10), count) == list(picks)
+
+
+def test_files_are_those_of_the_samples():
+    samples = [Sample(Path("r/a/1.jpg"), Path("r/labels.json"), "a/1.jpg", (), "tusimple", 70, 2, ((140, 3), (9, 1))),
+               Sample(Path("r/b ä/x.png"), Path("r/b ä/x.lines.txt"), "b ä/x.png", ())]
+    files = [(sample.image.as_posix(), sample.label.as_posix(), (sample.offset, *(at for at, _ in sample.more)))
+             for sample in samples]
+    assert list(SampleIndex(samples).files()) == files

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geometry.input_grid import InputGrid, RowWarp
-from preprocessing.images import preprocess
+from preprocessing.images import preprocess, resize
 
 ROWS = [RowWarp(), RowWarp(0.25), RowWarp(0.0, 4.0), RowWarp(0.25, 3.5), RowWarp(0.6, 8.0)]
 
@@ -91,3 +91,15 @@ def test_a_bright_band_is_at_its_position_and_of_its_height(size, y):
     assert abs((bright * np.diff(edges)).sum() - (bottom - top) / height) < 0.01
     middle = (bright * np.diff(edges) * (edges[1:] + edges[:-1]) / 2).sum() / (bright * np.diff(edges)).sum()
     assert abs(middle - (top + bottom) / 2 / height) < 0.005
+
+
+@pytest.mark.parametrize("grid", [InputGrid(32, 16), InputGrid(32, 16, RowWarp(0.3, 1.8)),
+                                  InputGrid(40, 20, RowWarp(0.25))])
+@pytest.mark.parametrize("times", [0.5, 1, 1.5, 2, 3, 4])
+@pytest.mark.parametrize("aspect", [0.5, 1, 1.1, 2])
+def test_rows_that_are_not_made_were_not_used(grid, times, aspect):
+    height, width = round(times * grid.fine_rows), max(1, round(times * aspect * grid.width))
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    whole = resize(image, grid.width, grid.fine_rows)
+    assert np.array_equal(preprocess(image, grid), grid.resample(whole))
+    assert np.array_equal(grid.resample(whole[grid.rows_left_out:]), grid.resample(whole))

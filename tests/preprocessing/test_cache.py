@@ -191,3 +191,28 @@ def test_without_a_cache_nothing_is_preloaded(folder):
     dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6)
     dataset.preload(torch.device("cpu"), True)
     assert not dataset.preloaded
+
+
+def test_a_name_of_files_is_that_of_their_real_paths(folder):
+    real = cache.files_digest(registry.list_samples(folder))
+    link = folder.parent / "linked"
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("no links here")
+    assert cache.files_digest(registry.list_samples(link)) == real
+    assert cache.files_digest(list(registry.list_samples(folder))) == real
+    (folder.parent / "elsewhere").mkdir()
+    target = (folder / "1.png").rename(folder.parent / "elsewhere" / "1.png")
+    (folder / "1.png").symlink_to(target)
+    linked = cache.files_digest(registry.list_samples(folder))
+    assert linked != real
+    touch_later(target)
+    assert cache.files_digest(registry.list_samples(folder)) != linked
+
+
+def test_a_file_that_has_gone_is_named(folder):
+    samples = registry.list_samples(folder)
+    (folder / "1.png").unlink()
+    with pytest.raises(DataError, match=r"1\.png: cannot be read"):
+        cache.files_digest(samples)
