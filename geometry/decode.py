@@ -1,6 +1,6 @@
 """From predicted slots to the lanes of an image: NMS between neighbouring slots, and x at given rows.
 
-Shapes: B batch, L slots, P control points, R rows, T thresholds, 2 = (x, y) in [0, 1].
+Shapes: B batch, L slots, P control points, R rows, T thresholds, N pairs of lanes, S samples, 2 = (x, y) in [0, 1].
 """
 
 from typing import NamedTuple
@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.bezier import sample_curve, x_at_rows
+from geometry.bezier import sample_basis, x_at_rows
+from geometry.lane_arrays import MIN_GAP, x_at
 
-NMS_SAMPLES = 16  # points of a curve at which it is compared with its neighbour
-
-MIN_GAP = 0.015  # of the image width
+NMS_BASIS = sample_basis(16).double().numpy()  # (S, P) points of a curve at which it is compared with its neighbour
 
 
 class DecodeSettings(NamedTuple):
@@ -31,18 +30,30 @@ def lane_nms(points: Tensor, confidence: Tensor, threshold: float | Tensor) -> T
     apart (19 px of 1280): both are the line under the camera, which may be counted to either side.
     """
     keep = confidence >= threshold
-    curves = sample_curve(points[:, 1:], NMS_SAMPLES)  # (B, L - 1, S, 2) of the right one of each two neighbours
-    x, t = x_at_rows(points[:, :-1], curves[..., 1])
-    overlap = (t >= 0) & (t <= 1)  # rows that both cover
-    gap = ((x - curves[..., 0]).abs() * overlap).sum(-1) / overlap.sum(-1)  # (B, L - 1); NaN where there are none
-    close, right_wins = gap < MIN_GAP, confidence[:, 1:] > confidence[:, :-1]
-    if not (close & keep[..., 1:] & keep[..., :-1]).any():
+    mask = keep.numpy(force=True)
+    neighbours = mask[..., :-1] & mask[..., 1:]
+    images, slots = np.nonzero(neighbours if neighbours.ndim == 2 else neighbours.any(0))  # (N) of the left ones
+    curves = points.to("cpu", torch.float32).numpy(force=True)
+    are_close = _are_close(curves[images, slots].astype(float), curves[images, slots + 1].astype(float))
+    if not are_close.any():
         return keep
+    close = torch.zeros(len(points), points.shape[1] - 1, dtype=torch.bool)
+    close[torch.from_numpy(images[are_close]), torch.from_numpy(slots[are_close])] = True
+    close, right_wins = close.to(keep.device), confidence[:, 1:] > confidence[:, :-1]
     for slot in range(points.shape[1] - 1):  # in turn, since a lane that is left out hides no other
         duplicate = keep[..., slot] & keep[..., slot + 1] & close[:, slot]
         keep[..., slot] &= ~(duplicate & right_wins[:, slot])
         keep[..., slot + 1] &= ~(duplicate & ~right_wins[:, slot])
     return keep
+
+
+def _are_close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Whether curves left (N, P, 2) and right (N, P, 2) are less than MIN_GAP apart; not where no row has both."""
+    with np.errstate(invalid="ignore", over="ignore"):  # of a model that has diverged
+        samples = NMS_BASIS @ right  # (N, S, 2)
+        x, on_left = x_at(left[..., 0], left[:, [0, -1], 1], samples[..., 1])
+        gap = np.abs(x - samples[..., 0])
+        return np.where(on_left, gap, 0).sum(1) < MIN_GAP * on_left.sum(1)
 
 
 def by_threshold(thresholds: np.ndarray) -> Tensor:

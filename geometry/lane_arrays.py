@@ -9,8 +9,8 @@ import math
 import numpy as np
 
 from geometry.bezier import CONTROL_POINTS, DEGREE
-from geometry.decode import MIN_GAP
 
+MIN_GAP = 0.015  # of the image width: lanes nearer to each other are one line twice
 FAR = 9.0  # a distance beyond any other
 POWER_BASIS = np.array([[math.comb(DEGREE, i) * math.comb(i, k) * (-1) ** (i - k) if k <= i else 0
                          for i in range(CONTROL_POINTS)] for k in range(CONTROL_POINTS)], float)  # (P, coefficient)

@@ -152,4 +152,5 @@ def _predict(model: nn.Module, device: torch.device, dtype: torch.dtype, images:
 
 def _unpacked(packed: Tensor) -> LanePrediction:
     """Points and logits of `_predict`'s tensor, as views of it."""
-    return LanePrediction(packed[..., :-1].unflatten(-1, (-1, 2)), packed[..., -1])
+    batch, slots, columns = packed.shape
+    return LanePrediction(packed[..., :-1].view(batch, slots, columns // 2, 2), packed[..., -1])

@@ -1,10 +1,15 @@
 """Decoding: NMS of neighbouring slots, and x at given rows."""
 
+import itertools
+import math
+
+import pytest
 import torch
 
 from formats.metric import THRESHOLDS
-from geometry.bezier import control_points_from_x
+from geometry.bezier import control_points_from_x, sample_curve, x_at_rows
 from geometry.decode import by_threshold, lane_nms, rows_from_curves
+from geometry.lane_arrays import MIN_GAP
 
 TOLERANCE = 5 / 720
 
@@ -48,6 +53,35 @@ def test_lanes_apart_are_all_kept_and_a_duplicate_below_the_threshold_hides_noth
     points = lanes_at(-0.2, 0.1, 0.49, 0.50, 0.9, 1.2)[None]
     confidence = torch.tensor([[0.9, 0.9, 0.45, 0.8, 0.9, 0.9]])
     assert lane_nms(points, confidence, 0.5).tolist() == [[True, True, False, True, True, True]]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+def test_duplicates_are_those_of_the_curves_themselves(threshold):
+    """Beside the same in PyTorch, lane by lane, on curves that are often near each other, and NaN of a few."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.rand(*shape, generator=generator)
+
+    offsets = (0.06 * random(40, 6, 1) - 0.02).cumsum(1)
+    x = 0.3 + 0.3 * random(40, 1, 6) + offsets + 0.01 * random(40, 6, 6)
+    points, confidence = control_points_from_x(x, 0.5 * random(40, 6), 0.5 + 0.5 * random(40, 6)), random(40, 6)
+    points[0, 2], points[1, 3, 2:] = math.nan, math.inf
+    keep = lane_nms(points, confidence, threshold)
+    expected = confidence >= threshold
+    for image, slot in itertools.product(range(40), range(5)):
+        left, right = points[image, slot], sample_curve(points[image, slot + 1], 16)
+        left_x, t = x_at_rows(left, right[:, 1])
+        both = (t >= 0) & (t <= 1)
+        if expected[image, slot:slot + 2].all() and (left_x - right[:, 0])[both].abs().mean() < MIN_GAP:
+            right_wins = confidence[image, slot + 1] > confidence[image, slot]
+            expected[image, slot if right_wins else slot + 1] = False
+    assert torch.equal(keep, expected)
+    assert 5 < (confidence >= threshold).sum() - keep.sum() < 120
+
+
+def test_without_an_image_no_lane_is_kept():
+    assert lane_nms(torch.zeros(0, 6, 6, 2), torch.zeros(0, 6), 0.5).shape == (0, 6)
 
 
 def test_a_confidence_equal_to_the_threshold_is_enough():
