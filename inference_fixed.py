@@ -8,6 +8,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -30,6 +31,7 @@ from inference.sources import Source, list_sources, sample_source, total_frames
 from inference.tracker import SourceTracker
 from inference.writers import STDOUT, FrameResult, Outputs, Writers, check_names, open_writers
 from metrics.collapse import REFERENCE_WIDTH_PX
+from preprocessing.images import preprocess
 from runtime import cli, distributed, signals
 from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device
@@ -68,7 +70,8 @@ def run_inference(options: argparse.Namespace, config: Config, device: torch.dev
         tracker = SourceTracker(predictor.decode.threshold) if options.track else None
         positions = LanePositions(config.camera) if check_camera(config.camera) else None
         batches = stack.enter_context(contextlib.closing(
-            inputs.shard_batches(sources, predictor.preprocess, writers.draw, batch_size)))
+            inputs.shard_batches(sources, partial(preprocess, grid=predictor.grid), writers.draw, batch_size,
+                                 by_processes=device.type == "cuda")))
         for first, batch in batches:
             results = process_batch(predictor, tracker, positions, first, batch, writers)
             for result in distributed.gather_to_main(results):

@@ -1,61 +1,37 @@
-"""Frames of images, videos and cameras: read in the background, handed over in order.
-
-A frame is one image of a source. What cannot be read is a frame with an error, so that the rest goes on.
-"""
+"""Frames of images, videos and cameras: read in the background, handed over in order."""
 
 import contextlib
 import itertools
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import NamedTuple
 
-import cv2
-import numpy as np
 import torch
 
 from formats.base import DataError
+from inference.frames import READ_CHUNK, Frame, Preprocess, read_chunk, read_frame
 from inference.sources import Source
 from inference.video import TIMEOUT_S, VideoReader
+from preprocessing.chunks import PROCESS_KILLED
 from preprocessing.images import read_image
 from runtime import distributed
 from runtime.prefetch import prefetch
+from runtime.processes import in_processes, processes_for
 
 FEWER_FRAMES = 0.01  # some containers only estimate how many frames they have
 
-Preprocess = Callable[[np.ndarray], np.ndarray]  # an image (height, width, 3) to what the network takes (H, W, 3)
-
-
-class Frame(NamedTuple):
-    """One image of a source, or why there is none."""
-
-    source: Source
-    index: int = 1  # in its video
-    size_px: tuple[int, int] = (0, 0)  # width, height
-    pixels: np.ndarray | None = None  # (H, W, 3) as the network takes it; None where it cannot be read
-    image: np.ndarray | None = None  # (height, width, 3) RGB uint8, where it was asked for
-    checksum: tuple[int, int] = (0, 0)  # the same for the same pixels, in every process
-    error: str = ""
-
-    @property
-    def name(self) -> str:
-        """The source's name, with the number of the frame in a video."""
-        is_single = self.source.kind in ("image", "missing")
-        return self.source.name if is_single else f"{self.source.name} frame {self.index}"
-
-
-def shard_batches(sources: Iterable[Source], preprocess: Preprocess, keep_images: bool, size: int
-                  ) -> Iterator[tuple[int, Sequence[Frame]]]:
+def shard_batches(sources: Iterable[Source], preprocess: Preprocess, keep_images: bool, size: int,
+                  by_processes: bool = False) -> Iterator[tuple[int, Sequence[Frame]]]:
     """This process's batches of at most `size` frames, each with the number of its first frame, from 1.
 
     Several processes take them in turn, and get an empty one where nothing is left for them. The batches are those of
     a single process: a network's output depends on its batch, if only in the last digit. What is no image is for the
-    first process, since the frames of a video have to be decoded one after the other.
+    first process, since the frames of a video have to be decoded one after the other. by_processes: see `read_frames`.
     """
     number, rank, world = 1, distributed.rank(), distributed.world_size()
     for are_images, group in itertools.groupby(sources, key=lambda source: source.kind == "image"):
         own = [source for i, source in enumerate(group) if rank == (i // size % world if are_images else 0)]
-        with contextlib.closing(read_frames(own, preprocess, keep_images, 2 * size)) as frames:
+        with contextlib.closing(read_frames(own, preprocess, keep_images, 2 * size, by_processes)) as frames:
             remaining = batches(frames, size)
             while count := distributed.all_reduce_sum(len(batch := next(remaining, []))):
                 yield number + size * rank, batch
@@ -74,28 +50,47 @@ def batches(frames: Iterable[Frame], size: int) -> Iterator[Sequence[Frame]]:
         yield batch
 
 
-def read_frames(sources: Iterable[Source], preprocess: Preprocess, keep_images: bool, ahead: int) -> Iterator[Frame]:
+def read_frames(sources: Iterable[Source], preprocess: Preprocess, keep_images: bool, ahead: int,
+                by_processes: bool = False) -> Iterator[Frame]:
     """All frames of all sources in order, read and preprocessed in the background, at most `ahead` in advance.
 
-    keep_images hands over the image beside its pixels for the network.
+    keep_images hands over the image beside its pixels for the network. by_processes: many images may be read by
+    processes, to which `preprocess` is pickled: a GPU takes more than the threads of one process read. More are then
+    in advance.
     """
     for kind, group in itertools.groupby(sources, key=lambda source: source.kind):
         if kind == "missing":
             yield from (Frame(source, error=source.error) for source in group)
         elif kind == "image":
-            jobs = (partial(_read_frame, source, partial(read_image, source.path), preprocess, keep_images)
-                    for source in group)
+            images = list(group)
+            alone = by_processes and not keep_images and distributed.world_size() == 1
+            if count := processes_for(len(images)) if alone else 0:
+                yield from _frames_by_processes(images, preprocess, count)
+                continue
+            jobs = (partial(read_frame, source, partial(read_image, source.path), preprocess, keep_images)
+                    for source in images)
             yield from prefetch(jobs, ahead=ahead, low_priority=True)
         else:
             for source in group:
                 yield from _video_frames(source, preprocess, keep_images, ahead)
 
 
+def _frames_by_processes(sources: Sequence[Source], preprocess: Preprocess, count: int) -> Iterator[Frame]:
+    """The frames of images, read by so many processes. Raises DataError where one of them was killed."""
+    chunks = (sources[first:first + READ_CHUNK] for first in range(0, len(sources), READ_CHUNK))
+    try:
+        with contextlib.closing(in_processes(partial(read_chunk, preprocess=preprocess), chunks, count)) as parts:
+            for frames in parts:
+                yield from frames
+    except BrokenProcessPool:
+        raise DataError(PROCESS_KILLED) from None
+
+
 def _video_frames(source: Source, preprocess: Preprocess, keep_images: bool, ahead: int) -> Iterator[Frame]:
     """The frames of a video or a camera, and one with an error where it ends early or never begins."""
     with contextlib.closing(VideoReader(source.path)) as video:
         source = source._replace(fps=video.fps)
-        job = partial(_read_frame, source, video.read, preprocess, keep_images)
+        job = partial(read_frame, source, video.read, preprocess, keep_images)
         depth = 0 if source.kind == "camera" else ahead  # a frame that has waited shows the road as it was
         count = 0
         with contextlib.closing(prefetch(itertools.repeat(job), 1, depth, low_priority=True)) as frames:
@@ -116,23 +111,6 @@ def _reason_for_none(source: Source) -> str:
         return "no camera that answers"
     hint = "; if it is a file, save it and give its name" if source.name.lower().startswith("http") else ""
     return f"nothing there that can be read as a video (waited {TIMEOUT_S} s at most{hint})"
-
-
-def _read_frame(source: Source, read: Callable[[], np.ndarray | None], preprocess: Preprocess, keep_images: bool
-                ) -> Frame | None:
-    """What `read` gives as a frame; None where that is None, the end of a video."""
-    try:
-        image = read()
-        if image is None:
-            return None
-        size_px, pixels = (image.shape[1], image.shape[0]), preprocess(image)
-        half = len(pixels) // 2
-        checksum = zlib.crc32(pixels[:half]), zlib.crc32(pixels[half:])  # 64 bits, faster than a digest
-        return Frame(source, 1, size_px, pixels, image if keep_images else None, checksum)
-    except DataError as error:
-        return Frame(source, error=str(error))
-    except cv2.error as error:
-        return Frame(source, error=f"{source.name}: cannot be read: {' '.join(str(error).split())}")
 
 
 @contextlib.contextmanager
