@@ -3,7 +3,6 @@
 The weights are random, on which the time does not depend, and every lane is printed: the most text that is possible.
 """
 
-import io
 import itertools
 import os
 import statistics
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import speed_host
 import torch
 from speed_activity import COLUMNS, measure
 from speed_forward import baseline_forward
@@ -70,6 +70,9 @@ def tables(device: torch.device, scale: Scale, overrides: Sequence[str]) -> Iter
         for size, count in ((1, scale.latencies * scale.rounds), (batch, max(3, scale.rounds // 5))):
             yield [f"Batch {size}, milliseconds an image, medians of {count} rounds in turn, one part after the "
                    f"other; {files}:", "", *parts_table(cases, paths, size, count, device)]
+        if device.type == "cuda":
+            yield ["From the host's memory or disk to lanes on the host, all that a user waits for:", "",
+                   *speed_host.table(predictors, paths, batch, scale)]
         yield [f"Files to lanes, batch {batch}, images a second, medians of {scale.repeats}; {files}:", "",
                *throughput_table(predictors, paths, batch, Path(folder), scale)]
 
@@ -179,21 +182,22 @@ def throughput_table(predictors: dict[str, Predictor], paths: list[Path], batch:
              "on half | both at once, as inference does | of the slower alone | of the slower on half | peak memory of "
              "the script |", "|" + 10 * "---|"]
     for name, predictor in predictors.items():
-        rates = []
+        with_memory, rates = name == "compact" or scale.repeats > 1, []  # the script takes seconds to start
         for _ in range(scale.repeats):
-            network = network_rate(predictor, batch, scale.seconds)
-            files = list(itertools.islice(itertools.cycle(paths), max(2 * batch, round(scale.seconds * network))))
+            network, reading = network_rate(predictor, batch, scale.seconds), reading_rate(predictor, 4 * paths, CORES)
+            count = max(2 * batch, round(scale.seconds * min(network, reading)))
+            files = list(itertools.islice(itertools.cycle(paths), count))
             with inputs.half_the_threads():
                 halves = (reading_rate(predictor, 4 * paths, max(1, CORES // 2)),
                           network_rate(predictor, batch, scale.seconds))
-            rates.append((reading_rate(predictor, 4 * paths, CORES), network, *halves,
-                          overlapped_rate(predictor, files, batch)))
+            rates.append((reading, network, *halves, overlapped_rate(predictor, files, batch)))
         reading, network, half_reading, half_network, both = map(statistics.median, zip(*rates, strict=True))
+        memory = script_memory(checkpoint_path(folder, name), paths, predictor.device) if with_memory else ""
         lines.append(f"| {name} | {reading:.0f} | {network:.0f} | {1 / (1 / reading + 1 / network):.0f} "
                      f"| {half_reading:.0f} | {half_network:.0f} | {both:.0f} "
                      f"| {100 * both / min(reading, network):.0f} % "
                      f"| {100 * both / min(half_reading, half_network):.0f} % "
-                     f"| {script_memory(checkpoint_path(folder, name), paths, predictor.device)} |")
+                     f"| {memory} |")
     return lines
 
 
@@ -218,21 +222,8 @@ def reading_rate(predictor: Predictor, paths: list[Path], threads: int) -> float
 
 
 def overlapped_rate(predictor: Predictor, paths: list[Path], batch: int) -> float:
-    """Images a second from files to text, as inference_fixed.py makes it."""
-    start, text = time.perf_counter(), io.StringIO()
-    with inputs.half_the_threads():
-        number = itertools.count(1)
-        for frames in inputs.batches(read_ahead(predictor, paths, batch), batch):
-            detections = predictor.detect([frame.pixels for frame in frames])
-            for frame, detected in zip(frames, detections.per_image(), strict=True):
-                text.write(writers.text_lines(FrameResult(next(number), frame, detected)))
-    return len(paths) / (time.perf_counter() - start)
-
-
-def read_ahead(predictor: Predictor, paths: list[Path], batch: int) -> Iterator[Frame]:
-    """Frames of files, read in the background as inference_fixed.py reads them."""
-    sources = [Source(str(path), path) for path in paths]
-    return inputs.read_frames(sources, predictor.preprocess, False, 2 * batch)
+    """Images a second from files to text, as inference_fixed.py makes it with threads that read."""
+    return speed_host.files_rate(predictor, paths, batch, by_processes=False)[0]
 
 
 def script_memory(weights: Path, paths: list[Path], device: torch.device) -> str:
