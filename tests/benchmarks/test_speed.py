@@ -10,7 +10,6 @@ import pytest
 import speed
 import speed_activity
 import speed_forward
-import speed_host
 import speed_inference
 import speed_networks
 import speed_roofline
@@ -161,20 +160,6 @@ def test_on_cuda_the_parts_of_inference_have_memory_and_what_the_gpu_does(tmp_pa
     header, _, row = speed_inference.parts_table({"compact": case}, paths, 2, 1, torch.device("cuda"))
     assert header.endswith("| GPU memory | kernels run, forward | launches a call, forward |")
     assert row.endswith("| 2 MB | 0 % | 4 |") and header.count("|") == row.count("|")
-
-
-def test_the_way_from_the_host_to_lanes_on_the_host_has_its_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(speed_host, "MIN_IMAGES", 5)
-    paths = speed_inference.image_files(tmp_path, load_config(None, []), [], SCALE)
-    predictor = speed_inference.random_predictor("compact", tmp_path, torch.device("cpu"))
-    lines = speed_host.table({"compact": predictor}, paths, 2, SCALE)
-    assert len({line.count("|") for line in lines}) == 1
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]]
-    assert [row[1].split(",")[0] for row in rows] == [
-        "an image of 160x96", "the same", "40 JPEG files by threads", "40 JPEG files by processes"]
-    for row in rows[:2]:
-        assert 0 < float(row[2]) <= float(row[3]) and float(row[4]) == pytest.approx(1e3 / float(row[2]), rel=0.02)
-    assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in rows[2:])
 
 
 @pytest.mark.slow
