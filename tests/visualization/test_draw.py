@@ -8,7 +8,16 @@ import torch
 from roads import picture
 
 from geometry.bezier import control_points_from_x
-from visualization.draw import CAPTION_PX, COLORS, captioned_sheet, contact_sheet, draw_lanes, draw_overlay, write_image
+from visualization.draw import (
+    CAPTION_PX,
+    COLORS,
+    blank,
+    captioned_sheet,
+    contact_sheet,
+    draw_lanes,
+    draw_overlay,
+    write_image,
+)
 
 
 def straight(x=0.5):
@@ -70,6 +79,11 @@ def test_a_sheet_keeps_the_shape_of_every_image():
     bright = (sheet[CAPTION_PX:] == 200).all(2)
     assert bright[:, :160].all() and bright[:, 160:].sum() == 90 * round(90 * 90 / 160)
     assert all((sheet[:CAPTION_PX, x:x + 160] > 200).all(2).any() for x in (0, 160)), "both have a caption"
+
+
+def test_a_blank_image_has_one_color():
+    image = blank(3, 2, (10, 20, 30))
+    assert image.dtype == np.uint8 and image.shape == (2, 3, 3) and (image == (10, 20, 30)).all()
 
 
 def test_a_picture_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
