@@ -15,12 +15,14 @@ from preprocessing import cache, unreadable
 
 GRID = InputGrid(32, 32)
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from formats import registry
 from geometry.input_grid import InputGrid
 from preprocessing import cache
 from runtime import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 cache.processes_for, cache.FIT_CHUNK = lambda images: 2, 8
 samples = list(registry.list_samples(sys.argv[1])) * 3000
 cli.run(lambda: cache.open_cache(samples, InputGrid(320, 160), 6, Path(sys.argv[1]).parent / "cache", 10.0) and None)
