@@ -38,6 +38,10 @@ class MissingFile(DataError):
         super().__init__(message)
         self.sample, self.is_image = sample, is_image
 
+    def __reduce__(self) -> tuple:
+        """Pickled with its sample: processes hand errors back."""
+        return MissingFile, (*self.args, self.sample, self.is_image)
+
 
 class Label(NamedTuple):
     """Lanes in pixels. TuSimple's own rows and x (-2: no point) are kept, since its score is made on them."""

@@ -1,5 +1,6 @@
 """Which images or labels of a data set cannot be read, for data.on_error=skip."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,9 @@ def _reasons(samples: Sequence[Sample]) -> Iterator[str]:
         yield from prefetch(partial(why_unreadable, sample) for sample in samples)
         return
     try:
-        for part in in_processes(reasons, (samples[start:start + CHUNK] for start in starts), count):
-            yield from part
+        chunks = (samples[start:start + CHUNK] for start in starts)
+        with contextlib.closing(in_processes(reasons, chunks, count)) as parts:
+            for part in parts:
+                yield from part
     except BrokenProcessPool:
         raise DataError(PROCESS_KILLED) from None

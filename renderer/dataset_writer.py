@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from renderer.scene import Scene, render_scene
 from runtime.files import lock, write_bytes, write_text
-from runtime.processes import in_processes
+from runtime.processes import check_wanted, in_processes
 
 RENDERER_VERSION = 9  # count it up whenever a seed's pixels or labels change
 SPLITS = ("train", "val")  # a scene's seed is (seed, index of the split, index of the scene): splits share no scene
@@ -163,6 +163,7 @@ def _render_shard(task: tuple[Path, dict[str, int], Shard]) -> int:
     width, height = request["width"], request["height"]
     lines = []
     for index in range(shard.start, shard.stop):
+        check_wanted()
         raw_file = _raw_file(index + (request["train"] if shard.split == "val" else 0))
         scene = render_split_scene(request["seed"], shard.split, index, width, height)
         write_bytes(root / raw_file, encode_jpeg(scene.image, scene.jpeg_quality))

@@ -13,16 +13,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 
 from runtime.memory import keep_freed_memory
-from runtime.signals import STOP_SIGNALS, signals_blocked
+from runtime.signals import leave_process_group, signals_blocked
 
 THREADS_PAY = 4  # cores up to which threads of one process share its interpreter well enough
 MIN_IMAGES = 1500  # with fewer to read, processes would be starting for half of the time
 MAX_PROCESSES = 32  # a disk has no more to give, and each takes 100 MB
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of Linux's control groups: microseconds of CPU, in so many of time
 AHEAD = 2  # tasks for each process that are begun before their results are needed
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
@@ -34,8 +36,13 @@ class Stopped(Exception):
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use, also in a container that has a share of a machine's."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, CPU_LIMIT.read_text().split())
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return count
+    return max(1, min(count, round(quota / period)))
 
 
 def processes_for(images: int) -> int:
@@ -93,14 +100,15 @@ def _quick_start() -> Iterator[None]:
 
 
 def _start(stop: Any) -> None:
-    """One thread for OpenCV; an end with the parent, even a killed one, and not before it at Ctrl-C."""
+    """One thread for OpenCV; an end with the parent, even a killed one, and not before it at Ctrl-C, or where a
+    scheduler ends the group of the script.
+    """
     global _stop
     _stop = stop
     keep_freed_memory()  # arrays of images are made and freed all the time
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    leave_process_group()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

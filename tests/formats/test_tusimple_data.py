@@ -1,5 +1,7 @@
 """TuSimple: the places of its label files and images, its labels, and what is refused."""
 
+import pickle
+
 import pytest
 from layouts import label_error, tusimple
 
@@ -33,6 +35,8 @@ def test_labels_without_images_are_listed_on_request(tmp_path):
     (root / "clips" / "1" / "20.jpg").unlink()
     missing, sample = TuSimple().list_samples(root)
     assert isinstance(missing, MissingFile) and missing.sample.name == "clips/1/20.jpg"
+    copy = pickle.loads(pickle.dumps(missing))
+    assert (str(copy), copy.sample, copy.is_image) == (str(missing), missing.sample, missing.is_image)
     assert sample.name == "clips/2/20.jpg"
     assert "20.jpg is missing" in label_error(root)
 

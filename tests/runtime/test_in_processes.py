@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -59,6 +60,21 @@ def test_a_killed_process_is_an_error():
         list(in_processes(jobs.end_by_kill, range(4), 2))
 
 
+@pytest.mark.slow
+@pytest.mark.process
+@needs_kill
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_group_of_the_script_kills_no_process(number):
+    """A scheduler or a shell sends it to all; the script says what becomes of the others."""
+    code = ("import os, signal, jobs\nfrom runtime.processes import in_processes\n"
+            f"signal.signal({int(number)}, lambda *_: None)\nresults = in_processes(jobs.surroundings, range(40), 2)\n"
+            f"next(results)\nos.killpg(0, {int(number)})\nassert len(list(results)) == 39")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, start_new_session=True, timeout=60, check=False,
+                         stderr=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def test_outside_of_such_a_process_results_are_wanted():
     check_wanted()
 
@@ -78,7 +94,17 @@ def test_processes_read_where_there_are_many_cores_and_images(monkeypatch, numbe
     assert processes_for(images) == count
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch):
+@pytest.mark.parametrize(("text", "number"), [("200000 100000", 2), ("max 100000", 8), ("10000 100000", 1), ("", 8)])
+def test_a_container_has_its_share_of_the_cores(monkeypatch, tmp_path, text, number):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(processes, "CPU_LIMIT", tmp_path / "cpu.max")
+    assert cores() == 8, "no such file"
+    processes.CPU_LIMIT.write_text(text)
+    assert cores() == number
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "CPU_LIMIT", tmp_path / "none")
     assert 1 <= cores() <= os.cpu_count()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert cores() == 2
