@@ -66,13 +66,15 @@ def test_a_killed_process_is_an_error():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_group_of_the_script_kills_no_process(number):
     """A scheduler or a shell sends it to all; the script says what becomes of the others."""
-    code = ("import os, signal, jobs\nfrom runtime.processes import in_processes\n"
+    code = ("import signal, sys, jobs\nfrom runtime.processes import in_processes\n"
             f"signal.signal({int(number)}, lambda *_: None)\nresults = in_processes(jobs.surroundings, range(40), 2)\n"
-            f"next(results)\nos.killpg(0, {int(number)})\nassert len(list(results)) == 39")
+            "next(results)\nprint('begun', flush=True)\nsys.stdin.readline()\nassert len(list(results)) == 39")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, start_new_session=True, timeout=60, check=False,
-                         stderr=subprocess.PIPE, text=True)
-    assert (run.returncode, run.stderr) == (0, "")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    run = subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True, text=True, **pipes)
+    assert run.stdout.readline() == "begun\n"
+    os.killpg(run.pid, number)
+    assert (run.communicate("\n", timeout=60)[1], run.returncode) == ("", 0)
 
 
 def test_outside_of_such_a_process_results_are_wanted():
