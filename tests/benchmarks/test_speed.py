@@ -169,8 +169,7 @@ def test_reading_is_measured_with_one_thread_and_with_threads_and_processes_one_
     assert header == ["by", "images/s", "CPU ms an image", "of which the script itself"]
     threads = [f"{cores()} threads"] if cores() > 1 else []
     assert [row[0] for row in rows] == ["1 thread", *threads, f"{max(2, cores())} processes"]
-    assert all(float(cell) >= 0 for row in rows for cell in row[1:])  # of so few images some round to 0
-    assert float(rows[0][1]) > 0 and float(rows[0][2]) > 0
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])
 
 
 def test_a_training_of_tusimples_size_is_extrapolated(capsys, monkeypatch):
