@@ -3,6 +3,7 @@
 Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
+import atexit
 import contextlib
 import os
 import sys
@@ -98,8 +99,7 @@ def loader(dataset: LaneDataset, batch_indices: Sequence[Sequence[int]], workers
     elif workers < 0:
         workers = os.cpu_count() or 1
     return _Loader(dataset, batch_sampler=batch_indices, collate_fn=_as_is, num_workers=workers,
-                   pin_memory=pin, multiprocessing_context="spawn" if workers else None,
-                   worker_init_fn=leave_process_group)
+                   pin_memory=pin, multiprocessing_context="spawn" if workers else None, worker_init_fn=_start_worker)
 
 
 class _Loader(DataLoader):
@@ -115,6 +115,12 @@ class _Loader(DataLoader):
 
 def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
     return batch
+
+
+def _start_worker(_worker: int) -> None:
+    """At its end a process does not wait for Python's: that aborts where its thread still hands tensors over."""
+    leave_process_group()
+    atexit.register(os._exit, 0)
 
 
 def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def leave_process_group(_worker: int = 0) -> None:
+def leave_process_group() -> None:
     """Take a reading process out of the group of the script, and drop what the group was sent while it started."""
     if not hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -121,6 +121,27 @@ def test_processes_started_by_spawn_read_the_same_batches_and_leave_nothing(imag
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
 
 
+class ManyTensors:
+    """What hands over its batches slowly."""
+
+    preloaded, pixels = (), None
+
+    def __getitems__(self, indices):
+        return [torch.rand(1000) for _ in range(100)]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@needs_kill
+def test_processes_that_are_stopped_while_they_hand_over_a_batch_do_not_abort():
+    for batches in (1, 2, 3, 1, 2, 3):
+        running = iter(loader(ManyTensors(), [[0]] * 1000, 2, False))
+        for _ in range(batches):
+            next(running)
+        running._shutdown_workers()
+        assert [worker.exitcode for worker in running._workers] == [0, 0]
+
+
 def reading(rendered, *arguments):
     """A training whose processes have just been started, and their ids."""
     run = start("train_fixed.py", *SHORT, f"data.root={rendered}", "train.checkpoint_dir=run", "data.cache=false",
