@@ -51,8 +51,8 @@ class ModelConfig:
 
     backbone: str = setting("compact", choices=("compact", "resnet18", "resnet34"))
     pretrained: bool | str = False
-    width: int = setting(320, low=64, high=4096, multiple=32)
-    height: int = setting(144, low=64, high=4096, multiple=8)
+    width: int = setting(384, low=64, high=4096, multiple=32)
+    height: int = setting(168, low=64, high=4096, multiple=8)
     cut_top: float = setting(0.25, low=0, high=0.75)
     zoom: float = setting(1.8, low=1, high=8)
     slots: int = setting(6, low=2, high=32, multiple=2)
@@ -92,6 +92,7 @@ class TrainConfig:
     compile: bool = False
     cuda_graph: bool | str = setting("auto", choices=("auto",))
     epochs: int = setting(9, low=1, high=100_000)
+    input_scale: float | str = setting("auto", low=0.5, high=1, choices=("auto",))
     coarse: float = setting(0.5, low=0, high=1)
     batch_size: int = setting(16, low=1, high=65_536)
     optimizer: str = setting("muon", choices=("muon", "adamw"))

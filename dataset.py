@@ -235,6 +235,11 @@ def _nothing_to_train_on(root: str, rule: str, count: int) -> str:
     return f"data.split leaves no image of {root} to train on; try data.split=auto, or leave it out"
 
 
+def all_rendered(roots: Iterable[str]) -> bool:
+    """Whether every one of these folders holds rendered scenes."""
+    return all(map(dataset_writer.is_rendered, roots))
+
+
 def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
     """The samples as a data set, out of the cache unless data.cache is off. Raises DataError."""
     grid, slots, data = checkpoint.input_grid(config), config.model.slots, config.data

@@ -22,7 +22,7 @@ from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device, pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
 from runtime.signals import Interrupt
-from training.data import TrainingData, load_data
+from training.data import TrainingData, load_data, with_input_scale
 from training.device_steps import device_steps
 from training.epoch import train_epoch
 from training.messages import best_scores, epoch_line, opening_lines
@@ -58,7 +58,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     progress = resume_or_start(state, data, run_dir, resumed)
     print(opening_lines(model, data, config, device, dtype), flush=True)
 
-    setup = step_setup(state, wrap_model(model, config, device), loss, config, device, dtype)
+    setup = step_setup(state, wrap_model(model, config, device), loss, with_input_scale(config), device, dtype)
     steps = device_steps(setup, data.train_set)
     predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype,
                           cuda_graphs=not config.train.compile)  # the compiler's own graphs free what these would read

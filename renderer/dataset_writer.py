@@ -78,6 +78,12 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
     )
 
 
+def is_rendered(root: Path) -> bool:
+    """Whether root holds rendered scenes, of whatever version."""
+    written = read_json(Path(root) / "manifest.json")
+    return isinstance(written, dict) and "renderer" in written
+
+
 def is_of_another_renderer(root: Path) -> bool:
     """Whether root holds rendered scenes, of another version than this."""
     written = read_json(Path(root) / "manifest.json")

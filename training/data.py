@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from config import Config, ConfigError
-from dataset import LaneDataset, open_dataset, split_from_config
+from dataset import LaneDataset, all_rendered, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
 from evaluation.validation_sets import with_sets
 from formats.base import DataError, Label
@@ -15,6 +16,7 @@ from formats.label_checks import no_lane_hint, size_hint
 from formats.sample_index import evenly_spaced
 from runtime import distributed
 
+RENDERED_SCALE = 0.87  # of the input: lanes of photographs are found better in images larger than rendered ones were
 STATS_EVERY = 40  # one training image in so many gives collapse statistics: under 1 % of an epoch
 MIN_STATS, MAX_STATS = 4, 2000  # and no fewer and no more than these, since their labels stay in memory
 
@@ -55,6 +57,14 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
     hints = list(filter(None, (size_hint(labels, sizes_px), no_lane_hint(labels))))
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
                         fingerprint(train_set.samples.names(), labels), split.notes + hints)
+
+
+def with_input_scale(config: Config) -> Config:
+    """The configuration with a number for train.input_scale=auto; rendered data sets have been rendered before."""
+    if config.train.input_scale != "auto":
+        return config
+    scale = RENDERED_SCALE if all_rendered(config.data.root) else 1.0
+    return replace(config, train=replace(config.train, input_scale=scale))
 
 
 def fingerprint(names: Iterable[str], labels: Iterable[Label]) -> str:

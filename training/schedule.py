@@ -9,7 +9,7 @@ from config import Config, TrainConfig
 from training.ema import update_weights
 
 FINAL_RATE = 0.01  # of the learning rate, where the cosine ends
-COARSE = 0.7  # of the width and the height, in coarse epochs
+COARSE = 0.7  # of the width and the height that other epochs have, in coarse ones
 COARSE_COST = 0.6  # of another epoch's time, on a CPU
 
 
@@ -43,11 +43,9 @@ def coarse_epochs(settings: TrainConfig) -> int:
 
 
 def input_size(config: Config, epoch: int) -> tuple[int, int]:
-    """(H, W) of the images that the network sees in an epoch, counted from 1: multiples of 8 and 32."""
-    height, width = config.model.height, config.model.width
-    if epoch > coarse_epochs(config.train):
-        return height, width
-    return 8 * round(COARSE * height / 8), 32 * round(COARSE * width / 32)
+    """(H, W) of the images that the network is trained on in an epoch, counted from 1: multiples of 8 and 32."""
+    scale = config.train.input_scale * (COARSE if epoch <= coarse_epochs(config.train) else 1)
+    return 8 * round(scale * config.model.height / 8), 32 * round(scale * config.model.width / 32)
 
 
 def share_done(settings: TrainConfig, epoch: int) -> float:

@@ -64,7 +64,7 @@ def data_on(rendered, tmp_path_factory):
 
 def setup_of(device, *overrides):
     """The start of a training, the same whatever the device."""
-    config = load_config(None, ["model.width=96", "model.height=64", *overrides])
+    config = load_config(None, ["model.width=96", "model.height=64", "train.input_scale=1", *overrides])
     dtype = pick_precision(config.train.precision, device)
     seed_everything(0)
     model = build_model(config, device, False)

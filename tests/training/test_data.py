@@ -6,7 +6,9 @@ import torch
 
 from config import ConfigError, load_config
 from formats.base import Label
-from training.data import MAX_STATS, MIN_STATS, STATS_EVERY, fingerprint, load_data
+from renderer.dataset_writer import write_dataset
+from runtime.files import write_text
+from training.data import MAX_STATS, MIN_STATS, STATS_EVERY, fingerprint, load_data, with_input_scale
 
 CPU = torch.device("cpu")
 
@@ -38,6 +40,19 @@ def test_a_fraction_may_be_written_without_quotes(settings):
 
 def test_the_same_data_has_the_same_fingerprint_with_and_without_a_cache(settings):
     assert data_of(settings).fingerprint == data_of(settings, "data.cache=false").fingerprint
+
+
+@pytest.mark.parametrize(("setting", "roots", "expected"), [
+    ("auto", ["scenes"], 0.87), ("auto", ["scenes", "real"], 1), ("auto", ["real"], 1), ("auto", ["missing"], 1),
+    ("0.7", ["scenes"], 0.7), ("1", ["scenes"], 1), ("0.9", ["real"], 0.9)])
+def test_rendered_images_alone_are_trained_on_smaller_than_the_input(tmp_path, setting, roots, expected):
+    write_dataset(tmp_path / "scenes", 1, 1, seed=0, width=96, height=64, workers=1)
+    (tmp_path / "real").mkdir()
+    write_text(tmp_path / "real/manifest.json", '["of another program"]')
+    folders = ", ".join(str(tmp_path / root) for root in roots)
+    config = load_config(None, [f"train.input_scale={setting}", f"data.root=[{folders}]"])
+    scaled = with_input_scale(config)
+    assert scaled.train.input_scale == expected and scaled.data == config.data
 
 
 def test_a_split_without_validation_images_is_refused(settings):

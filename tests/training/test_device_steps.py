@@ -42,7 +42,8 @@ def images(rendered, tmp_path_factory):
 
 
 def setup_of(*overrides, dtype=torch.float32):
-    config = load_config(None, ["model.width=64", "model.height=64", "data.workers=0", *overrides])
+    config = load_config(None, ["model.width=64", "model.height=64", "data.workers=0",
+                                "train.input_scale=1", *overrides])
     torch.manual_seed(0)
     model = checkpoint.build_model(config)
     return step_setup(build_state(model, config, 10, CPU, dtype), model, LaneLoss(), config, CPU, dtype)

@@ -65,11 +65,13 @@ def test_the_first_epochs_are_coarse_and_the_last_never_is(epochs, coarse, expec
     assert coarse_epochs(TrainConfig(epochs=epochs, coarse=coarse)) == expected
 
 
-@pytest.mark.parametrize(("width", "height", "small"), [(320, 144, (104, 224)), (800, 216, (152, 576)),
-                                                        (64, 64, (48, 32))])
-def test_coarse_images_are_smaller_in_whole_cells(width, height, small):
-    config = load_config(None, [f"model.width={width}", f"model.height={height}", "train.epochs=4"])
-    assert [input_size(config, epoch) for epoch in (1, 2, 3, 4)] == [small] * 2 + [(height, width)] * 2
+@pytest.mark.parametrize(("width", "height", "scale", "coarse", "fine"), [
+    (384, 168, 0.87, (104, 224), (144, 320)), (320, 144, 1, (104, 224), (144, 320)),
+    (800, 216, 1, (152, 576), (216, 800)), (64, 64, 1, (48, 32), (64, 64)), (64, 64, 0.5, (24, 32), (32, 32))])
+def test_images_to_train_on_are_scaled_in_whole_cells_and_coarse_ones_once_more(width, height, scale, coarse, fine):
+    config = load_config(None, [f"model.width={width}", f"model.height={height}", f"train.input_scale={scale}",
+                                "train.epochs=4"])
+    assert [input_size(config, epoch) for epoch in (1, 2, 3, 4)] == [coarse] * 2 + [fine] * 2
 
 
 def test_the_share_done_grows_to_one_by_less_in_coarse_epochs():

@@ -33,7 +33,8 @@ def images(rendered):
 
 
 def setup_of(*overrides, loss=None):
-    config = load_config(None, ["model.width=64", "model.height=64", "data.workers=0", *overrides])
+    config = load_config(None, ["model.width=64", "model.height=64", "data.workers=0",
+                                "train.input_scale=1", *overrides])
     torch.manual_seed(0)
     model = checkpoint.build_model(config)
     return step_setup(build_state(model, config, 10, CPU, torch.float32), model, loss or LaneLoss(), config, CPU,

@@ -109,7 +109,7 @@ class TransferRecorder(TorchDispatchMode):
 
 def transfers(monkeypatch, on_device=False, before_forward=None, after_forward=None, settings=(), dtype=torch.float32):
     """A recorder of an epoch on META from its second step to its end; the hooks are before and after the forward."""
-    config = load_config(None, ["augment.blank=0.5", *settings])
+    config = load_config(None, ["augment.blank=0.5", "train.input_scale=1", *settings])
     model = checkpoint.build_model(config).to(META)
     if before_forward:
         model.register_forward_pre_hook(before_forward)

@@ -16,6 +16,7 @@ from config import LossConfig
 from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, CollapseStats, Diagnosis
 from evaluation.evaluator import Evaluation, GroundTruth
 from formats.tusimple_metric import TuSimpleMetric
+from model import LaneNet
 from runtime import checkpoint
 from training.state import TrainProgress
 
@@ -53,6 +54,19 @@ def test_training_writes_its_log_and_checkpoints(trained):
     assert first > 10
     assert {p.name for p in trained.iterdir()} == {"log.jsonl", "best_model.pth", "last.pth", "training_curve.png",
                                                    "validation.jpg"}
+
+
+def test_rendered_scenes_are_trained_on_smaller_and_validated_whole(settings, monkeypatch):
+    seen, forward = {True: set(), False: set()}, LaneNet.forward
+
+    def record(model, images, **options):
+        seen[model.training].add(tuple(images.shape[2:]))
+        return forward(model, images, **options)
+
+    monkeypatch.setattr(LaneNet, "forward", record)
+    arguments = [*settings, "train.epochs=2", "model.width=160", "model.height=96", "train.checkpoint_dir=small"]
+    assert train_fixed.main([*arguments, "train.input_scale=auto", "train.coarse=0.5"]) == 0
+    assert seen == {True: {(56, 96), (80, 128)}, False: {(96, 160)}}
 
 
 def test_the_keys_of_the_checkpoints_are_these(trained):
