@@ -118,7 +118,7 @@ def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
 
 
 def _start_worker(_worker: int) -> None:
-    """At its end a process does not wait for Python's: that aborts where its thread still hands tensors over."""
+    """A process ends by os._exit: Python's own end aborts where a thread is still handing tensors over."""
     leave_process_group()
     atexit.register(os._exit, 0)
 
@@ -235,9 +235,10 @@ def _nothing_to_train_on(root: str, rule: str, count: int) -> str:
     return f"data.split leaves no image of {root} to train on; try data.split=auto, or leave it out"
 
 
-def all_rendered(roots: Iterable[str]) -> bool:
-    """Whether every one of these folders holds rendered scenes."""
-    return all(map(dataset_writer.is_rendered, roots))
+def all_rendered(settings: DataConfig) -> bool:
+    """Whether every root that trains, with a weight above 0, was written by synthetic.py --root."""
+    weights = settings.weights or [1.0] * len(settings.root)
+    return all(dataset_writer.is_rendered(root) for root, weight in zip(settings.root, weights, strict=True) if weight)
 
 
 def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:

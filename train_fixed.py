@@ -52,13 +52,14 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     run_dir = RunDir(config)
     resumed = run_dir.load_last() if resume else None
     data = load_data(config, device)
+    config = with_input_scale(config)
     model = build_model(config, device, resume)
     steps_per_epoch = math.ceil(len(data.train_set) / config.train.batch_size)
     state = build_state(model, config, steps_per_epoch * config.train.epochs, device, dtype)
     progress = resume_or_start(state, data, run_dir, resumed)
     print(opening_lines(model, data, config, device, dtype), flush=True)
 
-    setup = step_setup(state, wrap_model(model, config, device), loss, with_input_scale(config), device, dtype)
+    setup = step_setup(state, wrap_model(model, config, device), loss, config, device, dtype)
     steps = device_steps(setup, data.train_set)
     predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype,
                           cuda_graphs=not config.train.compile)  # the compiler's own graphs free what these would read

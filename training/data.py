@@ -63,7 +63,7 @@ def with_input_scale(config: Config) -> Config:
     """The configuration with a number for train.input_scale=auto; rendered data sets have been rendered before."""
     if config.train.input_scale != "auto":
         return config
-    scale = RENDERED_SCALE if all_rendered(config.data.root) else 1.0
+    scale = RENDERED_SCALE if all_rendered(config.data) else 1.0
     return replace(config, train=replace(config.train, input_scale=scale))
 
 

@@ -12,7 +12,7 @@ from evaluation.evaluator import GroundTruth
 from formats.metric import Metric
 from model import LaneNet, starts_above_cut
 from training.data import TrainingData
-from training.schedule import share_done
+from training.schedule import input_size, share_done
 
 
 def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: torch.device, dtype: torch.dtype) -> str:
@@ -22,6 +22,9 @@ def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: to
     lines = [f"{len(data.train_set)} images to train on, {len(data.val_set)} to validate on"
              f"{f' ({sizes})' if sizes else ''}; "
              f"{parameters / 1e6:.1f} M weights on {device} in {str(dtype).removeprefix('torch.')}"]
+    height, width = input_size(config, config.train.epochs)
+    if (height, width) != (config.model.height, config.model.width):
+        lines[0] += f"; trained at {width}x{height} for an input of {config.model.width}x{config.model.height}"
     lines += data.notes
     if data.train_set.pixels is None:
         lines.append("without a cache, lanes that do not fit the slots or a curve are counted by: "

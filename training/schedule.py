@@ -10,6 +10,7 @@ from training.ema import update_weights
 
 FINAL_RATE = 0.01  # of the learning rate, where the cosine ends
 COARSE = 0.7  # of the width and the height that other epochs have, in coarse ones
+MIN_ROWS = 40  # two at the deepest map: of a single value batch norm has no variance
 COARSE_COST = 0.6  # of another epoch's time, on a CPU
 
 
@@ -45,7 +46,8 @@ def coarse_epochs(settings: TrainConfig) -> int:
 def input_size(config: Config, epoch: int) -> tuple[int, int]:
     """(H, W) of the images that the network is trained on in an epoch, counted from 1: multiples of 8 and 32."""
     scale = config.train.input_scale * (COARSE if epoch <= coarse_epochs(config.train) else 1)
-    return 8 * round(scale * config.model.height / 8), 32 * round(scale * config.model.width / 32)
+    rows = 8 * round(scale * config.model.height / 8)
+    return max(MIN_ROWS, rows), 32 * round(scale * config.model.width / 32)
 
 
 def share_done(settings: TrainConfig, epoch: int) -> float:

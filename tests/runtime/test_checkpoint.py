@@ -199,7 +199,7 @@ def test_our_own_checkpoints_show_no_such_evidence(saved):
 def test_another_version_is_named(saved):
     payload = torch.load(saved, weights_only=True)
     torch.save(payload | {"version": 99}, saved)
-    assert "checkpoint version 99, this software reads 6 to 8" in refusal(saved)
+    assert "checkpoint version 99, this software reads 6 to 9" in refusal(saved)
     torch.save(payload | {"version": None}, saved)
     assert "checkpoint version None" in refusal(saved)
 
@@ -220,9 +220,10 @@ def test_version_6_is_read_under_the_present_names(saved, capsys):
     assert capsys.readouterr() == ("", ""), "the user did not write those names"
 
 
-def test_a_run_interrupted_under_version_6_is_not_resumed(saved):
+@pytest.mark.parametrize("version", [6, 8])
+def test_a_run_interrupted_under_an_earlier_version_is_not_resumed(saved, version):
     payload = torch.load(saved, weights_only=True)
-    torch.save(payload | {"version": 6, "progress": {}}, saved)
+    torch.save(payload | {"version": version, "progress": {}}, saved)
     with pytest.raises(CheckpointError, match="earlier version") as caught:
         load_last(saved, Config())
     message = str(caught.value)

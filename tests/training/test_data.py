@@ -43,7 +43,8 @@ def test_the_same_data_has_the_same_fingerprint_with_and_without_a_cache(setting
 
 
 @pytest.mark.parametrize(("setting", "roots", "expected"), [
-    ("auto", ["scenes"], 0.87), ("auto", ["scenes", "real"], 1), ("auto", ["real"], 1), ("auto", ["missing"], 1),
+    ("auto", ["scenes"], 0.87), ("auto", ["scenes", "scenes"], 0.87),
+    ("auto", ["scenes", "real"], 1), ("auto", ["real"], 1), ("auto", ["missing"], 1),
     ("0.7", ["scenes"], 0.7), ("1", ["scenes"], 1), ("0.9", ["real"], 0.9)])
 def test_rendered_images_alone_are_trained_on_smaller_than_the_input(tmp_path, setting, roots, expected):
     write_dataset(tmp_path / "scenes", 1, 1, seed=0, width=96, height=64, workers=1)
@@ -53,6 +54,15 @@ def test_rendered_images_alone_are_trained_on_smaller_than_the_input(tmp_path, s
     config = load_config(None, [f"train.input_scale={setting}", f"data.root=[{folders}]"])
     scaled = with_input_scale(config)
     assert scaled.train.input_scale == expected and scaled.data == config.data
+
+
+def test_roots_without_weight_and_the_version_of_the_scenes_do_not_matter_to_the_input_scale(tmp_path):
+    for name, manifest in (("scenes", '{"renderer": 3, "seed": 0}'), ("real", "{}")):
+        (tmp_path / name).mkdir()
+        write_text(tmp_path / name / "manifest.json", manifest)
+    for weights, expected in (("[1, 0]", 0.87), ("[0, 1]", 1), ("[0.9, 0.1]", 1)):
+        config = load_config(None, [f"data.root=[{tmp_path}/scenes, {tmp_path}/real]", f"data.weights={weights}"])
+        assert with_input_scale(config).train.input_scale == expected
 
 
 def test_a_split_without_validation_images_is_refused(settings):

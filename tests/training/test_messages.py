@@ -16,7 +16,7 @@ from formats.culane_metric import CULaneMetric
 from formats.sample_index import SampleIndex
 from formats.tusimple_metric import TuSimpleMetric
 from model import LaneNet
-from training.data import load_data
+from training.data import load_data, with_input_scale
 from training.messages import best_scores, epoch_line, opening_lines
 from training.schedule import COARSE_COST
 
@@ -89,13 +89,15 @@ def test_the_time_left_knows_that_coarse_epochs_take_less():
 
 
 def opening(settings, *overrides):
-    config = load_config(None, [*settings, *overrides])
+    config = with_input_scale(load_config(None, [*settings, *overrides]))
     return opening_lines(LaneNet(), load_data(config, CPU), config, CPU, torch.float32).splitlines()
 
 
 def test_images_and_weights_are_counted(settings):
     first, *_ = opening(settings)
     assert first == "24 images to train on, 8 to validate on; 2.2 M weights on cpu in float32"
+    smaller, *_ = opening(settings, "train.input_scale=0.87")
+    assert smaller == f"{first}; trained at 96x56 for an input of 96x64"
 
 
 @pytest.mark.parametrize(("cut_top", "hides"), [(0.1, False), (0.6, True)])

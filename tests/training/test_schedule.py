@@ -67,7 +67,8 @@ def test_the_first_epochs_are_coarse_and_the_last_never_is(epochs, coarse, expec
 
 @pytest.mark.parametrize(("width", "height", "scale", "coarse", "fine"), [
     (384, 168, 0.87, (104, 224), (144, 320)), (320, 144, 1, (104, 224), (144, 320)),
-    (800, 216, 1, (152, 576), (216, 800)), (64, 64, 1, (48, 32), (64, 64)), (64, 64, 0.5, (24, 32), (32, 32))])
+    (800, 216, 1, (152, 576), (216, 800)), (64, 64, 1, (48, 32), (64, 64)), (64, 64, 0.5, (40, 32), (40, 32)),
+    (480, 208, 0.87, (128, 288), (184, 416))])
 def test_images_to_train_on_are_scaled_in_whole_cells_and_coarse_ones_once_more(width, height, scale, coarse, fine):
     config = load_config(None, [f"model.width={width}", f"model.height={height}", f"train.input_scale={scale}",
                                 "train.epochs=4"])
