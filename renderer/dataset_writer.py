@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -80,14 +80,18 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
 
 def is_rendered(root: Path) -> bool:
     """Whether root holds rendered scenes, of whatever version."""
-    written = read_json(Path(root) / "manifest.json")
-    return isinstance(written, dict) and "renderer" in written
+    return _renderer_of(root) is not None
 
 
 def is_of_another_renderer(root: Path) -> bool:
     """Whether root holds rendered scenes, of another version than this."""
+    return _renderer_of(root) not in (None, RENDERER_VERSION)
+
+
+def _renderer_of(root: Path) -> Any:
+    """The version in the manifest of a folder; None where there is none."""
     written = read_json(Path(root) / "manifest.json")
-    return isinstance(written, dict) and written.get("renderer", RENDERER_VERSION) != RENDERER_VERSION
+    return written.get("renderer") if isinstance(written, dict) else None
 
 
 def write_dataset(
