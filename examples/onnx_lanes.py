@@ -66,8 +66,9 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at the network's size (width, height), as in its training."""
     while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    shrinking = image.shape[1] >= size[0] and image.shape[0] >= size[1]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    smaller = min(image.shape[1], size[0]), min(image.shape[0], size[1])
+    image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
 def predict(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # processes that only read images start without PyTorch, whic
     from torch import Tensor
 
 MIN_ZOOM = 1.01  # a zoom below this counts as 1: 32 bits are too few for its formula
-FINE_ROWS = 2.5  # equal rows of the whole image for each of the network's, which are averages of them
+FINE_ROWS = (90, 135, 180, 270, 360, 540, 720, 1080, 1440, 2160)  # of cameras, halved: that is the fastest resizing
+MIN_FINE_ROWS = 2  # for each row of the network, which is an average of them
 FULL_WEIGHT = 256  # weights of fine rows are integers with this sum: the result is the same in whatever order
 
 Positions = TypeVar("Positions", float, np.ndarray, "Tensor")
@@ -55,7 +56,8 @@ class InputGrid(NamedTuple):
     @property
     def fine_rows(self) -> int:
         """F, the number of equal rows of the whole image from which the network's are averaged."""
-        return round(FINE_ROWS * self.height)
+        least = MIN_FINE_ROWS * self.height
+        return next((rows for rows in FINE_ROWS if rows >= least), least)
 
     @property
     def rows_left_out(self) -> int:

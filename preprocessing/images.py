@@ -167,8 +167,9 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
     if image.shape[1] == 2 * width and image.shape[0] == height:
         return _halve_width(image)
-    shrinking = image.shape[1] >= width and image.shape[0] >= height
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    smaller = min(image.shape[1], width), min(image.shape[0], height)  # what is enlarged one way may shrink the other
+    image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _halve_width(image: np.ndarray) -> np.ndarray:

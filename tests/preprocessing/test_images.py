@@ -69,8 +69,20 @@ def resized_whole(image, width, height):
     """The whole image resized by OpenCV alone."""
     while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
         image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    shrinks = image.shape[1] >= width and image.shape[0] >= height
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    wide, high = image.shape[1] > width, image.shape[0] > height
+    if wide or high:
+        size = (width if wide else image.shape[1], height if high else image.shape[0])
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_is_enlarged_one_way_is_averaged_the_other(axis):
+    stripes = np.zeros((300, 20, 3), np.uint8)
+    stripes[::3] = 90  # a sampled row would be 0 or 90; the mean of three is 30
+    image = stripes if axis == 0 else stripes.transpose(1, 0, 2)
+    size = (40, 100) if axis == 0 else (100, 40)
+    np.testing.assert_array_equal(resize(image, *size), np.full((*size[::-1], 3), 30))
 
 
 @pytest.mark.parametrize("grid", [InputGrid(40, 18, RowWarp(0.25, 1.8)), InputGrid(40, 18, RowWarp(0.3, 1.0)),
