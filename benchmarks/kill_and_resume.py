@@ -19,14 +19,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root
 import train_fixed
 from renderer import dataset_writer
 from runtime import checkpoint, cli
+from training.optimizer import Muon
 
 CLOCK_KEYS = ("seconds", "images_per_second")
 TRAIN, VAL, BATCH, EPOCHS = 72, 16, 6, 6
@@ -85,18 +86,19 @@ def train(settings: Sequence[str], die_at: int = 0, delay: float = 0.0) -> None:
 
 def train_and_die(settings: Sequence[str], die_at: int, delay: float) -> None:
     """Train, and kill this process `delay` seconds after the given step of the optimizer; 0: let it live."""
-    steps = 0
+    steps, usual = 0, Muon.step
 
-    def die(*_) -> None:
+    def step_and_die(*arguments: Any) -> None:
         nonlocal steps
+        usual(*arguments)
         steps += 1
         if steps == die_at:
             if not delay:
                 os.kill(os.getpid(), KILL)
             threading.Timer(delay, os.kill, (os.getpid(), KILL)).start()
 
-    register_optimizer_step_post_hook(die)
-    cli.run(lambda: train_fixed.main(settings))
+    with mock.patch.object(Muon, "step", step_and_die):
+        cli.run(lambda: train_fixed.main(settings))
 
 
 def saved_steps(folder: Path) -> int:

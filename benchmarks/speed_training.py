@@ -18,7 +18,6 @@ import torch
 from speed_scale import TUSIMPLE, Scale
 from speed_timing import synchronize
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 import train_fixed
 from dataset import LaneDataset
@@ -27,6 +26,7 @@ from renderer import dataset_writer
 from training import step
 from training.device_batches import DeviceBatches
 from training.ema import ExponentialMovingAverage
+from training.optimizer import Muon
 from training.run_dir import RunDir
 
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
@@ -97,14 +97,15 @@ class Stopwatch:
         model.register_forward_hook(after_forward)
         return model
 
-    def before_optimizer(self, *_: Any) -> None:
-        """A hook: the backward pass, with unscaling and clipping, is over."""
-        self.stop()
-        self.start(OPTIMIZER)
+    def optimizer(self, step: Callable) -> Callable:
+        """The optimizer's step, which ends the backward pass with its unscaling and clipping, and is timed."""
+        def run(*arguments: Any) -> None:
+            self.stop()
+            self.start(OPTIMIZER)
+            step(*arguments)
+            self.stop()
 
-    def after_optimizer(self, *_: Any) -> None:
-        """A hook: the step is done."""
-        self.stop()
+        return run
 
 
 class EpochLines(io.StringIO):
@@ -154,8 +155,7 @@ def second_epoch(device: torch.device, words: Sequence[str], folder: str) -> tup
             timed = watch.timed(part, getattr(owner, name))
             stack.enter_context(mock.patch.object(owner, name, as_method(timed)))
         stack.enter_context(mock.patch.object(train_fixed, "wrap_model", lambda *args: watch.hook(wrap_model(*args))))
-        stack.callback(register_optimizer_step_pre_hook(watch.before_optimizer).remove)
-        stack.callback(register_optimizer_step_post_hook(watch.after_optimizer).remove)
+        stack.enter_context(mock.patch.object(Muon, "step", watch.optimizer(Muon.step)))
         train_fixed.main([*words, "train.epochs=2", f"train.device={device.type}", f"train.checkpoint_dir={folder}",
                           "train.cuda_graph=false"])  # a graph is one part
     return epochs[1]

@@ -25,20 +25,26 @@ EPSILON = 1e-8  # of AdamW
 SMALLEST = 2.5e-17  # the square of a momentum's norm below which a step is shorter: it is rounding error
 
 
-class Muon(torch.optim.Optimizer):
-    """Kernels are stepped by Muon at KERNEL_RATE times lr, the rest by AdamW at lr; `others` are not decayed."""
+class Muon:
+    """Kernels are stepped by Muon at KERNEL_RATE times lr, the rest by AdamW at lr; `others` are not decayed.
+
+    It looks like one of torch.optim's, and is none: those import PyTorch's compiler, which takes seconds.
+    """
 
     def __init__(self, kernels: Iterable[Tensor], decayed: Iterable[Tensor], others: Iterable[Tensor], lr: float,
                  weight_decay: float, betas: tuple[float, float] = BETAS):
+        settings = {"lr": lr, "weight_decay": weight_decay, "is_kernel": False, "betas": betas}
         groups = [{"params": list(kernels), "is_kernel": True}, {"params": list(decayed)},
                   {"params": list(others), "weight_decay": 0.0}]
-        super().__init__([group for group in groups if group["params"]],
-                         {"lr": lr, "weight_decay": weight_decay, "is_kernel": False, "betas": betas})
-        for group in self.param_groups:
-            for p in group["params"]:
-                names = ("momentum",) if group["is_kernel"] else ("mean", "square")
-                self.state[p] = {name: torch.zeros_like(p) for name in names}
-        self.count = torch.zeros((), device=self.param_groups[0]["params"][0].device)  # of steps, for AdamW
+        self.param_groups = [settings | group for group in groups if group["params"]]
+        self.state = {p: {name: torch.zeros_like(p, requires_grad=False) for name in _names(group)}
+                      for group in self.param_groups for p in group["params"]}
+        self.count = torch.zeros((), device=next(iter(self.state)).device)  # of steps, for AdamW
+
+    def zero_grad(self) -> None:
+        """Let go of all gradients."""
+        for p in self.state:
+            p.grad = None
 
     @torch.no_grad()
     def step(self, factor: Tensor | float = 1.0) -> None:
@@ -50,12 +56,24 @@ class Muon(torch.optim.Optimizer):
                 (self._step_kernels if group["is_kernel"] else self._step_others)(stepped, group, factor)
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all parameters, and the number of steps."""
-        return super().state_dict() | {"count": self.count}
+        """The states of all parameters by their numbers, the groups of these, and the number of steps."""
+        numbers = {p: number for number, p in enumerate(self.state)}
+        groups = [group | {"params": [numbers[p] for p in group["params"]]} for group in self.param_groups]
+        return {"state": dict(enumerate(self.state.values())), "param_groups": groups, "count": self.count}
 
+    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state_dict."""
-        super().load_state_dict(state_dict)
+        """Go on from a state_dict of as many parameters in the same groups. Raises ValueError, or KeyError."""
+        own = self.state_dict()
+        for mine, theirs in zip(own["param_groups"], state_dict["param_groups"], strict=True):
+            if mine["params"] != theirs["params"]:
+                raise ValueError("the optimizer's groups are others")
+        for number, tensors in own["state"].items():
+            for name, tensor in tensors.items():
+                saved = state_dict["state"][number][name]
+                if saved.shape != tensor.shape:
+                    raise ValueError(f"the optimizer's {name} of parameter {number} is {tuple(saved.shape)}")
+                tensor.copy_(saved)
         self.count.copy_(state_dict["count"])
 
     def tensors(self) -> Iterator[Tensor]:
@@ -98,6 +116,11 @@ class Muon(torch.optim.Optimizer):
         torch._fused_adamw_(others, [p.grad for p in others], means, squares, [], [self.count] * len(others),
                             lr=group["lr"] * factor, beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"],
                             eps=EPSILON, amsgrad=False, maximize=False)
+
+
+def _names(group: dict[str, Any]) -> tuple[str, ...]:
+    """Of the tensors that a parameter of a group has for its state."""
+    return ("momentum",) if group["is_kernel"] else ("mean", "square")
 
 
 def as_matrix(tensor: Tensor, kernel: Tensor) -> Tensor:

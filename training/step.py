@@ -75,7 +75,7 @@ def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentPa
     target = resolve_ambiguous_assignment(points, logits, target)
     terms = setup.loss(points, logits, target, rows, distributed.all_reduce_mean)
 
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad()
     scale = state.scaler.scale if state.scaler.enabled else None
     (terms.total if scale is None else terms.total * scale).backward()
     grads = [p.grad for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
