@@ -1,4 +1,4 @@
-"""The network as inference runs it: batch norms folded into their convolutions, and these packed where oneDNN is."""
+"""The network as inference runs it: batch norms folded into their convolutions, these as oneDNN or cuDNN has them."""
 
 import copy
 from itertools import pairwise
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from inference.cudnn import can_fuse, fuse_convolutions
 from inference.onednn import can_pack, pack_convolutions
 
 
@@ -14,8 +15,9 @@ def fuse_batch_norms(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy for inference under autocast to dtype, without batch norms, its kernels in dtype.
 
     It spares a pass over each map, and the casts of all kernels at each call: of the compact network's 14.1 ms in
-    bfloat16 at batch 1 on one CPU thread 10.7 are left. inference/onednn.py takes it from there on CPUs that have
-    what it needs. The copy has no gradients, and stays on its device and in its dtype.
+    bfloat16 at batch 1 on one CPU thread 10.7 are left. inference/onednn.py takes it from there on CPUs, and
+    inference/cudnn.py on GPUs, that have what they need. The copy has no gradients, and stays on its device and in
+    its dtype.
     """
     model = _twin(model).eval()
     for module in list(model.modules()):
@@ -28,8 +30,11 @@ def fuse_batch_norms(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.to(dtype)
     model = model.to(memory_format=torch.channels_last)
-    if all(weights.device.type == "cpu" for weights in model.parameters()) and can_pack(dtype):
+    device = next(model.parameters()).device
+    if device.type == "cpu" and can_pack(dtype):
         pack_convolutions(model)
+    elif can_fuse(device, dtype):
+        fuse_convolutions(model)
     return model
 
 

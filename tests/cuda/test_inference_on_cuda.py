@@ -16,6 +16,7 @@ import evaluate_fixed
 import export_fixed
 import inference_fixed
 from inference.batch_runner import padded_size, to_batch
+from inference.cudnn import FusedConv, can_fuse
 from inference.predictor import Detections, Predictor
 from metrics.collapse import REFERENCE_WIDTH_PX
 from runtime.checkpoint import load_model
@@ -141,6 +142,27 @@ def test_threads_that_share_a_predictor_get_their_own_lanes(checkpoint):
     for thread in threads:
         thread.join()
     assert all(torch.equal(points, expected[i]) for i in range(4) for points in results[i]) and len(results) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_fused_convolution_is_a_convolution_a_sum_and_relu(dtype):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(24, 32, 3, stride=2, padding=1).to(DEVICE, dtype, memory_format=torch.channels_last)
+    x, addend = torch.randn(3, 24, 10, 14), torch.randn(3, 32, 5, 7)
+    x, addend = (t.to(DEVICE, dtype, memory_format=torch.channels_last) for t in (x, addend))
+    tolerance = {torch.float32: 2e-3, torch.bfloat16: 3e-2, torch.float16: 4e-3}[dtype]  # of TensorFloat-32, too
+    assert can_fuse(x.device, dtype)
+    with torch.inference_mode():
+        for more in ([], [addend]):
+            expected = (conv.float()(x.float()) + sum(more)).relu()
+            actual = FusedConv(conv.to(dtype))(x, *more)
+            assert actual.dtype == dtype and actual.is_contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(actual.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_the_networks_convolutions_are_fused(checkpoint):
+    predictor = Predictor.load(checkpoint, DEVICE)
+    assert sum(isinstance(module, FusedConv) for module in predictor.model.modules()) == 18
 
 
 # Time ------------------------------------------------------------------------------------------------------------
