@@ -1,5 +1,6 @@
 """Trains the lane-regression network from scratch: python train_fixed.py [section.key=value ...] [--resume]"""
 
+import contextlib
 import math
 import shlex
 import sys
@@ -63,7 +64,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     steps = device_steps(setup, data.train_set)
     predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype,
                           cuda_graphs=not config.train.compile)  # the compiler's own graphs free what these would read
-    with Interrupt().caught() as interrupt:
+    with contextlib.closing(run_dir), Interrupt().caught() as interrupt:
         while progress.epoch <= config.train.epochs:
             began = time.perf_counter()
             order = epoch_order(data.part_sizes, config.data.weights, config.train.seed, progress.epoch)

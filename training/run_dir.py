@@ -3,8 +3,11 @@
 import itertools
 import json
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from config import Config
 from evaluation.evaluator import Evaluation
@@ -20,13 +23,18 @@ class TrainingError(ValueError):
 
 
 class RunDir:
-    """best_model.pth, last.pth, log.jsonl, pictures and TensorBoard's scalars in one folder; rank 0 alone writes."""
+    """best_model.pth, last.pth, log.jsonl, pictures and TensorBoard's scalars in one folder; rank 0 alone writes.
+
+    The files of an epoch are written while the next one trains; `close` waits for the last ones.
+    """
 
     def __init__(self, config: Config):
         """Make the folder if need be. Raises TrainingError, before any work, where it cannot be written."""
         self.path, self.config = Path(config.train.checkpoint_dir), config
         self.best, self.last, self.log = (self.path / name for name in ("best_model.pth", "last.pth", "log.jsonl"))
         self.scalars = None
+        self.writer, self.pending = ThreadPoolExecutor(1, "epoch files"), Future()
+        self.pending.set_result(None)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):  # a name of its own: several processes may try at once
@@ -61,18 +69,32 @@ class RunDir:
 
     def save_last(self, state: TrainState, progress: TrainProgress) -> None:
         """Write last.pth: everything that --resume needs."""
+        self.close()  # it follows the files of the epochs before
         checkpoint.save_checkpoint(self.last, self.config, **to_payload(state, progress))
 
     def write_epoch(self, state: TrainState, progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation,
                     is_best: bool) -> None:
-        """Write all files of a finished epoch: the best model first, the state to resume from after the log."""
-        if is_best:
-            checkpoint.save_checkpoint(self.best, self.config, scores=record,
-                                       model=state.ema.module.state_dict())
-        self.append_log(record)
-        self.save_last(state, progress)
+        """Begin to write all files of a finished epoch. Raises what writing those of the epoch before has raised."""
+        self.close()
         if distributed.rank() == 0:
-            write_epoch_pictures(self.path, evaluation, is_best)
+            contents = on_host(to_payload(state, progress))  # as it is now: the next step changes it
+            self.pending = self.writer.submit(self._write_epoch, contents, record, evaluation, is_best)
+
+    def close(self) -> None:
+        """Wait until all files are written. Raises CheckpointError or TrainingError where one could not be."""
+        pending, self.pending = self.pending, Future()
+        self.pending.set_result(None)
+        pending.result()
+
+    def _write_epoch(self, contents: dict[str, Any], record: dict[str, Any], evaluation: Evaluation, is_best: bool
+                     ) -> None:
+        """The best model first, the state to resume from after the log."""
+        if is_best:
+            average = {name.removeprefix("module."): value for name, value in contents["ema"].items()}
+            checkpoint.save_checkpoint(self.best, self.config, scores=record, model=average)
+        self.append_log(record)
+        checkpoint.save_checkpoint(self.last, self.config, **contents)
+        write_epoch_pictures(self.path, evaluation, is_best)
         if self.scalars:
             write_scalars(self.scalars, record)
 
@@ -92,3 +114,12 @@ class RunDir:
         except OSError as error:
             raise TrainingError(f"{self.log}: cannot be written ({error.strerror}); the checkpoints are as they were. "
                                 "Make room in this folder and continue with --resume") from None
+
+
+def on_host(contents: Any) -> Any:
+    """A copy of nested dictionaries, lists and tuples with copies of their tensors on the CPU."""
+    if isinstance(contents, torch.Tensor):
+        return contents.detach().to("cpu", copy=True)
+    if isinstance(contents, dict):
+        return {key: on_host(value) for key, value in contents.items()}
+    return type(contents)(map(on_host, contents)) if isinstance(contents, (list, tuple)) else contents

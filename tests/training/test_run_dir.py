@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+import threading
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from geometry.decode import DecodeSettings
 from geometry.input_grid import InputGrid
 from model import LanePrediction
 from runtime import checkpoint, distributed
+from runtime.checkpoint import CheckpointError
 from training.run_dir import RunDir
 from training.state import TrainProgress, build_state
 
@@ -58,6 +60,7 @@ def test_a_run_writes_its_files_and_nothing_outside_its_folder(tmp_path, monkeyp
     run.save_last(state, TrainProgress())
     assert files(tmp_path) == {"deep/run/last.pth"}
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
+    run.close()
     assert files(tmp_path) == {f"deep/run/{name}" for name in FILES}
     run_dir("deep/run").archive_previous_run()
     assert files(tmp_path) == {f"deep/run/earlier-1/{name}" for name in FILES}
@@ -69,6 +72,7 @@ def test_scalars_are_in_the_folder_too(tmp_path, monkeypatch, state, evaluation)
     run = run_dir("run", tensorboard=True)
     run.open_scalars(1)
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
+    run.close()
     run.scalars.close()
     written = files(tmp_path)
     assert all(name.startswith("run/") for name in written)
@@ -80,14 +84,52 @@ def test_scalars_are_in_the_folder_too(tmp_path, monkeypatch, state, evaluation)
 def test_the_best_model_is_written_only_where_it_is_the_best(tmp_path, state, evaluation):
     run = run_dir(tmp_path)
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
+    run.close()
     assert files(tmp_path) == FILES - {"best_model.pth", "validation.jpg"}
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
+    run.close()
     payload = checkpoint.load_checkpoint(run.best)
     assert payload.keys() == {"format", "version", "config", "scores", "model"}
     assert payload["scores"].keys() == RECORD.keys() and payload["scores"]["f1"] == RECORD["f1"]
     average = state.ema.module.state_dict()
     assert payload["model"].keys() == average.keys()
     assert all(torch.equal(payload["model"][name], average[name]) for name in average)
+
+
+def test_what_is_written_is_the_state_at_the_end_of_its_epoch(tmp_path, monkeypatch, evaluation):
+    """The next epoch trains meanwhile."""
+    config = Config(model=ModelConfig(width=64, height=64))
+    state = build_state(checkpoint.build_model(config), config, 10, torch.device("cpu"), torch.float32)
+    before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    trained, save = threading.Event(), checkpoint.save_checkpoint
+
+    def save_later(*arguments, **contents):
+        assert trained.wait(30)
+        save(*arguments, **contents)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_later)
+    run = run_dir(tmp_path)
+    run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
+    with torch.no_grad():
+        for value in (*state.model.parameters(), *state.ema.module.parameters()):
+            value.add_(1)
+    trained.set()
+    run.close()
+    for path in (run.best, run.last):
+        saved = checkpoint.load_checkpoint(path)["model"]
+        assert saved.keys() == before.keys() and all(torch.equal(saved[name], before[name]) for name in before)
+
+
+def test_files_that_cannot_be_written_end_the_run_once(tmp_path, monkeypatch, state, evaluation):
+    def fail(*_arguments, **_contents):
+        raise CheckpointError("disk full")
+
+    run = run_dir(tmp_path)
+    monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
+    run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
+    with pytest.raises(CheckpointError, match="disk full"):
+        run.write_epoch(state, TrainProgress(3), RECORD, evaluation, is_best=False)
+    run.close()
 
 
 def test_earlier_runs_are_kept_and_what_is_not_ours_stays(tmp_path):
@@ -128,4 +170,5 @@ def test_of_several_processes_the_first_alone_writes(tmp_path, monkeypatch, stat
     run.open_scalars(1)
     run.save_last(state, TrainProgress())
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
+    run.close()
     assert files(tmp_path) == {"log.jsonl"} and run.log.read_text() == "of an earlier run"
