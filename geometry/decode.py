@@ -32,19 +32,22 @@ def lane_nms(points: Tensor, confidence: Tensor, threshold: float | Tensor) -> T
     keep = confidence >= threshold
     mask = keep.numpy(force=True)
     neighbours = mask[..., :-1] & mask[..., 1:]
-    images, slots = np.nonzero(neighbours if neighbours.ndim == 2 else neighbours.any(0))  # (N) of the left ones
+    images, slots = (neighbours if neighbours.ndim == 2 else neighbours.any(0)).nonzero()  # (N) of the left ones
+    if not len(images):
+        return keep
     curves = points.to("cpu", torch.float32).numpy(force=True)
     are_close = _are_close(curves[images, slots].astype(float), curves[images, slots + 1].astype(float))
     if not are_close.any():
         return keep
-    close = torch.zeros(len(points), points.shape[1] - 1, dtype=torch.bool)
-    close[torch.from_numpy(images[are_close]), torch.from_numpy(slots[are_close])] = True
-    close, right_wins = close.to(keep.device), confidence[:, 1:] > confidence[:, :-1]
-    for slot in range(points.shape[1] - 1):  # in turn, since a lane that is left out hides no other
-        duplicate = keep[..., slot] & keep[..., slot + 1] & close[:, slot]
-        keep[..., slot] &= ~(duplicate & right_wins[:, slot])
-        keep[..., slot + 1] &= ~(duplicate & ~right_wins[:, slot])
-    return keep
+    close = np.zeros((len(points), points.shape[1] - 1), bool)
+    close[images[are_close], slots[are_close]] = True
+    scores, mask = confidence.numpy(force=True), mask.copy()
+    right_wins = scores[:, 1:] > scores[:, :-1]
+    for slot in close.any(0).nonzero()[0]:  # in turn, since a lane that is left out hides no other
+        duplicate = mask[..., slot] & mask[..., slot + 1] & close[:, slot]
+        mask[..., slot] &= ~(duplicate & right_wins[:, slot])
+        mask[..., slot + 1] &= ~(duplicate & ~right_wins[:, slot])
+    return torch.from_numpy(mask).to(keep.device)
 
 
 def _are_close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
