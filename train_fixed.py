@@ -64,7 +64,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     steps = device_steps(setup, data.train_set)
     predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype,
                           cuda_graphs=not config.train.compile)  # the compiler's own graphs free what these would read
-    with contextlib.closing(run_dir), Interrupt().caught() as interrupt:
+    with Interrupt().caught() as interrupt, contextlib.closing(run_dir):
         while progress.epoch <= config.train.epochs:
             began = time.perf_counter()
             order = epoch_order(data.part_sizes, config.data.weights, config.train.seed, progress.epoch)

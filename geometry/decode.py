@@ -25,9 +25,9 @@ class DecodeSettings(NamedTuple):
 def lane_nms(points: Tensor, confidence: Tensor, threshold: float | Tensor) -> Tensor:
     """Mask (B, L) of the lanes to report: those at or above the threshold, and of two duplicates the more confident.
 
-    points (B, L, P, 2), confidence (B, L); of thresholds (T, 1, 1) it has a mask each, (T, B, L). Neighbouring slots
-    are duplicates where their curves, in the rows that both cover, are on average less than MIN_GAP of the image width
-    apart (19 px of 1280): both are the line under the camera, which may be counted to either side.
+    points (B, L, P, 2) and confidence (B, L) are float32; of thresholds (T, 1, 1) it has a mask each, (T, B, L).
+    Neighbouring slots are duplicates where their curves, in the rows that both cover, are on average less than MIN_GAP
+    of the image width apart (19 px of 1280): both are the line under the camera, which may be counted to either side.
     """
     keep = confidence >= threshold
     mask = keep.numpy(force=True)

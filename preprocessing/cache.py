@@ -40,7 +40,7 @@ from runtime.files import lock
 from runtime.prefetch import prefetch
 from runtime.processes import in_processes, processes_for
 
-VERSION = 5  # raise when preprocessing, fitting or slots change what is stored
+VERSION = 6  # raise when preprocessing, fitting or slots change what is stored
 FILES = ("images", "points", "exists", "sizes", "sums", "counts")
 ADVICE = "set data.cache_dir to a folder that can, or data.cache=false"
 

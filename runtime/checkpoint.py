@@ -24,9 +24,9 @@ from runtime.files import atomic_write
 DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
 SHIPPED_CHECKPOINT = "models/rendered_roads.pth"  # comes with the repository; trained on rendered scenes alone
 FORMAT = "lane-regression"  # marks our own checkpoints
-VERSION = 9  # to be raised when weights no longer fit the network, or when keys of what is saved change
+VERSION = 10  # to be raised when weights no longer fit the network, or keys of what is saved or pixels change
 NOT_SAVED = ("camera",)  # sections: it is of the images that are looked at, not of those that were learned from
-READABLE_VERSIONS = (6, 7, 8, 9)  # 6 has other names for some settings; runs of all but 9 have other states or sizes
+READABLE_VERSIONS = (6, 7, 8, 9, 10)  # 6 has other names for settings; runs before 10 have other states or pixels
 
 
 class CheckpointError(ValueError):

@@ -63,7 +63,10 @@ class Muon:
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state_dict of as many parameters in the same groups. Raises ValueError, or KeyError."""
+        """Go on from a state_dict of as many parameters in the same groups, with the rates and decays of this one.
+
+        Raises ValueError or KeyError.
+        """
         own = self.state_dict()
         for mine, theirs in zip(own["param_groups"], state_dict["param_groups"], strict=True):
             if mine["params"] != theirs["params"]:

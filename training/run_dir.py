@@ -33,8 +33,7 @@ class RunDir:
         self.path, self.config = Path(config.train.checkpoint_dir), config
         self.best, self.last, self.log = (self.path / name for name in ("best_model.pth", "last.pth", "log.jsonl"))
         self.scalars = None
-        self.writer, self.pending = ThreadPoolExecutor(1, "epoch files"), Future()
-        self.pending.set_result(None)
+        self.writer, self.pending = ThreadPoolExecutor(1, "epoch files"), _written()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):  # a name of its own: several processes may try at once
@@ -69,8 +68,10 @@ class RunDir:
 
     def save_last(self, state: TrainState, progress: TrainProgress) -> None:
         """Write last.pth: everything that --resume needs."""
-        self.close()  # it follows the files of the epochs before
-        checkpoint.save_checkpoint(self.last, self.config, **to_payload(state, progress))
+        try:
+            self.close()  # it follows the files of the epoch before
+        finally:
+            checkpoint.save_checkpoint(self.last, self.config, **to_payload(state, progress))
 
     def write_epoch(self, state: TrainState, progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation,
                     is_best: bool) -> None:
@@ -82,9 +83,11 @@ class RunDir:
 
     def close(self) -> None:
         """Wait until all files are written. Raises CheckpointError or TrainingError where one could not be."""
-        pending, self.pending = self.pending, Future()
-        self.pending.set_result(None)
-        pending.result()
+        try:
+            self.pending.result()
+        finally:
+            if self.pending.done():  # else the wait was interrupted
+                self.pending = _written()
 
     def _write_epoch(self, contents: dict[str, Any], record: dict[str, Any], evaluation: Evaluation, is_best: bool
                      ) -> None:
@@ -114,6 +117,13 @@ class RunDir:
         except OSError as error:
             raise TrainingError(f"{self.log}: cannot be written ({error.strerror}); the checkpoints are as they were. "
                                 "Make room in this folder and continue with --resume") from None
+
+
+def _written() -> Future:
+    """That of files which are written."""
+    future = Future()
+    future.set_result(None)
+    return future
 
 
 def on_host(contents: Any) -> Any:

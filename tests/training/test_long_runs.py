@@ -12,6 +12,7 @@ from trainings import log
 import train_fixed
 from formats.base import DataError
 from runtime import checkpoint
+from training.run_dir import RunDir
 
 
 def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(settings, rendered, trained, tmp_path, monkeypatch):
@@ -28,6 +29,12 @@ def test_an_image_that_becomes_unreadable_ends_the_run_in_one_line(settings, ren
             for image in Path("data").rglob("*.jpg"):
                 image.rename(image.with_suffix(".kept"))
 
+    def write_epoch_and_wait(run_dir, *rest, **more):  # before the next epoch reads its images
+        write_epoch(run_dir, *rest, **more)
+        run_dir.close()
+
+    write_epoch = RunDir.write_epoch
+    monkeypatch.setattr(RunDir, "write_epoch", write_epoch_and_wait)
     monkeypatch.setattr(checkpoint, "save_checkpoint", save_then_lose_images)
     with pytest.raises(DataError, match=r"data/clips/.*20\.jpg: no such image$"):
         train_fixed.main([*run, "train.checkpoint_dir=run"])

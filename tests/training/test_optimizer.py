@@ -1,6 +1,9 @@
 """The optimizer: orthogonal steps for kernels, AdamW for the rest, against PyTorch's own."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,3 +141,17 @@ def test_a_saved_optimizer_goes_on_as_if_it_had_not_stopped():
     rest[1].load_state_dict(half[1].state_dict())
     run(range(3, 6), *rest)
     assert all(torch.equal(a, b) for a, b in zip(whole[0], rest[0], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_it_does_not_import_pytorchs_compiler():
+    """Which takes one second, and four on some machines with a GPU."""
+    code = ("import sys; sys.path.insert(0, sys.argv[1])\n"
+            "import torch\nfrom config import load_config\nfrom training.state import build_model, build_state\n"
+            "config, device = load_config(None, []), torch.device('cpu')\n"
+            "state = build_state(build_model(config, device, False), config, 10, device, torch.float32)\n"
+            "state.optimizer.load_state_dict(state.optimizer.state_dict())\n"
+            "state.optimizer.zero_grad()\nassert 'torch._dynamo' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parents[2])], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,9 +1,11 @@
 """The folder of a run: which files it has, that no others are written, and what becomes of an earlier run."""
 
+import copy
 import json
 import math
 import tempfile
 import threading
+from concurrent.futures import wait
 
 import pytest
 import torch
@@ -100,7 +102,11 @@ def test_what_is_written_is_the_state_at_the_end_of_its_epoch(tmp_path, monkeypa
     """The next epoch trains meanwhile."""
     config = Config(model=ModelConfig(width=64, height=64))
     state = build_state(checkpoint.build_model(config), config, 10, torch.device("cpu"), torch.float32)
+    for tensor in state.optimizer.tensors():
+        tensor.data.normal_()
     before = {name: value.clone() for name, value in state.model.state_dict().items()}
+    average = {name: value.clone() for name, value in state.ema.module.state_dict().items()}
+    momenta = copy.deepcopy(state.optimizer.state_dict()["state"])
     trained, save = threading.Event(), checkpoint.save_checkpoint
 
     def save_later(*arguments, **contents):
@@ -111,13 +117,28 @@ def test_what_is_written_is_the_state_at_the_end_of_its_epoch(tmp_path, monkeypa
     run = run_dir(tmp_path)
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
     with torch.no_grad():
-        for value in (*state.model.parameters(), *state.ema.module.parameters()):
+        for value in (*state.optimizer.tensors(), *state.ema.module.parameters()):
             value.add_(1)
     trained.set()
     run.close()
-    for path in (run.best, run.last):
-        saved = checkpoint.load_checkpoint(path)["model"]
-        assert saved.keys() == before.keys() and all(torch.equal(saved[name], before[name]) for name in before)
+    last = checkpoint.load_checkpoint(run.last)
+    for saved, expected in ((checkpoint.load_checkpoint(run.best)["model"], average), (last["model"], before),
+                            *((last["optimizer"]["state"][number], state) for number, state in momenta.items())):
+        assert saved.keys() == expected.keys() and all(torch.equal(saved[name], expected[name]) for name in expected)
+
+
+def test_the_state_is_saved_although_the_files_before_it_could_not_be_written(tmp_path, monkeypatch, state, evaluation):
+    def fail(*_arguments, **_contents):
+        raise CheckpointError("disk full")
+
+    run = run_dir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_checkpoint", fail)
+        run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
+        wait([run.pending])
+    with pytest.raises(CheckpointError, match="disk full"):
+        run.save_last(state, TrainProgress(2, step=1))
+    assert checkpoint.load_checkpoint(run.last)["progress"]["step"] == 1
 
 
 def test_files_that_cannot_be_written_end_the_run_once(tmp_path, monkeypatch, state, evaluation):

@@ -79,7 +79,7 @@ def test_muon_steps_all_kernels_but_the_one_of_three_colors():
 
 def test_the_keys_of_a_saved_run_are_these(tmp_path):
     """A change of one of them takes a new checkpoint.VERSION."""
-    assert checkpoint.VERSION == 9
+    assert checkpoint.VERSION == 10
     config = config_of()
     payload = to_payload(state_of(config), TrainProgress())
     assert payload.keys() == PAYLOAD_KEYS and payload["progress"].keys() == PROGRESS_KEYS

@@ -1,6 +1,9 @@
 """Runs that must not go on: a collapse, a loss that is negative or not a number, a full disk."""
 
 import math
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,22 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_in_one_line(setti
     with pytest.raises(CheckpointError, match="No space left on device"):
         train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"])
     assert not list(Path("run").glob("*.part*"))
+
+
+def test_a_signal_does_not_keep_the_last_files_from_being_written(settings, monkeypatch):
+    """The run has nothing else to do any more, and ends as if there had been none."""
+    missed, original = [], checkpoint.save_checkpoint
+
+    def save_after_a_signal(path, *rest, **contents):
+        if path.name == "last.pth" and contents["progress"]["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+        original(path, *rest, **contents)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_after_a_signal)
+    before = signal.signal(signal.SIGTERM, lambda *_: missed.append("the run's handler was gone"))
+    try:
+        assert train_fixed.main([*settings, "train.epochs=2", "train.checkpoint_dir=run"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not missed and checkpoint.load_checkpoint("run/last.pth")["progress"]["epoch"] == 3
