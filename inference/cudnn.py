@@ -23,8 +23,8 @@ def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     try:
         with torch.no_grad():
-            first, second = (nn.utils.skip_init(nn.Conv2d, inputs, 8, 3, stride, 1, device=device, dtype=dtype)
-                             for inputs, stride in ((3, 2), (8, 1)))
+            first, second = (nn.utils.skip_init(nn.Conv2d, inputs, 16, 3, stride, 1, device=device, dtype=dtype)
+                             for inputs, stride in ((3, 2), (16, 1)))
             x = FusedConv(first)(torch.zeros(1, 3, 16, 16, device=device, dtype=dtype))
             FusedConv(second)(x, x)
     except RuntimeError:  # a card, or ROCm, without kernels for it
