@@ -199,7 +199,7 @@ def test_our_own_checkpoints_show_no_such_evidence(saved):
 def test_another_version_is_named(saved):
     payload = torch.load(saved, weights_only=True)
     torch.save(payload | {"version": 99}, saved)
-    assert "checkpoint version 99, this software reads 6 to 9" in refusal(saved)
+    assert "checkpoint version 99, this software reads 6 to 10" in refusal(saved)
     torch.save(payload | {"version": None}, saved)
     assert "checkpoint version None" in refusal(saved)
 
