@@ -50,7 +50,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)
     loss = LaneLoss(**vars(config.loss))
-    run_dir = RunDir(config)
+    run_dir = RunDir(config, in_background=device.type == "cuda")
     resumed = run_dir.load_last() if resume else None
     data = load_data(config, device)
     config = with_input_scale(config)

@@ -42,22 +42,24 @@ def state():
     return build_state(checkpoint.build_model(config), config, 10, torch.device("cpu"), torch.float32)
 
 
-def run_dir(folder, **train):
-    return RunDir(Config(train=TrainConfig(checkpoint_dir=str(folder), **train)))
+def run_dir(folder, in_background=False, **train):
+    return RunDir(Config(train=TrainConfig(checkpoint_dir=str(folder), **train)), in_background)
 
 
 def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_run_writes_its_files_and_nothing_outside_its_folder(tmp_path, monkeypatch, state, evaluation):
+@pytest.mark.parametrize("in_background", [False, True])
+def test_a_run_writes_its_files_and_nothing_outside_its_folder(in_background, tmp_path, monkeypatch, state,
+                                                                evaluation):
     """Not in the working directory, at home, or where temporary files go."""
     for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.chdir(tmp_path)
-    run = run_dir("deep/run")
+    run = run_dir("deep/run", in_background)
     run.archive_previous_run()
     run.save_last(state, TrainProgress())
     assert files(tmp_path) == {"deep/run/last.pth"}
@@ -114,7 +116,7 @@ def test_what_is_written_is_the_state_at_the_end_of_its_epoch(tmp_path, monkeypa
         save(*arguments, **contents)
 
     monkeypatch.setattr(checkpoint, "save_checkpoint", save_later)
-    run = run_dir(tmp_path)
+    run = run_dir(tmp_path, in_background=True)
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
     with torch.no_grad():
         for value in (*state.optimizer.tensors(), *state.ema.module.parameters()):
@@ -131,7 +133,7 @@ def test_the_state_is_saved_although_the_files_before_it_could_not_be_written(tm
     def fail(*_arguments, **_contents):
         raise CheckpointError("disk full")
 
-    run = run_dir(tmp_path)
+    run = run_dir(tmp_path, in_background=True)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_checkpoint", fail)
         run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
@@ -145,7 +147,7 @@ def test_files_that_cannot_be_written_end_the_run_once(tmp_path, monkeypatch, st
     def fail(*_arguments, **_contents):
         raise CheckpointError("disk full")
 
-    run = run_dir(tmp_path)
+    run = run_dir(tmp_path, in_background=True)
     monkeypatch.setattr(checkpoint, "save_checkpoint", fail)
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
     with pytest.raises(CheckpointError, match="disk full"):

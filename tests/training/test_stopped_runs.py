@@ -18,7 +18,7 @@ from geometry.slots import RowLogits
 from model import LanePrediction
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
-from training.run_dir import TrainingError
+from training.run_dir import RunDir, TrainingError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -93,6 +93,7 @@ def test_a_signal_does_not_keep_the_last_files_from_being_written(settings, monk
             time.sleep(0.5)
         original(path, *rest, **contents)
 
+    monkeypatch.setattr(train_fixed, "RunDir", lambda config, **_: RunDir(config, in_background=True))  # as on a GPU
     monkeypatch.setattr(checkpoint, "save_checkpoint", save_after_a_signal)
     before = signal.signal(signal.SIGTERM, lambda *_: missed.append("the run's handler was gone"))
     try:
