@@ -36,7 +36,7 @@ TIMED_FUNCTIONS = (  # what no hook of PyTorch reaches
     (LaneDataset, "__getitems__", "reading"), (DeviceBatches, "take", "reading"), (step, "augment", "augmentation"),
     (ExponentialMovingAverage, "update", "averaging the weights"),
     (train_fixed, "validate", "validation"), (evaluator, "collapse_stats", "collapse statistics"),
-    (RunDir, "write_epoch", "handing files to their thread"),
+    (RunDir, "write_epoch", "checkpoints, log and pictures"),
 )
 PARTS = tuple(dict.fromkeys((FORWARD, LOSS, BACKWARD, OPTIMIZER, *(part for *_, part in TIMED_FUNCTIONS))))
 
