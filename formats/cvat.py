@@ -3,6 +3,7 @@
 The form for videos names tracks and frame numbers, but no image, and is not read.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,7 +98,6 @@ def _elements(path: Path) -> Iterator[tuple[str, dict[str, str], int, int]]:
         _feed(parser, chunk, str(path), parser.CurrentLineNumber)
         yield from elements
         elements.clear()
-    _feed(parser, b"", str(path), parser.CurrentLineNumber, is_last=True)
 
 
 def _image_element(path: Path, offset: int, where: str) -> list[tuple[str, dict[str, str]]]:
@@ -112,12 +112,10 @@ def _image_element(path: Path, offset: int, where: str) -> list[tuple[str, dict[
             raise _Complete
 
     parser.EndElementHandler = end
-    try:
+    with contextlib.suppress(_Complete):
         for chunk in _chunks(path, offset):
             _feed(parser, chunk, where, 0)
-    except _Complete:
-        return elements
-    raise DataError(f"{where}: the image element has no end; was the file changed?")
+    return elements
 
 
 class _Complete(Exception):
@@ -136,9 +134,9 @@ def _refuse_doctype(*_: object) -> None:
     raise DataError("a document type")
 
 
-def _feed(parser: expat.XMLParserType, chunk: bytes, where: str, line: int, is_last: bool = False) -> None:
+def _feed(parser: expat.XMLParserType, chunk: bytes, where: str, line: int) -> None:
     try:
-        parser.Parse(chunk, is_last)
+        parser.Parse(chunk, not chunk)
     except expat.ExpatError as error:
         raise DataError(f"{where}: broken XML: {expat.ErrorString(error.code)}"
                         + (f" in line {error.lineno}" if line else "")) from None
@@ -147,10 +145,12 @@ def _feed(parser: expat.XMLParserType, chunk: bytes, where: str, line: int, is_l
 
 
 def _chunks(path: Path, offset: int) -> Iterator[bytes]:
+    """The bytes from the offset on, and last an empty chunk, at which expat 2.6 reports what it has put off."""
     try:
         with path.open("rb") as file:
             file.seek(offset)
             yield from iter(lambda: file.read(CHUNK), b"")
+            yield b""
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -4,6 +4,7 @@ import pytest
 from layouts import LANES, cvat, label_error, write_image
 
 from formats import registry, splits
+from formats.base import DataError
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
 LINE = '<polyline label="lane" source="manual" occluded="0" points="10.5,170.25;40,60" z_order="0">'
@@ -45,6 +46,15 @@ def test_a_large_file_is_read_at_the_byte_of_its_image(tmp_path):
                      for i in range(5))
     root = written(tmp_path, images, [f"{i}.jpg" for i in range(5)])
     assert [label.lanes[0][1, 0] for label in labels(root)] == [0, 1, 2, 3, 4]
+
+
+def test_a_file_that_was_cut_off_after_it_was_listed_is_refused(tmp_path):
+    root = written(tmp_path, f'<image name="a.jpg">{LINE}</polyline></image>', ["a.jpg"])
+    (sample,) = registry.list_samples(root)
+    text = sample.label.read_text(encoding="utf-8")
+    sample.label.write_text(text[:text.index("</image>")], encoding="utf-8")
+    with pytest.raises(DataError, match=r"annotations\.xml:4: broken XML"):
+        registry.read_label(sample)
 
 
 @pytest.mark.parametrize("place", ["a.jpg", "images/a.jpg", "images/default/a.jpg", "images/a.PNG",
