@@ -66,5 +66,10 @@ def test_notes_stay_in_the_image_and_grow_with_it(size):
     changed = (drawn != 200).any((1, 2)).nonzero()[0]
     assert changed[0] == 0 and (size[0] < 100 or changed[-1] < 0.2 * size[0])
     if size[0] >= 360:
-        assert (drawn == WARNING_COLOR).all(2).any()
-        assert not (draw_notes(image, ["right line in 3.0 s"]) == WARNING_COLOR).all(2).any()
+        assert levels_from_warning(drawn) <= 4, "thin strokes of OpenCV 4 are blended a little with what is behind them"
+        assert levels_from_warning(draw_notes(image, ["right line in 3.0 s"])) > 60
+
+
+def levels_from_warning(image):
+    """Of 255, by which the nearest pixel differs from WARNING_COLOR."""
+    return np.abs(image.astype(int) - WARNING_COLOR).max(2).min()
