@@ -95,8 +95,10 @@ def _elements(path: Path) -> Iterator[tuple[str, dict[str, str], int, int]]:
     parser = _parser(lambda name, attributes: name in ("image", "track") and elements.append(
         (name, attributes, parser.CurrentByteIndex, parser.CurrentLineNumber)))
     for chunk in _chunks(path, 0):
-        _feed(parser, chunk, str(path), parser.CurrentLineNumber)
-        yield from elements
+        try:
+            _feed(parser, chunk, str(path), parser.CurrentLineNumber)
+        finally:  # images before a fault are there
+            yield from elements
         elements.clear()
 
 

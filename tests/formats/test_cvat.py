@@ -48,6 +48,18 @@ def test_a_large_file_is_read_at_the_byte_of_its_image(tmp_path):
     assert [label.lanes[0][1, 0] for label in labels(root)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("images", "expected"), [("", 2), ('<image name="c.jpg"></wrong>', 3)])
+def test_the_images_before_a_fault_are_listed(tmp_path, images, expected):
+    names = ["a.jpg", "b.jpg", "c.jpg"]
+    images = f"<!-- {'x' * 200_000} -->" + "".join(f'<image name="{name}"/>' for name in names[:2]) + images
+    root = written(tmp_path, images, names)
+    text = (root / "annotations.xml").read_text(encoding="utf-8")
+    (root / "annotations.xml").write_text(text.removesuffix("\n</annotations>"), encoding="utf-8")
+    listed = list(registry.data_set("cvat").list_labelled(root))
+    assert [sample.name for sample in listed[:-1]] == names[:expected]
+    assert isinstance(listed[-1], DataError) and "broken XML" in str(listed[-1])
+
+
 def test_a_file_that_was_cut_off_after_it_was_listed_is_refused(tmp_path):
     root = written(tmp_path, f'<image name="a.jpg">{LINE}</polyline></image>', ["a.jpg"])
     (sample,) = registry.list_samples(root)
