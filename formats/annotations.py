@@ -16,7 +16,7 @@ import numpy as np
 from formats.base import DataError, MissingFile, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
-from formats.files import PassedOver, Tree
+from formats.files import PassedOver, Tree, inner_path
 from formats.folder import UNLABELLED
 from formats.list_names import folder_purpose, purpose
 from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
@@ -128,7 +128,7 @@ class ImageFinder:
             return Path(usual)  # of many thousands
         path = PurePosixPath(PureWindowsPath(name).as_posix() if "\\" in name else name)
         suffixes = ("",) if path.suffix.lower() in IMAGE_SUFFIXES else _both_cases(IMAGE_SUFFIXES)
-        inner = PurePosixPath(*(part for part in path.parts if part not in ("..", ".", path.anchor)))
+        inner = inner_path(path)
         for relative in dict.fromkeys((path, inner, PurePosixPath(path.name))):
             for i, folder in enumerate(self.folders):
                 for suffix in suffixes:

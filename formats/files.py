@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 SYSTEM_NAMES = frozenset(("__macosx", "lost+found", "@eadir", "#recycle", "$recycle.bin", "system volume information",
@@ -36,6 +36,11 @@ class Child(NamedTuple):
 def is_hidden(name: str) -> bool:
     """Whether the name of a file or folder says that it is hidden, deleted, or a system's own."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def inner_path(path: PurePath) -> PurePath:
+    """A path without what leads out of a folder: its root or drive, and each '..'."""
+    return type(path)(*(part for part in path.parts if part not in ("..", path.anchor)))
 
 
 class Tree:

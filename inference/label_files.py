@@ -12,6 +12,7 @@ from torch import Tensor
 
 from formats.base import DataError
 from formats.culane_metric import sampled_lanes
+from formats.files import inner_path
 from formats.labelme import labelme_text
 from geometry.polyline import inside_image
 from inference.inputs import Frame
@@ -33,7 +34,7 @@ class LabelFiles:
     def write(self, frame: Frame, curves: Tensor) -> None:
         """Write a frame, which has its image, with its reported curves (K, P, 2). Raises DataError, OSError."""
         source = frame.source
-        relative = Path(source.relative)
+        relative = inner_path(Path(source.relative))  # of a file that is named by itself it is any path
         if source.kind != "image":
             relative = relative.with_suffix("") / f"{frame.index:06}.jpg"
         label = self._new_label(relative)

@@ -50,6 +50,21 @@ def test_images_of_one_name_do_not_overwrite_each_other(run):
     assert json.loads(Path("out/20_1.json").read_text())["imagePath"] == "20_1.jpg"
 
 
+@pytest.mark.parametrize("kind", ["relative", "absolute", "list"])
+def test_nothing_is_written_outside_the_folder(run, monkeypatch, kind):
+    write_pictures(".", "photos/a.png", "project/photos/a.png")
+    write_video("trip.avi", 1, (320, 180))
+    Path("project/list.txt").write_text("../photos/a.png\n../trip.avi\n")
+    before = {path.absolute(): path.read_bytes() for path in Path().rglob("*.*")}
+    monkeypatch.chdir("project")
+    inputs = ["../photos/a.png", "../trip.avi"]
+    run(*{"list": ["list.txt"], "absolute": [str(Path(name).resolve()) for name in inputs]}.get(kind, inputs),
+        "photos/a.png", "--labels", "out")
+    after = {path: path.read_bytes() for path in Path("..").resolve().rglob("*.*") if "out" not in path.parts}
+    assert after == before
+    assert len({sample.image.read_bytes() for sample in list_samples("out")}) == 3
+
+
 def test_corrected_labels_are_not_overwritten(run):
     write_pictures(".", "a.png")
     run("a.png", "--labels", "out")
