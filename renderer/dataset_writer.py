@@ -55,7 +55,7 @@ def manifest(train: int, val: int, seed: int, width: int, height: int) -> dict[s
     """The manifest of a data set; raises ValueError for numbers that no data set can have."""
     request = {"seed": seed, "train": train, "val": val, "width": width, "height": height}
     for name, value in request.items():
-        least = MIN_SIZE_PX if name in ("width", "height") else 0
+        least = MIN_SIZE_PX if name in ("width", "height") else 0 if name == "seed" else 1
         if value < least:
             raise ValueError(f"{name} is {value}, expected at least {least}")
     if width > MAX_ASPECT * height:
@@ -101,25 +101,40 @@ def write_dataset(
 
     Finished shards leave their labels in root/unfinished, so that a run cut short goes on where it stopped.
     Of several processes one renders and the others wait for it.
-    Raises ValueError for impossible numbers, OSError where root cannot be written.
+    Raises ValueError for impossible numbers and where root holds something else, OSError where it cannot be written.
     """
     root, request = Path(root), manifest(train, val, seed, width, height)
     if is_complete(root, train, val, seed, width, height):
         return
+    _check_replaceable(root)
     with lock(root, "rendering into this folder"):
         if not is_complete(root, train, val, seed, width, height):
             _render_missing(root, request, workers)
 
 
+def _check_replaceable(root: Path) -> None:
+    """Raise ValueError where files that would be deleted are of somebody else."""
+    names = ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS), "unfinished", "clips/synthetic")
+    found = next((name for name in names if (root / name).exists()), None)
+    if found and _renderer_of(root) is None and not _is_request(read_json(root / "unfinished" / "request.json")):
+        raise ValueError(f"{root}: holds another data set ({found}); move it away, or give a folder of its own with "
+                         "--root")
+
+
+def _is_request(record: Any) -> bool:
+    return isinstance(record, dict) and "renderer" in record
+
+
 def _render_missing(root: Path, request: dict[str, int], workers: int | None) -> None:
     unfinished = root / "unfinished"
-    for name in ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS)):
-        (root / name).unlink(missing_ok=True)
+    for split in SPLITS:
+        (root / f"label_data_{split}.json").unlink(missing_ok=True)
     if read_json(unfinished / "request.json") != request:
         for folder in (unfinished, root / "clips" / "synthetic"):
             shutil.rmtree(folder, ignore_errors=True)
         unfinished.mkdir(parents=True)
         write_text(unfinished / "request.json", json.dumps(request))
+    (root / "manifest.json").unlink(missing_ok=True)  # either this or the request says whose folder it is
     shards = _shards(request)
     done = [shard for shard in shards if _shard_labels(unfinished, shard).is_file()]
     missing = [(root, request, shard) for shard in shards if shard not in done]

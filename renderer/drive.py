@@ -26,7 +26,8 @@ from renderer.weather import Weather, sample_weather
 FPS = 20  # TuSimple's clips
 REACH_M = 400.0  # objects are placed so far beyond the end of a drive
 MAX_CURVATURE = 0.0012  # 1 / metres
-LANE_CHANGE_S = (3.0, 4.5)  # its duration
+LANE_CHANGE_S = (3.0, 4.5)  # its duration; in a short drive less
+SHORTEST_CHANGE_S = 2.0  # a drive too short for this one has none: the car would turn across the road
 NIGHT, SHADE = 3, 1  # of each four drives one is at night, and one below trees
 LOOK, OBJECTS, EFFECTS, NOISE = range(4)  # random numbers of their own, the same in each frame; NOISE's are new in each
 
@@ -150,7 +151,8 @@ def sample_drive(seed: int, index: int, frames: int, width: int, height: int) ->
         seed=(seed, index), camera=camera, road=road, weather=weather, speed=speed,
         curvature=_wave(rng, float(np.clip(camera.curvature, -MAX_CURVATURE, MAX_CURVATURE)), 4e-4, 90),
         climb=_wave(rng, 0.0, 4e-5, 70), pitch=_wave(rng, 0.0, rng.uniform(0.0005, 0.0025), 0.12),
-        wander=_wave(rng, 0.0, 0.15, 1.2), change_m=_lane_change(rng, road) if index % 3 != 2 else 0.0,
+        wander=_wave(rng, 0.0, 0.15, 1.2),
+        change_m=_lane_change(rng, road) * (change_s >= SHORTEST_CHANGE_S) if index % 3 != 2 else 0.0,
         change_start=rng.uniform(0.1, 0.9) * (seconds - change_s), change_s=change_s,
         shaded=index % 4 == SHADE, objects=())
     return replace(drive, objects=tuple(_objects(drive, speed * seconds + REACH_M)))

@@ -1,7 +1,7 @@
 """Writes rendered drives in the TuSimple layout, with a label of every frame.
 
 root/clips/drive_<number>/<frame>.jpg, root/test_label.json with a key "lane_ids" more than TuSimple's (the number of
-each lane's line in its drive), and, last of all, root/drives.json.
+each lane's line in its drive), and, last of all, root/drives.json, which before says "unfinished".
 """
 
 import json
@@ -48,10 +48,10 @@ def write_drives(root: Path, drives: int, frames: int, seed: int, width: int, he
     written = read_json(root / MANIFEST)
     if written == request and (root / LABELS).is_file():
         return
-    if written is None and root.is_dir() and any(root.glob("*.json")):
+    if written is None and (any(root.glob("*.json")) or (root / "clips").exists()):
         raise ValueError(f"{root}: holds another data set; give a folder of its own with --root")
     with lock(root, "rendering into this folder"):
-        (root / MANIFEST).unlink(missing_ok=True)
+        write_text(root / MANIFEST, json.dumps({"unfinished": True}))  # the folder stays known as one of drives
         shutil.rmtree(root / "clips", ignore_errors=True)
         tasks = [(root, request, number) for number in range(drives)]
         with tqdm(total=drives * frames, unit="frame") as bar:

@@ -133,13 +133,24 @@ def test_a_run_cut_short_is_noticed_and_finished(whole, tmp_path, monkeypatch):
     assert not rendered
 
 
-def test_a_missing_image_or_manifest_is_noticed_and_mended(whole, tmp_path):
+def test_a_missing_file_is_noticed_and_mended(whole, tmp_path):
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    for loss in ("clips/synthetic/000021/20.jpg", "manifest.json", "label_data_val.json"):
+    for loss in ("clips/synthetic/000021/20.jpg", "label_data_val.json"):
         (tmp_path / loss).unlink()
         assert not complete(tmp_path)
         dataset_writer.write_dataset(tmp_path, 20, 3, seed=7, width=WIDTH, height=HEIGHT, workers=1)
         assert contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.parametrize("name", ["label_data_val.json", "manifest.json", "unfinished/notes.txt",
+                                  "clips/synthetic/a.jpg"])
+def test_files_of_somebody_else_are_left_alone(tmp_path, name):
+    path = tmp_path / "mine" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"of": "another program"}')
+    with pytest.raises(ValueError, match=r"mine: holds another data set \(.*\); move it away, or give a folder of its"):
+        dataset_writer.write_dataset(tmp_path / "mine", 1, 1, 0, WIDTH, HEIGHT, workers=1)
+    assert path.read_text() == '{"of": "another program"}' and sorted(path.parent.iterdir()) == [path]
 
 
 def test_another_request_renders_anew(tmp_path):

@@ -61,6 +61,10 @@ def test_a_lane_change_ends_in_the_lane_beside(drive):
     assert sample_drive(0, 2, FRAMES, WIDTH, HEIGHT).change_m == 0
 
 
+def test_a_short_drive_stays_in_its_lane():
+    assert all(sample_drive(0, index, 20, WIDTH, HEIGHT).change_m == 0 for index in range(6))
+
+
 def test_the_camera_heads_where_it_goes(drive):
     middle = drive.change_start + drive.change_s / 2
     heading = drive.camera.yaw - drive.camera_at(middle).yaw
@@ -103,10 +107,27 @@ def test_drives_are_rendered_once_and_anew_for_another_request(folder, tmp_path)
     assert len(list((tmp_path / "clips").rglob("*.jpg"))) == 3
 
 
-def test_another_data_set_is_left_alone(tmp_path):
-    (tmp_path / "label_data_train.json").write_text("{}\n")
+@pytest.mark.parametrize("name", ["label_data_train.json", "clips/highway.mp4"])
+def test_another_data_set_is_left_alone(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}\n")
     with pytest.raises(ValueError, match="holds another data set"):
         drive_writer.write_drives(tmp_path, 1, 3, 0, WIDTH, HEIGHT)
+    assert path.read_text() == "{}\n"
+
+
+def test_drives_that_were_cut_short_are_rendered_anew(tmp_path, monkeypatch):
+    def render(*arguments):
+        raise KeyboardInterrupt
+
+    request = (tmp_path, 1, 3, 5, WIDTH, HEIGHT, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(drive_writer, "render_frame", render)
+        with pytest.raises(KeyboardInterrupt):
+            drive_writer.write_drives(*request)
+    drive_writer.write_drives(*request)
+    assert len(list((tmp_path / "clips").rglob("*.jpg"))) == 3
 
 
 @pytest.mark.parametrize("request_", [(0, 9, 0, 160, 90), (1, 2, 0, 160, 90), (1, 9, -1, 160, 90), (1, 9, 0, 10, 90)])
