@@ -14,6 +14,7 @@ from metrics import collapse
 LEARNING, NOT_YET, COLLAPSING, UNKNOWN = "learning", "not better than a constant yet", "collapsing", "cannot tell"
 SEVERITY = (UNKNOWN, LEARNING, NOT_YET, COLLAPSING)
 EQUAL_ERROR = 1.02  # an error that is larger by no more than this factor is no larger
+ROUNDING_PX = 1e-3  # an error below it is none: a lane's distance from itself
 CLEAR_IMPROVEMENT = 0.75  # of a constant's error: a model below it uses the image, however little lanes follow a shift
 
 
@@ -83,7 +84,7 @@ def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
     if all(math.isnan(value) for value in stats):
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
-    blind_error = stats.constant_error_px if stats.constant_error_px > 0 else stats.gray_error_px
+    blind_error = stats.constant_error_px if stats.constant_error_px > ROUNDING_PX else stats.gray_error_px
     if stats.error_px >= blind_error:
         return Diagnosis(NOT_YET, _cause_of_error(stats, train_stats))
     return Diagnosis(LEARNING)

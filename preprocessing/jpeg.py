@@ -130,7 +130,7 @@ def _restarts_are_missing(pixels: bytes) -> bool:
 def _fills_all_rows(data: bytes) -> bool:
     """Whether a decoder comes to the last row without another byte. It decodes to an eighth, which is faster."""
     image = JpegImageFile(io.BytesIO(data))
-    image.draft("L", (image.width // 8, image.height // 8))
+    image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
     try:
         image.load()
     except OSError:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         return
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem[:200]}.{os.getpid()}.part{path.suffix}")
+    short = f"{path.stem[:40]}.{zlib.crc32(os.fsencode(path.name)):08x}"  # file systems count 255 bytes
+    temporary = path.with_name(f".{short}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -93,9 +93,10 @@ def test_a_healthy_model_is_learning(diversity, sensitivity):
     assert str(diagnosis) == LEARNING
 
 
-def test_one_validation_image_is_compared_with_a_gray_one():
-    """Its own label is the best constant prediction, with an error of 0 that no model gets below."""
-    single = CollapseStats(0.7, math.nan, 30.0, 0.0, math.nan, 120.0)
+@pytest.mark.parametrize("constant_error_px", [0.0, 9.6e-14])
+def test_one_validation_image_is_compared_with_a_gray_one(constant_error_px):
+    """Its own label is the best constant prediction, with an error of 0, or rounding, that no model gets below."""
+    single = CollapseStats(0.7, math.nan, 30.0, constant_error_px, math.nan, 120.0)
     assert diagnosis_of(single).state == LEARNING
     assert diagnosis_of(single._replace(gray_error_px=30.0)).state == NOT_YET
     assert diagnosis_of(single._replace(sensitivity=0.0)).state == COLLAPSING

@@ -23,7 +23,7 @@ def noise(width=320, height=180):
 PICTURES = {
     "noise": noise(), "black": np.zeros((180, 320, 3), np.uint8), "gray": np.full((33, 17, 3), 128, np.uint8),
     "framed": cv2.copyMakeBorder(noise(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=(128, 128, 128)),
-    "one channel": noise()[..., 0],
+    "one channel": noise()[..., 0], "tiny": noise()[:5, :6], "one pixel": noise()[:1, :1],
 }
 
 

@@ -75,6 +75,13 @@ def test_an_unfinished_file_is_hidden_from_whoever_lists_the_folder(tmp_path):
         assert temporary.name.startswith(".") and not list(tmp_path.glob("label_data_*.json"))
 
 
+@pytest.mark.parametrize("letter", ["n", "\u8def"])
+def test_names_as_long_as_the_file_system_takes_are_written(tmp_path, letter):
+    name = letter * (250 // len(letter.encode())) + ".txt"
+    files.write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_the_error_of_a_write_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught:
         files.write_bytes(tmp_path, b"")

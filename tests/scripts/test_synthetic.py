@@ -46,7 +46,7 @@ def test_settings_come_from_the_file_then_from_overrides_then_from_options(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--train", "-1"], "train is -1, expected at least 0"),
+        (["--train", "-1"], "train is -1, expected at least 1"),
         (["--width", "10"], "width is 10, expected at least 64"),
         (["--height", "100"], "width is 640, height 100; expected at most 5 times as wide as high"),
         (["--root", "FILE"], "FILE"),
