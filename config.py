@@ -22,7 +22,7 @@ class DataConfig:
     """Data sets, who validates, and how their images are kept; each key is explained in config.yaml."""
 
     root: tuple[str, ...] = ("data/synthetic",)
-    format: str = "auto"
+    format: tuple[str, ...] = ("auto",)
     split: tuple[str, ...] = ("auto",)
     validate: str = setting("last", choices=("last", "all"))
     weights: tuple[float, ...] = setting((), low=0)

@@ -170,16 +170,14 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
     data.validate. Raises ConfigError or DataError.
     """
     settings = config.data
-    rules = settings.split if len(settings.split) != 1 else settings.split * len(settings.root)
     if not settings.root:
         raise ConfigError("data.root is empty; name at least one folder")
-    if len(rules) != len(settings.root):
-        raise ConfigError(f"data.split has {len(rules)} entries for {len(settings.root)} roots; give one, or one each")
+    rules, formats = (_one_each(settings, key) for key in ("split", "format"))
     if settings.weights and (len(settings.weights) != len(settings.root) or sum(settings.weights) <= 0):
         raise ConfigError(f"data.weights {list(settings.weights)} does not fit {len(settings.root)} roots; "
                           "give one number of at least 0 for each, not all 0")
     train, val, notes = [], [], []
-    for number, (root, rule) in enumerate(zip(settings.root, rules, strict=True), start=1):
+    for number, (root, rule, name) in enumerate(zip(settings.root, rules, formats, strict=True), start=1):
         if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
             scenes = config.synthetic
             dataset_writer.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
@@ -187,7 +185,7 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
             print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "
                   "with those on today's; without that folder they are rendered anew", file=sys.stderr)
         skip = settings.on_error == "skip"
-        listing = registry.list_folder(root, settings.format, stop=not skip)
+        listing = registry.list_folder(root, name, stop=not skip)
         part, val_part, lines = splits.split_listing(listing, rule, training, skip)
         if training and not part:
             raise ConfigError(_nothing_to_train_on(root, rule, len(val_part)))
@@ -202,6 +200,15 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         val += [(root, val_part)] if val_part else []
         notes += [f"{root}: {line}" for line in lines]
     return DataSplit(train, _end_to_end([part for _, part in val]), notes, splits.sizes_by_name(val))
+
+
+def _one_each(settings: DataConfig, key: str) -> Sequence[str]:
+    """The entries of a setting of data for each root; a single one is that of all. Raises ConfigError."""
+    entries = getattr(settings, key)
+    if len(entries) not in (1, len(settings.root)):
+        raise ConfigError(f"data.{key} has {len(entries)} entries for {len(settings.root)} roots; "
+                          "give one, or one each")
+    return entries if len(entries) == len(settings.root) else entries * len(settings.root)
 
 
 def _end_to_end(parts: Sequence[SampleIndex]) -> SampleIndex:

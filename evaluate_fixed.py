@@ -73,6 +73,9 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
         split = validation_split(config)
         dataset = open_dataset(split.val, config)
     gt = with_metric(validation_sets.with_sets(evaluator.ground_truth(dataset), split.val_sizes), options.metric)
+    if options.predictions:  # no label is lost, and nobody waits for a refusal
+        for name, part in (gt.sets or {"": gt}).items():
+            part.metric.check_predictions_path(set_path(options.predictions, name, part.metric), part.samples)
 
     predictor = Predictor(model, checkpoint.input_grid(config), device,
                           pick_precision(config.train.precision, device))

@@ -26,7 +26,7 @@ from runtime.signals import Interrupt
 from training.data import TrainingData, load_data, with_input_scale
 from training.device_steps import device_steps
 from training.epoch import train_epoch
-from training.messages import best_scores, epoch_line, opening_lines
+from training.messages import best_scores, data_words, epoch_line, opening_lines
 from training.run_dir import RunDir, TrainingError
 from training.state import TrainProgress, TrainState, build_model, build_state, restore
 from training.step import StepSetup, step_setup
@@ -166,9 +166,10 @@ def closing_line(run_dir: RunDir, progress: TrainProgress, data: TrainingData) -
         raise TrainingError(f"no epoch gave a model worth keeping; {run_dir.log} has their verdicts")
     distributed.barrier()  # until it is written
     scores = checkpoint.load_checkpoint(run_dir.best)["scores"]
-    option = "" if str(run_dir.best) == DEFAULT_CHECKPOINT else f" --checkpoint {shlex.quote(str(run_dir.best))}"
+    words = [] if str(run_dir.best) == DEFAULT_CHECKPOINT else ["--checkpoint", str(run_dir.best)]
+    words += data_words(run_dir.config.data)
     return (f"the best model has {best_scores(scores, data.val_gt)} on validation; "
-            f"see its lanes with: python inference_fixed.py{option}")
+            f"see its lanes with: {shlex.join(['python', 'inference_fixed.py', *words])}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import os
 import re
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
@@ -104,7 +105,8 @@ class ImageFinder:
 
     def __init__(self, root: Path, label: Path, is_list: bool = True):
         root, label = (Path(os.path.normpath(path)) for path in (root, label))
-        self.root = root
+        self.root, self.own, self._label = root, label.parent, label
+        self._with_images: dict[PurePath, bool] = {}
         folders = dict.fromkeys([label.parent, *_beside_labels(root, label.parent), root,
                                  *(base / name for base in (label.parent, root) for name in IMAGE_FOLDERS)])
         names = (label.stem, "" if label.parent == root else label.parent.name)
@@ -113,11 +115,28 @@ class ImageFinder:
         self.folders = [*folders, *_parts_of(folders, (*parts, "default"))]
         self.all_parts = [] if parts or not is_list else list(filter(Path.is_dir, _parts_of(folders, PARTS)))
 
+    def beside(self, name: object) -> Path | None:
+        """The image that a path from the label's own folder leads to, with or without its suffix, or else the one in
+        that folder of its file's name; None where neither is an image.
+        """
+        if not isinstance(name, str) or not name or CONTROL.search(name) or len(name) > 1000:
+            return None
+        path, suffixes = _path_and_suffixes(name)
+        return next((image for relative in dict.fromkeys((path, path.name)) for suffix in suffixes
+                     for image in self._existing([self.own], f"{relative}{suffix}")), None)
+
+    @cached_property
+    def labels_are_beside(self) -> bool:
+        """Whether an image in the label's own folder has a label of its name beside it, as all are to have then."""
+        return any(self._label.with_name(name).with_suffix(self._label.suffix).is_file()
+                   for name in _images_in(self.own))
+
     def find(self, name: object, where: str, subset: str | None = None) -> Path:
         """The image of that name, or else where it might be. Raises DataError for what is no name.
 
         It is first looked for in a folder called as the subset, if the label names one. A path of another machine or
-        another folder is also tried as the file's name alone. A name without the suffix of an image gets one.
+        another folder is also tried as the file's name alone, but where the folder that it names has images: there it
+        is missing. A name without the suffix of an image gets one.
         """
         if not isinstance(name, str) or not name.strip() or CONTROL.search(name) or len(name) > 1000:
             raise DataError(f"{where}: {str(name)[:40]!r} is no name of an image")
@@ -126,14 +145,15 @@ class ImageFinder:
         is_plain = name.lower().endswith(IMAGE_SUFFIXES) and not re.search(r"^/|\\|:|(^|/)\.{0,2}(/|$)", name)
         if is_plain and os.path.isfile(usual := f"{self.folders[0]}/{name}"):
             return Path(usual)  # of many thousands
-        path = PurePosixPath(PureWindowsPath(name).as_posix() if "\\" in name else name)
-        suffixes = ("",) if path.suffix.lower() in IMAGE_SUFFIXES else _both_cases(IMAGE_SUFFIXES)
+        path, suffixes = _path_and_suffixes(name)
         inner = inner_path(path)
         for relative in dict.fromkeys((path, inner, PurePosixPath(path.name))):
+            if relative != inner and relative != path and self._has_images(inner.parent):
+                return Path(os.path.normpath(self.folders[0] / f"{inner}{suffixes[0]}"))
             for i, folder in enumerate(self.folders):
                 for suffix in suffixes:
                     image = Path(os.path.normpath(folder / f"{relative}{suffix}"))
-                    if os.path.isfile(image) and image.is_relative_to(self.root):
+                    if os.path.isfile(image) and self._is_below_root(image):
                         self.folders.insert(0, self.folders.pop(i))  # where the next ones will be
                         return image
         matches = list(self._existing(self.all_parts, path.name))
@@ -145,7 +165,17 @@ class ImageFinder:
     def _existing(self, folders: Iterable[Path], relative: str) -> Iterator[Path]:
         """The files below the root that have this path in one of the folders."""
         images = (Path(os.path.normpath(folder / relative)) for folder in folders)
-        return (image for image in images if os.path.isfile(image) and image.is_relative_to(self.root))
+        return (image for image in images if os.path.isfile(image) and self._is_below_root(image))
+
+    def _is_below_root(self, path: Path) -> bool:
+        """Whether a normalized path lies below the root, which may be "." or "..", where "../x" seems to."""
+        return path.is_relative_to(self.root) and ".." not in path.relative_to(self.root).parts
+
+    def _has_images(self, relative: PurePath) -> bool:
+        """Whether a folder of that path in one of the usual ones has images itself."""
+        if relative not in self._with_images:
+            self._with_images[relative] = any(map(_images_in, (folder / relative for folder in self.folders)))
+        return self._with_images[relative]
 
     def name(self, image: Path) -> str:
         """What the data set calls an image that was found: its path below the root."""
@@ -163,6 +193,20 @@ def lists_of(own: str, image_name: str) -> tuple[str, ...]:
     """The list of a label file; and the folder train, val or test that its image is in, where the list says neither."""
     parts = [part for part in image_name.split("/")[:-1] if folder_purpose(part)]
     return (own,) if purpose(own) else (own, *parts[:1])
+
+
+def _path_and_suffixes(name: str) -> tuple[PurePosixPath, Sequence[str]]:
+    """The path of a name from any system, and what may have to be added to it."""
+    path = PurePosixPath(PureWindowsPath(name).as_posix() if "\\" in name else name)
+    return path, ("",) if path.suffix.lower() in IMAGE_SUFFIXES else _both_cases(IMAGE_SUFFIXES)
+
+
+def _images_in(folder: Path) -> list[str]:
+    """The names of the images in a folder, below it not; none where there is no such folder."""
+    try:
+        return [entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+    except OSError:
+        return []
 
 
 def _beside_labels(root: Path, folder: Path) -> Iterable[Path]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from formats import splits
 from formats.base import DataError, Label, Sample
 from formats.data_set import DataSet, LabelledImage
+from formats.files import inner_path
 from formats.list_names import TEST, purpose
 from formats.sample_index import SampleIndex
 
@@ -77,9 +78,14 @@ def new_folder(path: Path) -> None:
 
 
 def _check_names(names: Collection[str], items: Sequence[Labelled]) -> None:
-    """Raises DataError where two images differ in their suffix or in capitals alone: they would share a label file."""
+    """Raises DataError where two images differ in their suffix or in capitals alone: they would share a label file.
+
+    And where a name leads out of the folder.
+    """
     first: dict[str, Path] = {}
     for name, item in zip(names, items, strict=True):
+        if PurePosixPath(name) != inner_path(PurePosixPath(name)):
+            raise DataError(f"{item.sample.image}: {name} leads out of the data set")
         image = first.setdefault(PurePosixPath(name).with_suffix("").as_posix().lower(), item.sample.image)
         if image != item.sample.image:
             raise DataError(f"{item.sample.image}: its label file would be that of {image}; rename one of them")

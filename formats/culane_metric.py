@@ -106,16 +106,19 @@ class CULaneMetric(Metric):
         scores = {f"F1@{at}": np.array([figure[f"f1@{at}"] for figure in figures]) for at in (50, 75)}
         return ThresholdCurve(np.asarray(thresholds, float), scores, scores["F1@50"], figures)
 
+    def prediction_files(self, path: Path, samples: Sequence[Sample]) -> list[Path]:
+        return [lines_path(path, sample.name) for sample in samples]
+
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[Sequence[np.ndarray]]) -> None:
         """A tree of .lines.txt, a lane a line: x y x y ..."""
-        for sample, lanes in zip(samples, predictions, strict=True):
-            write_text(lines_path(path, sample.name), text_of_lanes(lanes))
+        for file, lanes in zip(self.prediction_files(path, samples), predictions, strict=True):
+            write_text(file, text_of_lanes(lanes))
 
     def read_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                          sizes_px: Sequence[Size]) -> tuple[list[list[np.ndarray]], None]:
         """From such a tree; a sample without a file has no lanes, as for the official evaluator, and is counted."""
-        paths = [lines_path(path, sample.name) for sample in samples]
+        paths = self.prediction_files(path, samples)
         exists = [file.is_file() for file in paths]
         if not any(exists):
             raise DataError(f"{path}: none of the {len(paths)} predictions is here; expected files such as {paths[0]}")

@@ -22,7 +22,7 @@ from formats.annotations import (
 from formats.base import DataError, Label, Sample
 from formats.data_set import LabelledImage
 from formats.list_names import folder_purpose
-from formats.parsing import json_object, list_of, whole_file
+from formats.parsing import IMAGE_SUFFIXES, json_object, list_of, whole_file
 from runtime.files import write_text
 
 MAX_BYTES = 200_000_000  # of a file that has its image in it, too
@@ -108,12 +108,20 @@ def _record(path: Path) -> dict:
 
 
 def _image(finder: ImageFinder, path: Path) -> tuple[Path | None, object]:
-    """The image of a label file: the one of its name, or else the one that it names; None where it is no label. With
-    that name.
+    """The image of a label file, and what the file calls it; None where it is no label.
+
+    It is the one beside it of its name, or else the one that `imagePath` leads to. Else it is missing where labels have
+    their images beside them, and where they have not it is one of its own name, or of that one's, elsewhere.
     """
-    image = finder.find(path.stem, str(path))
-    if image.is_file():  # so that most files, which may have their image in them, need not be read
+    if image := finder.beside(path.stem):  # so that most files, which may have their image in them, need not be read
         return image, path.stem
     record = _record(path)
     name = record.get("imagePath")
-    return finder.find(name, str(path)) if "shapes" in record else None, name
+    if "shapes" not in record:
+        return None, name
+    if image := finder.beside(name):
+        return image, name
+    if finder.labels_are_beside:
+        return path.with_suffix(IMAGE_SUFFIXES[0]), name
+    image = finder.find(path.stem, str(path))
+    return (image, path.stem) if image.is_file() else (finder.find(name, str(path)), name)

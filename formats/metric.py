@@ -8,6 +8,7 @@ written, so that a file scored again, here or by the official evaluator, gives t
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from formats.base import Label, Sample
+from formats.base import DataError, Label, Sample
 
 if TYPE_CHECKING:  # processes that only read images and labels start without PyTorch, which takes a second
     from torch import Tensor
@@ -73,6 +74,10 @@ class Metric(ABC):
         """
 
     @abstractmethod
+    def prediction_files(self, path: Path, samples: Sequence[Sample]) -> list[Path]:
+        """The files that `write_predictions` writes for the samples."""
+
+    @abstractmethod
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[Any]) -> None:
         """Write the files that the benchmark's official evaluator reads. Raises OSError."""
@@ -84,6 +89,14 @@ class Metric(ABC):
 
         Raises DataError with file and line for what is broken, and where no prediction fits the samples.
         """
+
+    def check_predictions_path(self, path: Path, samples: Sequence[Sample]) -> None:
+        """Raise DataError where a file of predictions would take the place of a label of the samples."""
+        labels = {os.path.realpath(sample.label) for sample in samples}
+        for file in self.prediction_files(path, samples):
+            if os.path.realpath(file) in labels:
+                raise DataError(f"{file}: is a label of the data that is scored, and predictions would replace it; "
+                                "write them to another place")
 
     def selection_key(self, scores: Mapping[str, float], num_images: int) -> tuple[float, float, float]:
         """What the best model is chosen by: the score as far as so many images can tell it, then what decides among

@@ -33,6 +33,8 @@ KEYS = "raw_file, lanes and h_samples"
 LIST_NAMES = {"train": "label_data_train.json", "val": "label_data_val.json", "test": "test_label.json"}
 PATTERNS = ("label_data*.json*", *(f"{name}_label*.json*" for name in ("test", "train", "val", "valid", "validation")))
 UNREAD = "files name images but are not read as lists: their names are not like label_data_*.json or test_label.json"
+HEAD_BYTES = 65536  # of a file that show what it is
+OTHER_KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"shapes"', b'"poly2d"')
 SAME_LANE_PX = 10  # lanes that are nearer at most rows are one lane labelled twice
 
 
@@ -46,7 +48,7 @@ class TuSimple(DataSet):
     validation_lists = ("label_data_0531.json",)
 
     def detect(self, root: Path) -> bool:
-        return any(map(_is_label_file, _json_files(root)))
+        return any(_is_label_file(path) and not _is_of_another_tool(path) for path in _json_files(root))
 
     def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
         files = _json_files(root)
@@ -136,6 +138,16 @@ def _list_name(path: Path, root: Path) -> str:
 
 def _is_label_file(path: Path) -> bool:
     return any(fnmatch.fnmatchcase(path.name.lower(), pattern) for pattern in PATTERNS)
+
+
+def _is_of_another_tool(path: Path) -> bool:
+    """Whether a file begins as those of COCO, labelme and BDD100K do, which may have any name."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return b'"raw_file"' not in head and any(key in head for key in OTHER_KEYS)
 
 
 def _no_json_lines(path: Path, first: bytes) -> str | None:

@@ -86,6 +86,9 @@ class TuSimpleMetric(Metric):
         return ThresholdCurve(np.asarray(thresholds, float), {"F1": f1, "accuracy of images with lanes": accuracy},
                               _objective(f1, accuracy), figures)
 
+    def prediction_files(self, path: Path, samples: Sequence[Sample]) -> list[Path]:
+        return [path]
+
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[np.ndarray]) -> None:
         """One `submission_line` a sample."""

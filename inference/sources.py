@@ -72,6 +72,14 @@ def sample_source(sample: Sample) -> Source:
     return Source(str(sample.image), sample.image, relative=sample.name)
 
 
+def check_outputs(files: Iterable[Path], sources: Iterable[Source]) -> None:
+    """Raise ValueError where a file that is to be written is an input."""
+    written = {os.path.abspath(path): path for path in files if path.exists()}
+    for source in sources if written else ():
+        if source.kind in ("image", "video") and (path := written.get(os.path.abspath(source.path))):
+            raise ValueError(f"{path}: is an input, and would be replaced; write to another file")
+
+
 def total_frames(sources: Iterable[Source]) -> int | None:
     """How many frames the sources have; None where one of them does not tell."""
     counts = [source.frames for source in sources]

@@ -162,6 +162,7 @@ def test_sets_are_called_by_their_data_set_and_where_several_are_of_one_by_their
 @pytest.mark.parametrize(("words", "message"), [
     (["data.root=[]"], "data.root is empty"),
     (["data.split=[auto, auto]"], "data.split has 2 entries for 1 roots"),
+    (["data.format=[auto, coco]"], "data.format has 2 entries for 1 roots"),
     (["data.weights=[1, 2]"], "data.weights .* does not fit 1 roots"),
     (["data.split=all"], "leaves no image of .* to train on"),
 ])

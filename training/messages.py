@@ -1,11 +1,13 @@
 """What a training prints: the lines before its first epoch and the line after each."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from config import Config, TrainConfig
+from config import Config, DataConfig, TrainConfig
 from evaluation import validation_sets
 from evaluation.collapse_detector import Diagnosis
 from evaluation.evaluator import GroundTruth
@@ -13,6 +15,8 @@ from formats.metric import Metric
 from model import LaneNet, starts_above_cut
 from training.data import TrainingData
 from training.schedule import input_size, share_done
+
+NOT_PLAIN = re.compile(r"[^\w./+<>=-]|^$")  # what a text in a list of YAML is quoted for
 
 
 def opening_lines(model: LaneNet, data: TrainingData, config: Config, device: torch.device, dtype: torch.dtype) -> str:
@@ -77,4 +81,16 @@ def _in_words(scores: Mapping[str, float], metric: Metric) -> str:
     counted = metric.selection_scores(scores)[0]
     if counted < scores[metric.main_score] / 2:
         words += f" (it counts as {100 * counted:.1f} %: it finds hardly a lane)"
+    return words
+
+
+def data_words(settings: DataConfig) -> list[str]:
+    """The words of a command line that name the images which validate; none where they are the default's."""
+    words = []
+    for key in ("root", "format", "split", "validate"):
+        value = getattr(settings, key)
+        if value != getattr(DataConfig(), key):
+            texts = [json.dumps(text, ensure_ascii=False) if NOT_PLAIN.search(text) else text
+                     for text in (value if isinstance(value, tuple) else [value])]
+            words.append(f"data.{key}={texts[0] if len(texts) == 1 else '[' + ', '.join(texts) + ']'}")
     return words

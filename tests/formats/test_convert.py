@@ -27,6 +27,14 @@ def distance_px(points, line):
     return np.linalg.norm(points[:, None] - dense, axis=2).min(1).max()
 
 
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "day/../../a.jpg"])
+def test_nothing_is_written_outside_the_folder(tmp_path, name):
+    item = Labelled(Sample(tmp_path / "a.jpg", tmp_path / "a.txt", name, ()), Label([]), (320, 180))
+    with pytest.raises(DataError, match="leads out of the data set"):
+        convert.write_data_set([item], registry.data_set("folder"), tmp_path / "out", "auto")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("target", registry.WRITABLE)
 @pytest.mark.parametrize("source", LAYOUTS)
 def test_every_data_set_in_every_layout_that_can_be_written(tmp_path, source, target):

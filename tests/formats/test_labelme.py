@@ -126,3 +126,24 @@ def test_a_root_that_is_written_in_a_roundabout_way(tmp_path):
     (root / "labels" / "a.jpg").rename(root / "images" / "a.jpg")
     sample, = registry.list_samples(root / ".." / "data" / "labels" / "..")
     assert sample.name == "images/a.jpg" and sample.image.is_file()
+
+
+def test_the_image_that_a_label_names_goes_before_one_of_its_own_name_elsewhere(tmp_path):
+    labelme(tmp_path, ["images/0001.jpg", "night/json/0001.jpg"])
+    (tmp_path / "night" / "pics").mkdir()
+    (tmp_path / "night" / "json" / "0001.jpg").rename(tmp_path / "night" / "pics" / "0001.jpg")
+    label = tmp_path / "night" / "json" / "0001.json"
+    label.write_text(json.dumps(json.loads(label.read_text()) | {"imagePath": "..\\pics\\0001.jpg"}))
+    samples = {sample.name: sample.label for sample in registry.list_samples(tmp_path)}
+    assert samples == {"images/0001.jpg": tmp_path / "images" / "0001.json", "night/pics/0001.jpg": label}
+
+
+def test_no_other_image_of_that_name_stands_for_a_lost_one(tmp_path):
+    labelme(tmp_path, ["drive/0001.jpg", "drive/0002.jpg"])
+    (tmp_path / "drive" / "0002.jpg").unlink()
+    write_image(tmp_path / "images" / "0002.jpg")
+    assert "the image '0002.jpg' is missing" in label_error(tmp_path)
+    write_image(tmp_path / "drive" / "other.jpg")
+    label = tmp_path / "drive" / "0002.json"
+    label.write_text(json.dumps(json.loads(label.read_text()) | {"imagePath": "/home/me/other.jpg"}))
+    assert [sample.name for sample in registry.list_samples(tmp_path)] == ["drive/0001.jpg", "drive/other.jpg"]

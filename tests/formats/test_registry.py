@@ -6,7 +6,18 @@ import re
 import numpy as np
 import pytest
 import torch
-from layouts import LAYOUTS, culane, curvelanes, label_error, llamas, tusimple, write_image
+from layouts import (
+    LAYOUTS,
+    bdd100k,
+    coco,
+    culane,
+    curvelanes,
+    label_error,
+    labelme,
+    llamas,
+    tusimple,
+    write_image,
+)
 
 from dataset import LaneDataset
 from evaluation import evaluator
@@ -56,6 +67,20 @@ def test_each_data_set_detects_its_own_layout_and_no_other(tmp_path, name):
         ["culane", "folder"] if name == "culane" else [name])
     assert registry.detect(root) == name
     assert not any(data_set.detect(tmp_path / "absent") for data_set in DATA_SETS.values())
+
+
+@pytest.mark.parametrize(("make", "file", "name"), [
+    (coco, "annotations/train.json", "train_labels.json"), (coco, "annotations/train.json", "label_data.json"),
+    (labelme, "day/a.json", "day/test_label.json"), (bdd100k, None, "train_labels.json")])
+def test_a_file_of_another_tool_is_no_list_of_tusimple_whatever_its_name(tmp_path, make, file, name):
+    root = make(tmp_path)
+    path = root / file if file else next(root.rglob("*.json"))
+    image = path.with_suffix(".jpg")
+    path.rename(root / name)
+    if image.exists():
+        image.rename((root / name).with_suffix(".jpg"))
+    assert registry.detect(root) == make.__name__
+    assert len(registry.list_samples(root)) == 2
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -109,6 +109,15 @@ def test_the_output_folder_is_not_the_one_that_is_searched(run, argument):
     assert [path.name for path in Path("photos").iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("option", ["--sheet", "--json", "--tusimple"])
+def test_an_input_is_not_replaced_by_an_output(run, option):
+    write_pictures("in", "a.png", "b.png")
+    before = Path("in/a.png").read_bytes()
+    with pytest.raises(ValueError, match=r"in/\.\./in/a\.png: is an input, and would be replaced; write to another"):
+        run("in/a.png", "in/b.png", option, "in/../in/a.png")
+    assert Path("in/a.png").read_bytes() == before
+
+
 def test_outputs_make_their_folders(run):
     write_pictures(".", "a.png")
     assert run("a.png", "--json", "1/2/a.jsonl", "--tusimple", "3/a.json", "--sheet", "4/a.jpg",

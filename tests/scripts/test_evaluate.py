@@ -211,3 +211,15 @@ def test_drives_are_scored_before_and_after_tracking(tmp_path, checkpoint, capsy
 
 def test_other_data_have_no_drives(tmp_path, checkpoint, rendered):
     assert "drives" not in evaluate(tmp_path, f"data.root={rendered}", "--checkpoint", str(checkpoint))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_predictions_never_replace_labels(tmp_path, checkpoint, culane_root, rendered, link):
+    for root, path in ((culane_root, culane_root), (rendered, rendered / "label_data_val.json")):
+        before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+        if link:
+            (tmp_path / path.name).with_suffix(".link").symlink_to(path)
+            path = (tmp_path / path.name).with_suffix(".link")
+        with pytest.raises(DataError, match=r"is a label of the data that is scored.*write them to another place"):
+            evaluate(tmp_path, f"data.root={root}", "--checkpoint", str(checkpoint), "--predictions", str(path))
+        assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before

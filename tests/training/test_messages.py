@@ -1,6 +1,7 @@
 """What a training prints: the opening lines, and the epoch line as the README documents it."""
 
 import re
+import shlex
 
 import cv2
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import torch
 from paths import ROOT
 
+import inference_fixed
 import train_fixed
-from config import TrainConfig, load_config
+from config import DataConfig, TrainConfig, load_config
 from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, Diagnosis
 from evaluation.evaluator import GroundTruth
 from formats.culane_metric import CULaneMetric
@@ -17,7 +19,7 @@ from formats.sample_index import SampleIndex
 from formats.tusimple_metric import TuSimpleMetric
 from model import LaneNet
 from training.data import load_data, with_input_scale
-from training.messages import best_scores, epoch_line, opening_lines
+from training.messages import best_scores, data_words, epoch_line, opening_lines
 from training.schedule import COARSE_COST
 
 CPU = torch.device("cpu")
@@ -62,7 +64,19 @@ def test_the_epoch_line_of_a_training_is_of_the_documented_form(settings, tmp_pa
     before = with_any_numbers(before).replace(r"sensitivity\s+", r"sensitivity\s+-?")  # after so few steps
     assert re.fullmatch(rf"{before}\s+\| ({verdict})(: .+)? \|\s+{with_any_numbers(after)}", line)
     assert re.fullmatch(r"the best model has accuracy \d+\.\d % F1 \d+\.\d %( \(it counts .*\))? on validation; "
-                        r"see its lanes with: python inference_fixed\.py --checkpoint run/best_model\.pth", closing)
+                        r"see its lanes with: python inference_fixed\.py --checkpoint run/best_model\.pth( data\.\S+)*",
+                        closing)
+    command = closing.partition("python inference_fixed.py ")[2]
+    assert inference_fixed.main(shlex.split(command)) == 0, "it names the images that validate"
+    assert "Sample 8: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settings", [
+    DataConfig(), DataConfig(root=("mine",)), DataConfig(root=("my photos", "straße"), validate="all"),
+    DataConfig(root=("[1]",), split=("none",)), DataConfig(root=("a,b", "c: d", "#", "0.5"), split=("clip>=3", "0.1",
+                                                           "list/val.txt", "a?b"), format=("auto", "coco", "*", ""))])
+def test_the_words_for_the_images_are_read_as_they_were(settings):
+    assert load_config(None, data_words(settings)).data == settings
 
 
 def test_the_scores_are_those_of_the_data_sets_metric():
