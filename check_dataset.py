@@ -57,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; exit status 1 when an image or a label cannot be used."""
     options, config = parsed(argv)
     root = Path(options.root)
-    name = config.data.format[-1]
-    if name == "auto" and root.is_dir():
-        name = detect(root)
+    name = config.data.format[-1] if config.data.format[-1] != "auto" or not root.is_dir() else detect(root)
     usual_size_px = usual_size(name) if options.labels_only and name else None
 
     listing = list_folder(root, name or "auto", stop=False, require_images=not options.labels_only)

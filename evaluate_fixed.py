@@ -20,6 +20,7 @@ from evaluation.drive_scores import drive_scores, has_drives, print_drive_table
 from evaluation.evaluator import Evaluation, GroundTruth
 from evaluation.report import write_report
 from evaluation.score_table import print_table, write_json
+from formats.label_checks import stated_size_hint
 from formats.metric import Metric
 from formats.registry import METRICS, own_metric, read_label
 from formats.sample_index import SampleIndex
@@ -73,6 +74,8 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
         split = validation_split(config)
         dataset = open_dataset(split.val, config)
     gt = with_metric(validation_sets.with_sets(evaluator.ground_truth(dataset), split.val_sizes), options.metric)
+    if distributed.rank() == 0 and (hint := stated_size_hint(gt.labels, gt.sizes_px)):
+        print(hint)
     if options.predictions:  # no label is lost, and nobody waits for a refusal
         for name, part in (gt.sets or {"": gt}).items():
             part.metric.check_predictions_path(set_path(options.predictions, name, part.metric), part.samples)

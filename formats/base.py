@@ -27,8 +27,10 @@ class Sample(NamedTuple):
     more: tuple[tuple[int, int], ...] = ()  # offset and number of further lines that label the same image
 
     def location(self) -> str:
-        """File and line of the label."""
-        return f"{self.label}:{self.line}" if self.line else str(self.label)
+        """File and line of the label; of one among many in a line, the image's name."""
+        if self.line:
+            return f"{self.label}:{self.line}"
+        return str(self.label) if self.offset < 0 else f"{self.label}: {self.name}"
 
 
 class MissingFile(DataError):

@@ -45,6 +45,17 @@ def size_hint(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]]) -> s
             f"size than {sizes}?")
 
 
+def stated_size_hint(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]]) -> str | None:
+    """A line where labels say that their image has another size than it has; None where none does."""
+    others = [(label.size_px, size_px) for label, size_px in zip(labels, sizes_px, strict=True)
+              if label.size_px not in (None, tuple(size_px))]
+    if not others:
+        return None
+    (stated, (width, height)) = others[0]
+    return (f"{len(others)} of {len(labels)} labels that were looked at are for images of another size, such as "
+            f"{stated[0]}x{stated[1]} for one of {width}x{height}; lanes are not scaled: were the images resized?")
+
+
 def no_lane_hint(labels: Sequence[Label]) -> str | None:
     """A line where no label has a lane, or shapes were drawn and none of them is one; None where that is not so."""
     shapes = Counter(shape for label in labels for shape in label.left_out)

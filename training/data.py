@@ -12,7 +12,7 @@ from dataset import LaneDataset, all_rendered, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
 from evaluation.validation_sets import with_sets
 from formats.base import DataError, Label
-from formats.label_checks import no_lane_hint, size_hint
+from formats.label_checks import no_lane_hint, size_hint, stated_size_hint
 from formats.sample_index import evenly_spaced
 from runtime import distributed
 
@@ -54,7 +54,7 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
         raise DataError(f"{config.data.root[-1]}: no labelled lane can be learned: all lie outside their image, have "
                         "one point, run level, turn back or are far from every curve; labels of another image size? "
                         "python check_dataset.py ROOT tells more")
-    hints = list(filter(None, (size_hint(labels, sizes_px), no_lane_hint(labels))))
+    hints = list(filter(None, (size_hint(labels, sizes_px), stated_size_hint(labels, sizes_px), no_lane_hint(labels))))
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
                         fingerprint(train_set.samples.names(), labels), split.notes + hints)
 

@@ -6,7 +6,7 @@ from layouts import folder, text_of, tusimple, write_image
 
 from formats import registry
 from formats.base import DataError, Label
-from formats.label_checks import no_lane_hint, normalized_range, size_hint
+from formats.label_checks import no_lane_hint, normalized_range, size_hint, stated_size_hint
 
 
 def lanes(*values):
@@ -64,3 +64,10 @@ LANE = lanes([100, 700, 200, 300])
      "1 of 2 labels that were looked at have shapes but no lane; shapes that are no lanes: polygon: 1, box: 1")])
 def test_labels_in_which_something_else_is_drawn_are_noticed(labels, hint):
     assert no_lane_hint(labels) == hint
+
+
+def test_a_size_that_is_not_the_images_is_told():
+    labels = [Label([]), Label([], size_px=(320, 180)), Label([], size_px=(180, 320)), Label([], size_px=(640, 360))]
+    assert stated_size_hint(labels, [(320, 180)] * 4).startswith(
+        "2 of 4 labels that were looked at are for images of another size, such as 180x320 for one of 320x180; ")
+    assert stated_size_hint(labels[:2], [(320, 180)] * 2) is None

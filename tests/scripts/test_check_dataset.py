@@ -6,7 +6,7 @@ import re
 import cv2
 import numpy as np
 import pytest
-from layouts import LAYOUTS, curvelanes, labelme
+from layouts import LAYOUTS, coco, curvelanes, labelme
 from paths import SHARED
 
 import check_dataset
@@ -213,3 +213,11 @@ def test_upper_bounds_of_the_official_tusimple_labels(capsys):
 def test_upper_bound_of_real_culane_labels(capsys):
     status, out = report_of(capsys, CULANE)
     assert status == 0 and "mf1 100.00 %" in out
+
+
+def test_images_of_one_label_file_are_named(tmp_path, capsys):
+    path = coco(tmp_path) / "annotations" / "train.json"
+    path.write_text(path.read_text().replace('"width": 320', '"width": 640'))
+    _, out = report_of(capsys, tmp_path)
+    assert (f"2 images have another size than their label says\n      {path}: images/a.jpg\n"
+            f"      {path}: images/b.jpg") in out

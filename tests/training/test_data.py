@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from layouts import labelme
 
 from config import ConfigError, load_config
 from formats.base import Label
@@ -36,6 +37,16 @@ def test_the_share_of_training_images_for_statistics():
 def test_a_fraction_may_be_written_without_quotes(settings):
     data = data_of(settings, "data.split=0.125")
     assert (len(data.train_set), len(data.val_set)) == (28, 4), "not 24 and 8 as its own lists have it"
+
+
+def test_labels_for_images_of_another_size_are_told(tmp_path, settings):
+    root = labelme(tmp_path / "mine", ["a.jpg", "b.jpg"])
+    words = [f"data.root=[{root}]", "data.split=0.5", "data.cache=false"]
+    assert not any("another size" in note for note in data_of(settings, *words).notes)
+    path = root / "a.json"
+    path.write_text(path.read_text().replace('"imageWidth": 320', '"imageWidth": 640'))
+    assert any("1 of 2 labels that were looked at are for images of another size, such as 640x180 for one of 320x180"
+               in note for note in data_of(settings, *words).notes)
 
 
 def test_the_same_data_has_the_same_fingerprint_with_and_without_a_cache(settings):
