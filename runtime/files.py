@@ -27,9 +27,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     It is hidden and has the suffix of `path`, which may choose the format. The folder is made if need be. Of a link the
     target is replaced. A path that is no regular file (a pipe) or lies below /dev is given as it is. Raises OSError as
-    the block does.
+    the block does, but with the name of `path`.
     """
-    path = Path(path)
+    name, path = str(path), Path(path)
     if (path.exists() and not path.is_file()) or path.is_relative_to("/dev"):
         yield path
         return
@@ -40,6 +40,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename != str(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, name) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -92,6 +92,9 @@ def load_last(path: Path, config: Config) -> dict[str, Any]:
 
     Raises CheckpointError where they differ, naming the first.
     """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no interrupted run here to resume; leave out --resume to start one, or name "
+                              "its folder with train.checkpoint_dir")
     payload = checkpoint.load_checkpoint(path, "resumed")
     if payload["version"] != checkpoint.VERSION:
         raise CheckpointError(f"{path}: the interrupted run is of an earlier version; finish it with that one, or "

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -80,6 +81,16 @@ def test_names_as_long_as_the_file_system_takes_are_written(tmp_path, letter):
     name = letter * (250 // len(letter.encode())) + ".txt"
     files.write_text(tmp_path / name, "text")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_error_of_opening_or_renaming_the_temporary_file_names_the_other(tmp_path):
+    path = tmp_path / "a.txt"
+    names_it = pytest.raises(OSError, match=re.escape(repr(str(path))) + "$")
+    with names_it, files.atomic_write(path) as temporary:
+        temporary.read_text()
+    with names_it, files.atomic_write(path) as temporary:
+        temporary.write_text("text")
+        path.mkdir()
 
 
 def test_the_error_of_a_write_names_the_file(tmp_path):

@@ -118,7 +118,7 @@ def test_a_model_without_a_run_is_not_resumed(settings, trained):
 
 
 def test_resuming_without_a_run_says_so(settings):
-    with pytest.raises(CheckpointError, match=r"run/last\.pth: no checkpoint here"):
+    with pytest.raises(CheckpointError, match=r"run/last\.pth: no interrupted run here to resume; leave out --resume"):
         train_fixed.main([*settings, "train.checkpoint_dir=run", "--resume"])
 
 
