@@ -17,6 +17,8 @@ from torch import Tensor
 
 from geometry.curve_fit import CONTROL_POINTS, DEGREE, fit_polylines
 
+MAX_RETURN = 0.01  # of the image's height that a turned curve may run back by and still have an x in each row
+
 
 def bernstein(t: Tensor, degree: int = DEGREE) -> Tensor:
     """Bernstein basis at t (...), as (..., degree + 1): C(n, k) t^k (1 - t)^(n - k)."""
@@ -89,16 +91,24 @@ def fit_bezier(points: Tensor) -> Tensor:
 def refit_clipped(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     """Canonical curves (..., P, 2) through the inside part of sampled ones, and valid (...); batched, on any device.
 
-    points (..., S, 2) run along each curve; inside (..., S) is True for those in the image. valid is False where fewer
-    than two points are inside or where they have no height. y must be monotone along the curve, as it is for a lane
-    rotated by less than its own slope, and the part inside must be one piece.
+    points (..., S, 2) run along each curve; inside (..., S) is True for those in the image, one piece. valid is False
+    where fewer than two points are inside, where they have no height, and where the curve climbs and falls, so that no
+    x belongs to a row. One that is turned so far that its far end is the lower one changes its ends.
     """
+    steps = torch.where(inside[..., 1:] & inside[..., :-1], points[..., 1:, 1] - points[..., :-1, 1], 0.0)
+    down, up = steps.clamp(min=0).sum(-1), -steps.clamp(max=0).sum(-1)  # of the way from the far end to the near one
+    turned = (up > down)[..., None]
+    points = torch.where(turned[..., None], points.flip(-2), points)
+    inside = torch.where(turned, inside.flip(-1), inside)
     x, y = points.unbind(-1)
     inf = torch.inf
     y_far = torch.where(inside, y, inf).amin(-1)
     y_near = torch.where(inside, y, -inf).amax(-1)
-    valid = (inside.sum(-1) >= 2) & (y_near - y_far > 0.02)
+    valid = (inside.sum(-1) >= 2) & (y_near - y_far > 0.02) & (torch.minimum(down, up) < MAX_RETURN)
     y_far, y_near = torch.where(valid, y_far, 0.0), torch.where(valid, y_near, 1.0)
+    before = (inside.cumsum(-1) == 0)  # what is outside may turn back, and must not come between those inside
+    beyond = torch.where(before, y.minimum(y_far[..., None] - 1e-5), y.maximum(y_near[..., None] + 1e-5))
+    y = torch.where(inside, y, beyond)
     samples = points.shape[-2]
     rows = torch.linspace(0, 1, samples, device=x.device, dtype=x.dtype)
     rows = y_far.unsqueeze(-1) + (y_near - y_far).unsqueeze(-1) * rows  # (..., S)

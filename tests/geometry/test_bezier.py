@@ -190,6 +190,38 @@ def test_refit_says_which_lanes_are_left_and_stays_finite():
     assert curves.isfinite().all()
 
 
+def turned(degrees, aspect=16 / 9):
+    """256 samples of a flat lane to the right, turned about its far end in pixels: below 0 its near end rises."""
+    lane = sample_curve(control_points_from_x(torch.linspace(0.3, 0.9, 6), torch.tensor(0.5), torch.tensor(0.62)), 256)
+    moved, angle = (lane - lane[0]) * torch.tensor([aspect, 1]), torch.tensor(math.radians(degrees))
+    rotation = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos())).view(2, 2)
+    return lane[0] + moved @ rotation.T / torch.tensor([aspect, 1])
+
+
+@pytest.mark.parametrize("degrees", [-30, -15, -8, 0, 8, 30])
+def test_refit_of_a_turned_curve_lies_on_it(degrees):
+    points = turned(degrees)
+    curve, valid = refit_clipped(points, torch.ones(256, dtype=torch.bool))
+    assert valid and curve[-1, 1] > curve[0, 1]
+    rows = torch.linspace(curve[0, 1], curve[-1, 1], 20)
+    order = points[:, 1].argsort()
+    expected = np.interp(rows.numpy(), points[order, 1].numpy(), points[order, 0].numpy())
+    torch.testing.assert_close(x_at_rows(curve, rows)[0], torch.from_numpy(expected).float(), atol=2 * PIXEL, rtol=0)
+
+
+def test_refit_refuses_what_runs_up_and_down():
+    points = sample_curve(CURVE, 64)
+    points[:, 1] = 0.5 + 0.2 * torch.linspace(-1, 1, 64).square()
+    _, valid = refit_clipped(points, torch.ones(64, dtype=torch.bool))
+    assert not valid
+    half = torch.arange(64) > 32  # the other one is outside the image, at the same rows
+    curve, valid = refit_clipped(points, half)
+    assert valid
+    rows = torch.linspace(0.52, 0.69, 9)
+    expected = np.interp(rows, points[half, 1], points[half, 0])
+    torch.testing.assert_close(x_at_rows(curve, rows)[0], torch.from_numpy(expected).float(), atol=2 * PIXEL, rtol=0)
+
+
 def test_refit_of_a_batch_is_that_of_its_curves():
     curves = control_points_from_x(torch.rand(2, 3, 6), torch.rand(2, 3) * 0.4, 0.6 + torch.rand(2, 3) * 0.4)
     points = sample_curve(curves, 32)
