@@ -187,7 +187,7 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         skip = settings.on_error == "skip"
         listing = registry.list_folder(root, name, stop=not skip)
         part, val_part, lines = splits.split_listing(listing, rule, training, skip)
-        if training and not part:
+        if training and not part and not (val_part and rule == "all" and any(train)):  # it validates alone
             raise ConfigError(_nothing_to_train_on(root, rule, len(val_part)))
         if settings.validate == "last" and number < len(settings.root):
             lines += _held_back(len(val_part))

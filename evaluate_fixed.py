@@ -31,6 +31,7 @@ from preprocessing.images import read_image
 from runtime import checkpoint, cli, distributed
 from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device, pick_precision
+from runtime.files import check_not_read
 from runtime.memory import keep_freed_memory
 
 
@@ -76,9 +77,10 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     gt = with_metric(validation_sets.with_sets(evaluator.ground_truth(dataset), split.val_sizes), options.metric)
     if distributed.rank() == 0 and (hint := stated_size_hint(gt.labels, gt.sizes_px)):
         print(hint)
-    if options.predictions:  # no label is lost, and nobody waits for a refusal
-        for name, part in (gt.sets or {"": gt}).items():
-            part.metric.check_predictions_path(set_path(options.predictions, name, part.metric), part.samples)
+    written = [Path(options.json)] if options.json else []
+    for name, part in (gt.sets or {"": gt}).items() if options.predictions else ():
+        written += part.metric.prediction_files(set_path(options.predictions, name, part.metric), part.samples)
+    check_not_read(written, [sample.label for sample in gt.samples])  # no label is lost
 
     predictor = Predictor(model, checkpoint.input_grid(config), device,
                           pick_precision(config.train.precision, device))
@@ -89,12 +91,16 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     check = validation_sets.check_collapse(predictor, dataset, gt, prediction, diagnose)
     if distributed.rank() == 0:
         decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)
-        write_results(validation_sets.evaluate(prediction, gt, decode, check), config, options)
+        write_results(validation_sets.evaluate(prediction, gt, decode, check), config, payload["config"],
+                      options)
     return 1 if check.diagnosis.state == COLLAPSING else 0
 
 
-def write_results(evaluation: Evaluation, config: Config, options: argparse.Namespace) -> None:
-    """Print the tables and diagnoses of each set, and of all; write the files that were requested."""
+def write_results(evaluation: Evaluation, config: Config, learned_with: Config, options: argparse.Namespace) -> None:
+    """Print the tables and diagnoses of each set, and of all; write the files that were requested.
+
+    A report has the settings of the evaluation, and those that the network has learned with.
+    """
     loss = LaneLoss(**vars(config.loss))
     parts = {name: with_losses(part, loss) for name, part in (evaluation.sets or {"": evaluation}).items()}
     results = {name: write_set(name, part, options) for name, part in parts.items()}
@@ -107,7 +113,9 @@ def write_results(evaluation: Evaluation, config: Config, options: argparse.Name
     else:
         write_json(options.json, results[""])
     if options.report:
-        settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config)
+        learned = to_dict(learned_with)
+        settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config) | {
+            section: learned[section] for section in ("model", "loss", "augment", "train")}
         for name, part in parts.items():
             print(f"the report is {write_report(Path(options.report) / name, part, settings, name)}")
 

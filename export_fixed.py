@@ -5,6 +5,7 @@ only kept when it gives the checkpoint's lanes. --format checkpoint writes a che
 """
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def output_path(arguments: argparse.Namespace) -> Path:
     """Where the file goes. Raises ExportError where its name does not fit the format."""
     suffix = SUFFIXES[arguments.format]
     output = arguments.output or Path(arguments.checkpoint).with_suffix(suffix)
-    if output == Path(arguments.checkpoint):
+    if os.path.realpath(output) == os.path.realpath(arguments.checkpoint):
         raise ExportError(f"{output}: this is the checkpoint itself; name another file with --output")
     if output.suffix != suffix or output.is_dir():
         raise ExportError(f"{output}: --format {arguments.format} writes a file whose name ends in {suffix}")

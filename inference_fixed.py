@@ -27,7 +27,7 @@ from inference.inputs import Frame
 from inference.lane_position import LanePositions
 from inference.predictor import Predictor
 from inference.run_stats import RunStats, without_spare_pixels
-from inference.sources import Source, check_outputs, list_sources, sample_source, total_frames
+from inference.sources import Source, list_sources, sample_source, total_frames
 from inference.tracker import SourceTracker
 from inference.writers import STDOUT, FrameResult, Outputs, Writers, check_names, open_writers
 from metrics.collapse import REFERENCE_WIDTH_PX
@@ -35,6 +35,7 @@ from preprocessing.images import preprocess
 from runtime import cli, distributed, signals
 from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device
+from runtime.files import check_not_read
 from runtime.memory import keep_freed_memory
 
 MAX_DRAWN_BATCH = 4  # images kept for drawing may be large
@@ -105,7 +106,8 @@ def list_inputs(options: argparse.Namespace, config: Config) -> tuple[list[Sourc
         samples = list(validation_samples(config))
         sources, labels = [*map(sample_source, samples)], {str(sample.image): sample for sample in samples}
     files = (options.sheet, options.tusimple, options.json if options.json != STDOUT else None)
-    check_outputs([Path(path) for path in files if path], sources)
+    read = [Path(word) for word in options.words] + [source.path for source in sources if isinstance(source.path, Path)]
+    check_not_read([Path(path) for path in files if path], read + [sample.label for sample in labels.values()])
     if options.tusimple:
         check_names(sources)
     if distributed.world_size() > 1 and (has_camera(sources) or options.show):

@@ -26,8 +26,9 @@ from runtime.signals import Interrupt
 from training.data import TrainingData, load_data, with_input_scale
 from training.device_steps import device_steps
 from training.epoch import train_epoch
+from training.loss_check import refuse_invalid_weights
 from training.messages import best_scores, data_words, epoch_line, opening_lines
-from training.run_dir import RunDir, TrainingError
+from training.run_dir import RunDir, TrainingError, sole_training
 from training.state import TrainProgress, TrainState, build_model, build_state, restore
 from training.step import StepSetup, step_setup
 
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="continue the interrupted run in checkpoint_dir")
     options, overrides = cli.parse(parser, argv, inputs=False)
     config = cli.load_settings(options, overrides)
-    with distributed.process_group(pick_device(config.train.device)) as device:
+    with (distributed.process_group(pick_device(config.train.device)) as device,
+          sole_training(config.train.checkpoint_dir)):
         settings = [*(["--config", options.config] if options.config else []), *overrides]
         return train(config, device, options.resume, settings)
 
@@ -119,6 +121,7 @@ def validate(setup: StepSetup, predictor: Predictor, data: TrainingData, losses:
              ) -> tuple[dict[str, Any], Evaluation]:
     """The record of an epoch and the evaluation of its EMA weights, by the predictor, on the validation images."""
     config, gt = setup.config, data.val_gt
+    refuse_invalid_weights(setup.state.ema.module, epoch)
     predictor.load_weights(setup.state.ema.module)  # what it has recorded for its GPU serves all epochs
     batch_size, workers = config.inference.batch_size, config.data.workers
     prediction = evaluator.predict(predictor, data.val_set, gt.indices, batch_size, workers)

@@ -8,7 +8,6 @@ written, so that a file scored again, here or by the official evaluator, gives t
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from formats.base import DataError, Label, Sample
+from formats.base import Label, Sample
 
 if TYPE_CHECKING:  # processes that only read images and labels start without PyTorch, which takes a second
     from torch import Tensor
@@ -89,14 +88,6 @@ class Metric(ABC):
 
         Raises DataError with file and line for what is broken, and where no prediction fits the samples.
         """
-
-    def check_predictions_path(self, path: Path, samples: Sequence[Sample]) -> None:
-        """Raise DataError where a file of predictions would take the place of a label of the samples."""
-        labels = {os.path.realpath(sample.label) for sample in samples}
-        for file in self.prediction_files(path, samples):
-            if os.path.realpath(file) in labels:
-                raise DataError(f"{file}: is a label of the data that is scored, and predictions would replace it; "
-                                "write them to another place")
 
     def selection_key(self, scores: Mapping[str, float], num_images: int) -> tuple[float, float, float]:
         """What the best model is chosen by: the score as far as so many images can tell it, then what decides among

@@ -19,6 +19,8 @@ from inference.video import VIDEO_SUFFIXES, VideoReader
 from preprocessing.images import KINDS, is_image
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+LOGIN = re.compile(r"//([^@?#]*:[^?#]*|[^/@?#]*)@")  # a password may have any letter, but for these
+SECRET = re.compile(r"([?&;][^=&;]*(?:pass|pwd|token|key|secret|auth|sig|user|login)[^=&;]*=)[^&;]*", re.IGNORECASE)
 SCHEMES = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 HEAD = 4096  # bytes that show what a file is
 MEDIA_SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES
@@ -70,14 +72,6 @@ def list_sources(arguments: Iterable[str], outputs: Iterable[Path] = (), report:
 def sample_source(sample: Sample) -> Source:
     """The image of a data set's sample, under the name that the data set has for it."""
     return Source(str(sample.image), sample.image, relative=sample.name)
-
-
-def check_outputs(files: Iterable[Path], sources: Iterable[Source]) -> None:
-    """Raise ValueError where a file that is to be written is an input."""
-    written = {os.path.abspath(path): path for path in files if path.exists()}
-    for source in sources if written else ():
-        if source.kind in ("image", "video") and (path := written.get(os.path.abspath(source.path))):
-            raise ValueError(f"{path}: is an input, and would be replaced; write to another file")
 
 
 def total_frames(sources: Iterable[Source]) -> int | None:
@@ -197,7 +191,7 @@ def _media_source(path: Path, relative: str, is_video: bool = False) -> Source:
 
 def _stream_source(address: str) -> Source:
     """The source of an address, shown without its password."""
-    shown = re.sub(r"//[^/@]*@", "//", address)
+    shown = SECRET.sub(r"\1...", LOGIN.sub("//", address))
     if ADDRESS.match(address)[1].lower() not in SCHEMES:
         return _missing(shown, f"an address of a kind that is not read; expected {', '.join(SCHEMES)}")
     return Source(shown, address, "camera", re.sub(r"\W+", "_", shown.partition("://")[2]).strip("_"), None)

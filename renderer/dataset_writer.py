@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -107,6 +108,7 @@ def write_dataset(
     if is_complete(root, train, val, seed, width, height):
         return
     _check_replaceable(root)
+    _tell_what_is_replaced(root, request)
     with lock(root, "rendering into this folder"):
         if not is_complete(root, train, val, seed, width, height):
             _render_missing(root, request, workers)
@@ -119,6 +121,15 @@ def _check_replaceable(root: Path) -> None:
     if found and _renderer_of(root) is None and not _is_request(read_json(root / "unfinished" / "request.json")):
         raise ValueError(f"{root}: holds another data set ({found}); move it away, or give a folder of its own with "
                          "--root")
+
+
+def _tell_what_is_replaced(root: Path, request: dict[str, int]) -> None:
+    """Print which scenes are in the folder, if other ones are requested and take their place."""
+    written = read_json(root / "manifest.json")
+    if isinstance(written, dict) and written != request:
+        changes = ", ".join(f"{name} {written.get(name)} -> {value}" for name, value in request.items()
+                            if written.get(name) != value)
+        print(f"{root}: rendered anew, in place of the scenes that are there ({changes})", file=sys.stderr)
 
 
 def _is_request(record: Any) -> bool:

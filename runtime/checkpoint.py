@@ -178,14 +178,26 @@ def load_model(path: str | Path, device: torch.device, requested: Mapping[str, A
         raise CheckpointError(f"{path}: this model was trained with {differences}; leave the setting out, or train "
                               "another model with it")
     model = build_model(config, load_pretrained=False)
-    load_weights(model, payload.get("model"), path)
+    load_weights(model, validated_weights(payload), path)
     return model.to(device).eval(), config, payload
+
+
+def validated_weights(payload: dict[str, Any]) -> Any:
+    """The weights that are validated: of an interrupted run, last.pth, those of their moving average."""
+    average = payload.get("ema")
+    if not isinstance(average, dict):
+        return payload.get("model")
+    return {name.removeprefix("module."): value for name, value in average.items()
+            if isinstance(name, str) and name.startswith("module.")}
 
 
 def steps_of_training(payload: dict[str, Any]) -> float:
     """The number of training steps before a checkpoint was written; infinite where the file has no number."""
-    scores = payload.get("scores")
+    scores, schedule = payload.get("scores"), payload.get("schedule")
     steps = scores.get("steps") if isinstance(scores, dict) else None
+    done = schedule.get("steps") if isinstance(schedule, dict) else None
+    if steps is None and isinstance(done, torch.Tensor) and done.numel() == 1:
+        return int(done)
     return steps if isinstance(steps, int) else math.inf
 
 

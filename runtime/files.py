@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, name) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_not_read(written: Iterable[Path], read: Iterable[Path]) -> None:
+    """Raise ValueError where a file that is to be written is there, and is one of those that are read."""
+    outputs = {os.path.realpath(path): path for path in written if path.is_file()}
+    for path in read if outputs else ():
+        if output := outputs.get(os.path.realpath(path)):
+            raise ValueError(f"{output}: is read by this command, and would be replaced; write to another place")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -99,6 +107,30 @@ def lock(folder: Path, work: str) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
+
+
+class FolderInUse(Exception):
+    """Another process is the sole user of a folder."""
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path) -> Iterator[None]:
+    """Keep other processes from being the folder's sole user too, for the duration of the block.
+
+    The folder, which is made if need be, is locked itself, so that nothing is written into it. Where there are no such
+    locks (Windows, some network file systems), and where it cannot be made, the block runs without one. Raises
+    FolderInUse.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY)  # which Windows refuses
+            stack.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FolderInUse from None
+        yield
 
 
 def _has_locks(path: Path) -> bool:

@@ -159,6 +159,14 @@ def test_sets_are_called_by_their_data_set_and_where_several_are_of_one_by_their
     assert split.val_sizes == {"tusimple/a": 1, "tusimple/a 2": 2, "culane": 2}
 
 
+def test_a_root_may_validate_alone_after_one_that_trains(tmp_path):
+    words = roots_of(tmp_path, "a", "b")
+    split = split_from_config(load_config(None, [words, "data.split=[none, all]"]))
+    assert [len(part) > 0 for part in split.train] == [True, False] and len(split.val) == 10
+    with pytest.raises(ConfigError, match=r"leaves no image of .*a to train on"):
+        split_from_config(load_config(None, [words, "data.split=[all, none]"]))
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["data.root=[]"], "data.root is empty"),
     (["data.split=[auto, auto]"], "data.split has 2 entries for 1 roots"),

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from losses_fixed import LossTerms
 from runtime.device import Readback
@@ -37,6 +37,13 @@ class LossCheck:
             self.loss = last[0]
             refuse_invalid_loss(LossTerms(*last), self.epoch, step)
             refuse_invalid_loss(LossTerms(*mean), self.epoch, step)  # nor in any step before
+
+
+def refuse_invalid_weights(model: nn.Module, epoch: int) -> None:
+    """Raise TrainingError for weights that are not finite: no loss has shown what an epoch's last steps have done."""
+    if not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all():
+        raise TrainingError(f"the network has weights that are not finite after epoch {epoch}: training has diverged; "
+                            "lower train.learning_rate")
 
 
 def refuse_invalid_loss(terms: LossTerms, epoch: int, step: int) -> None:

@@ -1,8 +1,10 @@
 """The folder of a training run: every file that a run reads or writes there."""
 
+import contextlib
 import itertools
 import json
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 from config import Config
 from evaluation.evaluator import Evaluation
 from runtime import checkpoint, distributed
-from runtime.files import json_text, write_text
+from runtime.files import FolderInUse, json_text, sole_user, write_text
 from training.epoch_pictures import PICTURES, write_epoch_pictures
 from training.state import TrainProgress, TrainState, load_last, to_payload
 from training.tensorboard import TENSORBOARD_DIR, require_tensorboard, write_scalars
@@ -20,6 +22,19 @@ from training.tensorboard import TENSORBOARD_DIR, require_tensorboard, write_sca
 
 class TrainingError(ValueError):
     """A run that must not go on; the message names what happened and what to look at."""
+
+
+@contextlib.contextmanager
+def sole_training(folder: str | Path) -> Iterator[None]:
+    """Raises TrainingError where another process trains into the folder: each would take the other's files for those of
+    an earlier run.
+    """
+    try:
+        with sole_user(Path(folder)) if distributed.rank() == 0 else contextlib.nullcontext():
+            yield
+    except FolderInUse:
+        raise TrainingError(f"{folder}: another training is writing here; wait for its end, or give this one a folder "
+                            "of its own with train.checkpoint_dir") from None
 
 
 class RunDir:
@@ -99,8 +114,8 @@ class RunDir:
                      ) -> None:
         """The best model first, the state to resume from after the log."""
         if is_best:
-            average = {name.removeprefix("module."): value for name, value in contents["ema"].items()}
-            checkpoint.save_checkpoint(self.best, self.config, scores=record, model=average)
+            checkpoint.save_checkpoint(self.best, self.config, scores=record,
+                                       model=checkpoint.validated_weights(contents))
         self.append_log(record)
         checkpoint.save_checkpoint(self.last, self.config, **contents)
         write_epoch_pictures(self.path, evaluation, is_best)

@@ -113,7 +113,7 @@ def test_the_output_folder_is_not_the_one_that_is_searched(run, argument):
 def test_an_input_is_not_replaced_by_an_output(run, option):
     write_pictures("in", "a.png", "b.png")
     before = Path("in/a.png").read_bytes()
-    with pytest.raises(ValueError, match=r"in/\.\./in/a\.png: is an input, and would be replaced; write to another"):
+    with pytest.raises(ValueError, match=r"in/\.\./in/a\.png: is read by this command, and would be replaced"):
         run("in/a.png", "in/b.png", option, "in/../in/a.png")
     assert Path("in/a.png").read_bytes() == before
 
@@ -233,3 +233,15 @@ def test_an_address_is_a_camera_and_its_password_is_not_shown():
 def test_a_file_that_looks_like_a_setting_is_an_input(run):
     write_image(Path("a.b=c.png"), picture())
     assert "a.b=c.png" in run("a.b=c.png")[1] and "a.b=c.png" in run("a.b=*.png")[1]
+
+
+@pytest.mark.parametrize(("address", "shown"), [
+    ("rtsp://user:p@ss@127.0.0.1:1/x", "rtsp://127.0.0.1:1/x"), ("rtsp://user:pa/ss@127.0.0.1/x", "rtsp://127.0.0.1/x"),
+    ("rtsp://user@127.0.0.1/x", "rtsp://127.0.0.1/x"), ("http://127.0.0.1/@me/x", "http://127.0.0.1/@me/x"),
+    ("http://127.0.0.1/x?channel=1&password=secret", "http://127.0.0.1/x?channel=1&password=..."),
+    ("http://127.0.0.1/x?user=me&access_token=a/b@c&n=2", "http://127.0.0.1/x?user=...&access_token=...&n=2")])
+def test_what_opens_a_stream_is_not_shown(address, shown):
+    source, = list_sources([address])
+    assert source.path == address and source.name == shown
+    assert not any(word in source.relative for word in ("secret", "p_ss", "pa_", "a_b"))
+

@@ -153,12 +153,14 @@ def test_files_of_somebody_else_are_left_alone(tmp_path, name):
     assert path.read_text() == '{"of": "another program"}' and sorted(path.parent.iterdir()) == [path]
 
 
-def test_another_request_renders_anew(tmp_path):
+def test_another_request_renders_anew(tmp_path, capsys):
     def write(train, seed):
         dataset_writer.write_dataset(tmp_path, train, 1, seed, WIDTH, HEIGHT, workers=1)
         return contents(tmp_path)
 
-    first, reseeded, smaller = write(3, seed=1), write(3, seed=2), write(2, seed=2)
+    first, reseeded = write(3, seed=1), write(3, seed=2)
+    assert "rendered anew, in place of the scenes that are there (seed 1 -> 2)" in capsys.readouterr().err
+    smaller = write(2, seed=2)
     image = "clips/synthetic/000000/20.jpg"
     assert first[image] != reseeded[image]
     assert reseeded[image] == smaller[image]

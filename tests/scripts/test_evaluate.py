@@ -220,6 +220,6 @@ def test_predictions_never_replace_labels(tmp_path, checkpoint, culane_root, ren
         if link:
             (tmp_path / path.name).with_suffix(".link").symlink_to(path)
             path = (tmp_path / path.name).with_suffix(".link")
-        with pytest.raises(DataError, match=r"is a label of the data that is scored.*write them to another place"):
+        with pytest.raises(ValueError, match=r"is read by this command, and would be replaced; write to another place"):
             evaluate(tmp_path, f"data.root={root}", "--checkpoint", str(checkpoint), "--predictions", str(path))
         assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before

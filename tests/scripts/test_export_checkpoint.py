@@ -22,6 +22,14 @@ def test_a_checkpoint_of_half_the_size_gives_the_lanes(checkpoint, tmp_path, els
         assert (result.points - expected.points)[expected.keep].abs().mean() < 1 / REFERENCE_WIDTH_PX
 
 
+def test_a_checkpoint_is_not_written_over_itself_however_it_is_spelled(checkpoint, elsewhere, monkeypatch):
+    before = checkpoint.read_bytes()
+    monkeypatch.chdir(checkpoint.parent)
+    with pytest.raises(ExportError, match="this is the checkpoint itself; name another file with --output"):
+        export_fixed.main(["--checkpoint", str(checkpoint), "--format", "checkpoint", "--output", checkpoint.name])
+    assert checkpoint.read_bytes() == before
+
+
 def test_a_checkpoint_is_not_written_over_itself(checkpoint, elsewhere):
     before = checkpoint.read_bytes()
     with pytest.raises(ExportError, match="this is the checkpoint itself; name another file with --output"):

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import tempfile
 import threading
 from concurrent.futures import wait
@@ -20,7 +21,7 @@ from geometry.input_grid import InputGrid
 from model import LanePrediction
 from runtime import checkpoint, distributed
 from runtime.checkpoint import CheckpointError
-from training.run_dir import RunDir
+from training.run_dir import RunDir, TrainingError, sole_training
 from training.state import TrainProgress, build_state
 
 RECORD = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "error_px": 40.0, "constant_error_px": 90.0, "f1": 0.8,
@@ -195,3 +196,19 @@ def test_of_several_processes_the_first_alone_writes(tmp_path, monkeypatch, stat
     run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=True)
     run.close()
     assert files(tmp_path) == {"log.jsonl"} and run.log.read_text() == "of an earlier run"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot lock a folder")
+def test_two_trainings_do_not_write_into_one_folder(tmp_path):
+    folder = tmp_path / "run"
+    with sole_training(folder):
+        with (pytest.raises(TrainingError, match=r"run: another training is writing here; .*train\.checkpoint_dir"),
+              sole_training(tmp_path / "run")):
+            raise AssertionError("the folder is in use")
+        with sole_training(tmp_path / "other"):
+            pass
+    with sole_training(folder):
+        assert files(folder) == set()
+    (tmp_path / "file").touch()
+    with sole_training(tmp_path / "file"):
+        pass  # RunDir says what is wrong with it

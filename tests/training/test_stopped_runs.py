@@ -18,6 +18,7 @@ from geometry.slots import RowLogits
 from model import LanePrediction
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
+from training.epoch import train_epoch
 from training.run_dir import RunDir, TrainingError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -50,6 +51,20 @@ def test_a_collapsed_model_stops_the_run_and_is_never_the_best(settings, monkeyp
     assert [r["verdict"] for r in log(Path("run"))] == ["collapsing"] * 2
     assert log(Path("run"))[1]["diversity"] < 1e-6
     assert capsys.readouterr().out.count("collapsing") == 2
+
+
+def test_weights_that_are_lost_in_the_last_step_are_a_divergence(settings, monkeypatch):
+    """No loss has shown it: the first that it would is one of the next epoch."""
+    def lost(setup, *arguments):
+        progress = train_epoch(setup, *arguments)
+        with torch.no_grad():
+            next(setup.state.ema.module.parameters()).fill_(math.nan)
+        return progress
+
+    monkeypatch.setattr(train_fixed, "train_epoch", lost)
+    with pytest.raises(TrainingError, match=r"not finite after epoch 1: training has diverged; lower train\.learning_"):
+        train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"])
+    assert not Path("run/best_model.pth").exists()
 
 
 def test_a_run_that_ends_collapsed_before_the_guards_patience_praises_no_model(settings, monkeypatch, capsys):

@@ -187,3 +187,12 @@ def test_several_roots_are_shared_out_by_weight(tmp_path, settings, capsys):
                              "data.weights=[0.5, 0.5]", "train.epochs=1", "train.checkpoint_dir=run",
                              "guard.min_diversity=0"]) == 0
     assert "29 images to train on, 1 to validate on" in capsys.readouterr().out
+
+
+def test_the_state_of_a_run_is_judged_by_the_average_that_was_validated(trained):
+    model, _, payload = checkpoint.load_model(trained / "last.pth", torch.device("cpu"))
+    average = payload["ema"]
+    assert all(torch.equal(value, average[f"module.{name}"]) for name, value in model.state_dict().items())
+    assert any(not torch.equal(value, payload["model"][name]) for name, value in model.state_dict().items())
+    assert checkpoint.steps_of_training(payload) == log(trained)[-1]["steps"]
+
