@@ -103,6 +103,7 @@ class TrainConfig:
     ema: float = setting(0.998, low=0, high=0.99999)
     seed: int = setting(0, low=0, high=2**31)
     init_from: str = ""
+    init_share: float = setting(0.0, low=0, high=0.9)
     checkpoint_dir: str = "checkpoints_fixed"
     tensorboard: bool = False
 

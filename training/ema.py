@@ -10,25 +10,29 @@ from torch import Tensor, nn
 class ExponentialMovingAverage(nn.Module):
     """The exponential moving average of the weights and buffers of a model, in `module`; counts are copied.
 
-    Both models stay on the device where they are now.
+    A share of it stays what the model is now, in `start`: a network that goes on from another keeps more of what that
+    one could on other data (Wortsman et al. 2022). All models stay on the device where they are now.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, start_share: float = 0.0):
         super().__init__()
         self.module = copy.deepcopy(model).requires_grad_(False)
+        self.start_share, self.start = start_share, copy.deepcopy(self.module) if start_share else None
         pairs = list(zip(_tensors(self.module), _tensors(model), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         counts = [pair for pair in pairs if not pair[0].is_floating_point()]
         self.means, self.values = (list(part) for part in zip(*floats, strict=True))
         self.counts, self.new_counts = (list(part) for part in zip(*counts, strict=True)) if counts else ([], [])
+        self.starts = [tensor for tensor in _tensors(self.start) if tensor.is_floating_point()] if self.start else []
 
     @torch.no_grad()
     def update(self, weight: Tensor) -> None:
         """Take the model's present values in, with a weight () on their device."""
+        values = torch._foreach_lerp(self.values, self.starts, self.start_share) if self.starts else self.values
         if weight.device.type == "cpu":
-            torch._foreach_lerp_(self.means, self.values, [weight] * len(self.means))
+            torch._foreach_lerp_(self.means, values, [weight] * len(self.means))
         else:  # a launch for each tensor on a GPU; these are for all of them together
-            move_together(self.means, self.values, weight)
+            move_together(self.means, values, weight)
         if self.counts:
             torch._foreach_copy_(self.counts, self.new_counts)
 

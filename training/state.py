@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from config import Config, shown, to_dict
+from config import Config, ConfigError, shown, to_dict
 from model import LaneNet
 from runtime import checkpoint, distributed
 from runtime.checkpoint import CheckpointError
@@ -45,7 +45,13 @@ class TrainProgress(NamedTuple):
 
 
 def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
-    """The network to train, on its device; a resumed one gets its weights later. Raises CheckpointError."""
+    """The network to train, on its device; a resumed one gets its weights later.
+
+    Raises CheckpointError and ConfigError.
+    """
+    if config.train.init_share and not config.train.init_from:
+        raise ConfigError(f"train.init_share is {config.train.init_share}, but there is no model to keep a share of: "
+                          "name one with train.init_from")
     model = checkpoint.build_model(config, load_pretrained=not (resumed or config.train.init_from))
     if config.train.init_from and not resumed:
         start = checkpoint.load_checkpoint(config.train.init_from, "started from")
@@ -58,7 +64,7 @@ def build_state(model: LaneNet, config: Config, steps: int, device: torch.device
     """The state before the first of `steps` steps: warm-up and cosine over all of them."""
     return TrainState(
         model,
-        ExponentialMovingAverage(model),
+        ExponentialMovingAverage(model, config.train.init_share),
         build_optimizer(model, config),
         Schedule(config.train, steps).to(device),
         LossScaler(enabled=dtype == torch.float16).to(device),

@@ -48,6 +48,25 @@ def test_running_statistics_are_averaged_and_counts_are_copied():
     assert len(means) == 6 and len(set(means)) == 1 and count == 12
 
 
+def test_a_share_stays_what_the_model_was_at_first():
+    """Of the average of what it became, 1 - share; of what it was, the rest. Counts are copied."""
+    model, average = network(), network()
+    set_all(model, 5.0)
+    ema, plain = ExponentialMovingAverage(model, 0.25), ExponentialMovingAverage(average)
+    for value, weight in zip((1.0, 12.0, 3.0), update_weights(3, 0.9).float(), strict=False):
+        for each, network_ in ((ema, model), (plain, average)):
+            set_all(network_, value)
+            each.update(weight)
+    mixed, means = ([tensor.item() for tensor in (*each.module.parameters(), *each.module.buffers())]
+                    for each in (ema, plain))
+    assert mixed == pytest.approx([0.25 * 5.0 + 0.75 * mean for mean in means[:-1]] + [3.0])
+    assert all(tensor.eq(5.0).all() for tensor in ema.starts)
+    restored = ExponentialMovingAverage(network(), 0.25)
+    restored.load_state_dict(ema.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(restored.starts, ema.starts, strict=True))
+    assert restored.starts[0] is next(restored.start.parameters())
+
+
 def test_the_weights_are_those_of_one_update_after_the_other():
     for decay in (0.0, 0.5, 0.998):
         expected = [1.0] + [1 - min(decay, (1 + n) / (10 + n)) for n in range(1, 3000)]

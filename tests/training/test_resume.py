@@ -11,7 +11,7 @@ import torch
 from trainings import log, same_weights, signal_in_step, weights
 
 import train_fixed
-from config import load_config
+from config import ConfigError, load_config
 from runtime import checkpoint
 from runtime.checkpoint import CheckpointError
 from training.run_dir import TrainingError
@@ -178,6 +178,33 @@ def test_a_run_may_start_from_a_model_and_keeps_the_earlier_best(settings, train
     assert all(torch.equal(before[k], after[k]) for k in learned)
     assert same_weights("run/earlier-1/best_model.pth", trained / "best_model.pth")
     assert log(Path("run/earlier-1")) == log(trained)
+
+
+def test_a_share_of_the_start_stays_in_the_model_that_is_saved(settings, trained):
+    """What is trained is the same with and without it."""
+    start = trained / "best_model.pth"
+    words = [*settings, "train.learning_rate=0.0001", f"train.init_from={start}", "guard.min_diversity=0"]
+    assert train_fixed.main([*words, "train.epochs=2", "train.checkpoint_dir=plain"]) == 0
+    words += ["train.init_share=0.25", "train.checkpoint_dir=run"]
+    assert train_fixed.main([*words, "train.epochs=2"]) == 0
+    before, plain, shared = (torch.load(path, weights_only=True) for path in (start, "plain/last.pth", "run/last.pth"))
+    assert all(torch.equal(plain["model"][k], shared["model"][k]) for k in plain["model"])
+    saved = {k.removeprefix("module."): v for k, v in shared["ema"].items() if k.startswith("module.")}
+    moved = 0
+    for name, value in before["model"].items():
+        if value.is_floating_point():
+            mean = plain["ema"][f"module.{name}"]
+            torch.testing.assert_close(saved[name], 0.25 * value + 0.75 * mean, rtol=1e-4, atol=1e-6)
+            moved += not torch.allclose(saved[name], mean)
+    assert moved > 50
+    assert weights("run/best_model.pth").keys() == before["model"].keys()
+    with pytest.raises(CheckpointError, match=r"had train\.init_share=0\.25, now it is 0\.0"):
+        train_fixed.main([*words[:-2], "train.checkpoint_dir=run", "train.epochs=2", "--resume"])
+
+
+def test_a_share_needs_a_start(settings):
+    with pytest.raises(ConfigError, match=r"train\.init_share is 0\.5, but .* name one with train\.init_from"):
+        train_fixed.main([*settings, "train.init_share=0.5", "train.checkpoint_dir=run"])
 
 
 def test_a_start_that_does_not_fit_is_refused(settings, trained):
