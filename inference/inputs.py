@@ -19,6 +19,8 @@ from runtime.prefetch import prefetch
 from runtime.processes import in_processes, processes_for
 
 FEWER_FRAMES = 0.01  # some containers only estimate how many frames they have
+READINGS = itertools.count(1)
+
 
 def shard_batches(sources: Iterable[Source], preprocess: Preprocess, keep_images: bool, size: int,
                   by_processes: bool = False) -> Iterator[tuple[int, Sequence[Frame]]]:
@@ -89,7 +91,7 @@ def _frames_by_processes(sources: Sequence[Source], preprocess: Preprocess, coun
 def _video_frames(source: Source, preprocess: Preprocess, keep_images: bool, ahead: int) -> Iterator[Frame]:
     """The frames of a video or a camera, and one with an error where it ends early or never begins."""
     with contextlib.closing(VideoReader(source.path)) as video:
-        source = source._replace(fps=video.fps)
+        source = source._replace(fps=video.fps, frames=video.frames, reading=next(READINGS))
         job = partial(read_frame, source, video.read, preprocess, keep_images)
         depth = 0 if source.kind == "camera" else ahead  # a frame that has waited shows the road as it was
         count = 0

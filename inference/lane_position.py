@@ -120,8 +120,9 @@ class LanePositions:
         return position._replace(crossing=self._crossing(position, lines, seconds))
 
     def _seconds_since_last(self, frame: Frame) -> float:
-        """By the rate of a video, by the clock for a camera; 0 for the first frame."""
-        now = time.monotonic() if frame.source.kind == "camera" else frame.index / (frame.source.fps or math.inf)
+        """By the rate of a video, by the clock for a camera or a stream without an end; 0 for the first frame."""
+        is_live = frame.source.kind == "camera" and frame.source.frames is None
+        now = time.monotonic() if is_live else frame.index / (frame.source.fps or math.inf)
         before, self.time = self.time, now
         return 0.0 if before is None else max(0.0, now - before)
 

@@ -39,6 +39,7 @@ class Source(NamedTuple):
     fps: float = 0.0
     error: str = ""  # why it is missing
     rows: tuple[float, ...] = ()  # at which a benchmark's list asks for the lanes, in pixels
+    reading: int = 0  # a number that tells a video from itself where it is named twice
 
 
 Report = Callable[[str], None]  # is told in a line what is passed over

@@ -51,6 +51,15 @@ def test_folders_named_like_images_are_folders(run):
     assert sum(line.endswith(".png") for line in run("road.jpg", "outer")[1]) == 3
 
 
+def test_a_video_that_is_named_twice_is_read_twice(run):
+    write_video("drive.avi", 3)
+    run("drive.avi", "drive.avi", "--save-images", "out", "--json", "out.jsonl")
+    assert len(list(Path("out").iterdir())) == 2
+    records = json_lines("out.jsonl")
+    assert [record["frame"] for record in records] == [1, 2, 3] * 2
+    assert [record["lanes"] for record in records[:3]] == [record["lanes"] for record in records[3:]]
+
+
 def test_names_with_spaces_and_letters_beyond_ascii(run):
     write_pictures("Fahrt nach Köln", "Straße 1.jpg", "道路.png")
     write_video("Fahrt nach Köln/трасса 2.avi", 2)

@@ -16,7 +16,7 @@ from inference.predictor import Detections
 from inference.sources import Source
 
 IMAGE, VIDEO = Source("a.png", "a.png"), Source("a.mp4", "a.mp4", "video", fps=20.0)
-LIVE = Source("camera 0", 0, "camera", fps=30.0)
+LIVE = Source("camera 0", 0, "camera", frames=None, fps=30.0)
 
 
 def frame(source=IMAGE, index=1, size_px=SIZE):
@@ -187,14 +187,16 @@ def test_the_heading_tells_the_time_where_a_speed_is_given():
     assert position_of(lines={2: -0.5, 3: 3.0}).crossing.seconds == 0
 
 
-def test_a_camera_goes_by_the_clock(monkeypatch):
-    now = [100.0]
+@pytest.mark.parametrize(("frames", "step"), [(None, 0.07), (40, 1 / 30)], ids=["endless", "a file on a server"])
+def test_a_camera_goes_by_the_clock_and_a_stream_with_an_end_by_its_rate(monkeypatch, frames, step):
+    now, seen_at = [100.0], 100.0
     monkeypatch.setattr("inference.lane_position.time.monotonic", lambda: now[0])
     positions = LanePositions(CAMERA)
     for index in range(1, 21):
-        lines = {slot: offset - 0.4 * now[0] + 40 for slot, offset in LINES.items()}
-        position = positions.update(frame(LIVE, index), seen(lines), (0, 0, 1, 2, 3, 0))
+        lines = {slot: offset - 0.4 * seen_at + 40 for slot, offset in LINES.items()}
+        position = positions.update(frame(LIVE._replace(frames=frames), index), seen(lines), (0, 0, 1, 2, 3, 0))
         now[0] += 0.07  # slower than the camera's 30 frames a second
+        seen_at += step
     assert position.crossing.seconds == pytest.approx((position.right.value - 0.9) / 0.4, rel=0.1)
 
 
