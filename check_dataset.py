@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; exit status 1 when an image or a label cannot be used."""
     options, config = parsed(argv)
     root = Path(options.root)
-    name = config.data.format[-1] if config.data.format[-1] != "auto" or not root.is_dir() else detect(root)
+    name, *others = config.data.format or ["auto"]  # of several roots each has its own, and this may be any
+    name = detect(root) if root.is_dir() and (others or name == "auto") else name
     usual_size_px = usual_size(name) if options.labels_only and name else None
-
     listing = list_folder(root, name or "auto", stop=False, require_images=not options.labels_only)
     unusable, checked = [str(error) for error in listing.errors], []
     for result in check_all(listing.samples, config.model.slots, usual_size_px):

@@ -229,8 +229,8 @@ def _readable(samples: SampleIndex, settings: DataConfig, purpose: str) -> tuple
     if len(broken) == len(samples):
         raise DataError(f"{purpose} has {len(samples)} images by data.split, of which none can be read, such as "
                         f"{next(iter(broken.values()))}; mend it, or choose others by data.split")
-    line = (f"{len(broken)} of {len(samples)} images are left out, which cannot be read, such as "
-            f"{next(iter(broken.values()))}")
+    first = next(iter(broken.values()))
+    line = f"{len(broken)} of {len(samples)} images are left out, which cannot be read, such as {first}"
     return samples.take(i for i in range(len(samples)) if i not in broken), [line]
 
 
@@ -244,8 +244,9 @@ def _nothing_to_train_on(root: str, rule: str, count: int) -> str:
 
 def all_rendered(settings: DataConfig) -> bool:
     """Whether every root that trains, with a weight above 0, was written by synthetic.py --root."""
-    weights = settings.weights or [1.0] * len(settings.root)
-    return all(dataset_writer.is_rendered(root) for root, weight in zip(settings.root, weights, strict=True) if weight)
+    shares = settings.weights or [1.0] * len(settings.root)
+    roots = zip(settings.root, shares, _one_each(settings, "split"), strict=True)
+    return all(dataset_writer.is_rendered(root) for root, share, rule in roots if share and rule != "all")
 
 
 def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
@@ -263,8 +264,7 @@ def validation_split(config: Config) -> DataSplit:
     for line in split.notes if distributed.rank() == 0 else ():
         print(line, file=sys.stderr)
     if not split.val:
-        raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; "
-                         "set it to all, or to a rule that leaves some")
+        raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=all")
     return split
 
 

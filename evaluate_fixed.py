@@ -115,7 +115,7 @@ def write_results(evaluation: Evaluation, config: Config, learned_with: Config, 
     if options.report:
         learned = to_dict(learned_with)
         settings = {"checkpoint": {"file": options.checkpoint}} | to_dict(config) | {
-            section: learned[section] for section in ("model", "loss", "augment", "train")}
+            section: learned[section] for section in ("model", "augment", "train")}
         for name, part in parts.items():
             print(f"the report is {write_report(Path(options.report) / name, part, settings, name)}")
 

@@ -109,7 +109,8 @@ def export_options(arguments: argparse.Namespace) -> ExportOptions:
 
 def write_checkpoint(path: Path, payload: dict[str, Any], options: ExportOptions) -> Run:
     """Write a checkpoint with its weights in float16; returns what the network of the file gives for images."""
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in payload["model"].items()}
+    weights = {name: value.half() if value.is_floating_point() else value
+               for name, value in checkpoint.validated_weights(payload).items()}
     checkpoint.save_checkpoint(path, payload["config"], model=weights, scores=payload.get("scores"))
     network, config, _ = checkpoint.load_model(path, torch.device("cpu"))
     halved = ExportedNetwork(network, checkpoint.input_grid(config), options.curves).eval().requires_grad_(False)

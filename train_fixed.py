@@ -29,7 +29,7 @@ from training.epoch import train_epoch
 from training.loss_check import refuse_invalid_weights
 from training.messages import best_scores, data_words, epoch_line, opening_lines
 from training.run_dir import RunDir, TrainingError, sole_training
-from training.state import TrainProgress, TrainState, build_model, build_state, restore
+from training.state import TrainProgress, TrainState, build_model, build_state, check_start, restore
 from training.step import StepSetup, step_setup
 
 
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(config: Config, device: torch.device, resume: bool, settings: Sequence[str]) -> int:
     """Train as configured on this device; returns the exit status. `settings` are those of the command line."""
+    check_start(config)
     keep_freed_memory()
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)

@@ -197,7 +197,10 @@ def lists_of(own: str, image_name: str) -> tuple[str, ...]:
 
 def _path_and_suffixes(name: str) -> tuple[PurePosixPath, Sequence[str]]:
     """The path of a name from any system, and what may have to be added to it."""
-    path = PurePosixPath(PureWindowsPath(name).as_posix() if "\\" in name else name)
+    path = PurePosixPath(name)
+    if "\\" in name or re.match("[A-Za-z]:/", name):
+        windows = PureWindowsPath(name)
+        path = PurePosixPath("/" if windows.drive else "", windows.relative_to(windows.anchor).as_posix())
     return path, ("",) if path.suffix.lower() in IMAGE_SUFFIXES else _both_cases(IMAGE_SUFFIXES)
 
 

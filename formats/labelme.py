@@ -5,6 +5,7 @@ N points, 2 = (x, y) in pixels.
 
 import json
 import mmap
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from formats.parsing import IMAGE_SUFFIXES, json_object, list_of, whole_file
 from runtime.files import write_text
 
 MAX_BYTES = 200_000_000  # of a file that has its image in it, too
+IMAGE_PATH = re.compile(rb'"imagePath"\s*:\s*("(?:[^"\\]|\\.)*")')
 LINES = ("linestrip", "line")  # shape_type of what is a lane; others enclose an area, or are single points
 
 
@@ -115,13 +117,24 @@ def _image(finder: ImageFinder, path: Path) -> tuple[Path | None, object]:
     """
     if image := finder.beside(path.stem):  # so that most files, which may have their image in them, need not be read
         return image, path.stem
-    record = _record(path)
-    name = record.get("imagePath")
-    if "shapes" not in record:
+    name, has_shapes = _named_image(path)
+    if not has_shapes:
         return None, name
     if image := finder.beside(name):
         return image, name
     if finder.labels_are_beside:
-        return path.with_suffix(IMAGE_SUFFIXES[0]), name
+        return finder.own / f"{path.stem}{IMAGE_SUFFIXES[0]}", name
     image = finder.find(path.stem, str(path))
     return (image, path.stem) if image.is_file() else (finder.find(name, str(path)), name)
+
+
+def _named_image(path: Path) -> tuple[object, bool]:
+    """`imagePath` of a file, and whether it has shapes. They are searched for: the file may have its image in it."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if (match := IMAGE_PATH.search(content)) and content.find(b'"shapes"') >= 0:
+                return json.loads(match[1]), True
+    except (OSError, ValueError):  # an empty file cannot be mapped
+        pass
+    record = _record(path)
+    return record.get("imagePath"), "shapes" in record

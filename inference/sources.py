@@ -19,8 +19,9 @@ from inference.video import VIDEO_SUFFIXES, VideoReader
 from preprocessing.images import KINDS, is_image
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-LOGIN = re.compile(r"//([^@?#]*:[^?#]*|[^/@?#]*)@")  # a password may have any letter, but for these
-SECRET = re.compile(r"([?&;][^=&;]*(?:pass|pwd|token|key|secret|auth|sig|user|login)[^=&;]*=)[^&;]*", re.IGNORECASE)
+LOGIN = re.compile(r"//([^/?#]*|[^@?#]*:(?!\d+/)[^?#]*)@")  # a password may have any letter, but for these
+SECRET = re.compile(r"([?&;#/][^=&;/]*(?:pass|pwd|token|key|secret|auth|sig|user|login|streamid)[^=&;/]*=)[^&;]*",
+                    re.IGNORECASE)
 SCHEMES = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 HEAD = 4096  # bytes that show what a file is
 MEDIA_SUFFIXES = IMAGE_SUFFIXES + VIDEO_SUFFIXES

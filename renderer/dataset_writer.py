@@ -116,11 +116,17 @@ def write_dataset(
 
 def _check_replaceable(root: Path) -> None:
     """Raise ValueError where files that would be deleted are of somebody else."""
+    if _renderer_of(root) is not None or _is_request(read_json(root / "unfinished" / "request.json")):
+        return
     names = ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS), "unfinished", "clips/synthetic")
-    found = next((name for name in names if (root / name).exists()), None)
-    if found and _renderer_of(root) is None and not _is_request(read_json(root / "unfinished" / "request.json")):
-        raise ValueError(f"{root}: holds another data set ({found}); move it away, or give a folder of its own with "
-                         "--root")
+    found = next((name for name in names if _has_content(root / name)), None)
+    if found:
+        raise ValueError(f"{root}: holds another data set ({found}); move it away, or render into a folder of its own")
+
+
+def _has_content(path: Path) -> bool:
+    """Whether there is a file, or a folder with more than hidden ones: another process may just have made it."""
+    return any(not child.name.startswith(".") for child in path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _tell_what_is_replaced(root: Path, request: dict[str, int]) -> None:
@@ -141,11 +147,12 @@ def _render_missing(root: Path, request: dict[str, int], workers: int | None) ->
     for split in SPLITS:
         (root / f"label_data_{split}.json").unlink(missing_ok=True)
     if read_json(unfinished / "request.json") != request:
-        for folder in (unfinished, root / "clips" / "synthetic"):
-            shutil.rmtree(folder, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        for part in unfinished.glob("*"):
+            if part.name != "request.json":
+                part.unlink()
+        shutil.rmtree(root / "clips" / "synthetic", ignore_errors=True)
         write_text(unfinished / "request.json", json.dumps(request))
-    (root / "manifest.json").unlink(missing_ok=True)  # either this or the request says whose folder it is
+    (root / "manifest.json").unlink(missing_ok=True)  # at each moment this or a request says whose folder it is
     shards = _shards(request)
     done = [shard for shard in shards if _shard_labels(unfinished, shard).is_file()]
     missing = [(root, request, shard) for shard in shards if shard not in done]

@@ -13,7 +13,7 @@ from paths import ROOT
 
 import check_dataset
 from config import ConfigError, load_config
-from dataset import LaneDataset, batches, epoch_order, loader, split_from_config
+from dataset import LaneDataset, all_rendered, batches, epoch_order, loader, split_from_config
 from formats import registry
 from geometry.input_grid import InputGrid
 
@@ -163,6 +163,11 @@ def test_a_root_may_validate_alone_after_one_that_trains(tmp_path):
     words = roots_of(tmp_path, "a", "b")
     split = split_from_config(load_config(None, [words, "data.split=[none, all]"]))
     assert [len(part) > 0 for part in split.train] == [True, False] and len(split.val) == 10
+    scenes = load_config(None, [words, "data.split=[none, all]"]).data
+    for root, rendered in (("a", False), ("b", False), ("a", True)):
+        if rendered:
+            (tmp_path / root / "manifest.json").write_text('{"renderer": 1}')
+        assert all_rendered(scenes) == rendered, "the root that validates does not count"
     with pytest.raises(ConfigError, match=r"leaves no image of .*a to train on"):
         split_from_config(load_config(None, [words, "data.split=[all, none]"]))
 

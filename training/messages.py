@@ -87,7 +87,7 @@ def _in_words(scores: Mapping[str, float], metric: Metric) -> str:
 def data_words(settings: DataConfig) -> list[str]:
     """The words of a command line that name the images which validate; none where they are the default's."""
     words = []
-    for key in ("root", "format", "split", "validate"):
+    for key in ("root", "format", "split", "validate", "on_error"):
         value = getattr(settings, key)
         if value != getattr(DataConfig(), key):
             texts = [json.dumps(text, ensure_ascii=False) if NOT_PLAIN.search(text) else text

@@ -44,14 +44,15 @@ class TrainProgress(NamedTuple):
     data: str = ""  # fingerprint of the training images
 
 
-def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
-    """The network to train, on its device; a resumed one gets its weights later.
-
-    Raises CheckpointError and ConfigError.
-    """
+def check_start(config: Config) -> None:
+    """Raise ConfigError where a share is to be kept of a model that is not named."""
     if config.train.init_share and not config.train.init_from:
         raise ConfigError(f"train.init_share is {config.train.init_share}, but there is no model to keep a share of: "
                           "name one with train.init_from")
+
+
+def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
+    """The network to train, on its device; a resumed one gets its weights later. Raises CheckpointError."""
     model = checkpoint.build_model(config, load_pretrained=not (resumed or config.train.init_from))
     if config.train.init_from and not resumed:
         start = checkpoint.load_checkpoint(config.train.init_from, "started from")

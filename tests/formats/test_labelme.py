@@ -7,6 +7,8 @@ import pytest
 from layouts import LANES, label_error, labelme, write_image
 
 from formats import registry, splits
+from formats.annotations import _path_and_suffixes
+from formats.registry import DATA_SETS
 
 
 def only_label(root):
@@ -142,8 +144,25 @@ def test_no_other_image_of_that_name_stands_for_a_lost_one(tmp_path):
     labelme(tmp_path, ["drive/0001.jpg", "drive/0002.jpg"])
     (tmp_path / "drive" / "0002.jpg").unlink()
     write_image(tmp_path / "images" / "0002.jpg")
-    assert "the image '0002.jpg' is missing" in label_error(tmp_path)
+    for root in (tmp_path, tmp_path / "drive" / "..", tmp_path / "images" / ".." / "."):
+        assert "the image '0002.jpg' is missing" in label_error(root)
     write_image(tmp_path / "drive" / "other.jpg")
     label = tmp_path / "drive" / "0002.json"
     label.write_text(json.dumps(json.loads(label.read_text()) | {"imagePath": "/home/me/other.jpg"}))
     assert [sample.name for sample in registry.list_samples(tmp_path)] == ["drive/0001.jpg", "drive/other.jpg"]
+
+
+def test_a_file_with_its_image_in_it_is_not_parsed_to_find_another(tmp_path, monkeypatch):
+    labelme(tmp_path, ["images/a.jpg"])
+    (tmp_path / "labels").mkdir()
+    label = (tmp_path / "images" / "a.json").rename(tmp_path / "labels" / "a.json")
+    label.write_text(label.read_text().replace('"a.jpg"', '"../images/\\u0061.jpg"'))
+    monkeypatch.setattr("formats.labelme._record", None)
+    assert [sample.name for sample in DATA_SETS["labelme"].list_labelled(tmp_path)] == ["images/a.jpg"]
+
+
+@pytest.mark.parametrize("name", [r"C:\Users\me\images\a.jpg", "C:/Users/me/images/a.jpg", r"\\server\share\a.jpg"])
+def test_a_path_of_windows_has_no_drive_below_another_folder(name):
+    path, _ = _path_and_suffixes(name)
+    assert path.is_absolute() and path.name == "a.jpg" and not any(":" in part for part in path.parts)
+

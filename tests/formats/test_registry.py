@@ -83,6 +83,14 @@ def test_a_file_of_another_tool_is_no_list_of_tusimple_whatever_its_name(tmp_pat
     assert len(registry.list_samples(root)) == 2
 
 
+def test_a_list_of_tusimple_may_have_keys_of_other_tools(tmp_path):
+    root = tusimple(tmp_path)
+    path = root / "label_data_0313.json"
+    records = [json.loads(line) | {"annotations": "by hand", "images": 1} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert registry.detect(root) == "tusimple" and len(registry.list_samples(root)) == len(records)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_samples_carry_the_name_of_their_data_set_and_are_read_by_it(tmp_path, name):
     root = LAYOUTS[name](tmp_path)

@@ -209,6 +209,17 @@ def test_refit_of_a_turned_curve_lies_on_it(degrees):
     torch.testing.assert_close(x_at_rows(curve, rows)[0], torch.from_numpy(expected).float(), atol=2 * PIXEL, rtol=0)
 
 
+@pytest.mark.parametrize("degrees", [-30, 8])
+def test_refit_of_a_part_of_a_turned_curve_lies_on_it(degrees):
+    points, inside = turned(degrees), torch.arange(256) < 100
+    curve, valid = refit_clipped(points, inside)
+    part = points[inside]
+    assert valid and curve[:, 1].amax() == part[:, 1].amax() and curve[:, 1].amin() == part[:, 1].amin()
+    rows, order = torch.linspace(curve[0, 1], curve[-1, 1], 20), part[:, 1].argsort()
+    expected = np.interp(rows.numpy(), part[order, 1].numpy(), part[order, 0].numpy())
+    torch.testing.assert_close(x_at_rows(curve, rows)[0], torch.from_numpy(expected).float(), atol=2 * PIXEL, rtol=0)
+
+
 def test_refit_refuses_what_runs_up_and_down():
     points = sample_curve(CURVE, 64)
     points[:, 1] = 0.5 + 0.2 * torch.linspace(-1, 1, 64).square()

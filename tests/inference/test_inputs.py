@@ -60,6 +60,14 @@ def test_a_video_that_is_named_twice_is_read_twice(run):
     assert [record["lanes"] for record in records[:3]] == [record["lanes"] for record in records[3:]]
 
 
+def test_a_stream_knows_how_many_frames_a_file_has():
+    write_video("drive.avi", 3, fps=25.0)
+    stream = Source("http://server/drive.avi", "drive.avi", "camera", frames=None)
+    frames = list(inputs.read_frames([stream], lambda image: image, True, 1))
+    assert [(frame.index, frame.source.frames, frame.source.fps) for frame in frames] == [
+        (index, 3, 25.0) for index in (1, 2, 3)]
+
+
 def test_names_with_spaces_and_letters_beyond_ascii(run):
     write_pictures("Fahrt nach Köln", "Straße 1.jpg", "道路.png")
     write_video("Fahrt nach Köln/трасса 2.avi", 2)

@@ -238,6 +238,9 @@ def test_a_file_that_looks_like_a_setting_is_an_input(run):
 @pytest.mark.parametrize(("address", "shown"), [
     ("rtsp://user:p@ss@127.0.0.1:1/x", "rtsp://127.0.0.1:1/x"), ("rtsp://user:pa/ss@127.0.0.1/x", "rtsp://127.0.0.1/x"),
     ("rtsp://user@127.0.0.1/x", "rtsp://127.0.0.1/x"), ("http://127.0.0.1/@me/x", "http://127.0.0.1/@me/x"),
+    ("http://10.0.0.2:8080/cam@1.mjpg", "http://10.0.0.2:8080/cam@1.mjpg"),
+    ("http://me:1@10.0.0.2:80/cam@1", "http://10.0.0.2:80/cam@1"), ("http://h/x#token=secret", "http://h/x#token=..."),
+    ("rtsp://h/user=admin_password=secret_channel=1", "rtsp://h/user=..."),
     ("http://127.0.0.1/x?channel=1&password=secret", "http://127.0.0.1/x?channel=1&password=..."),
     ("http://127.0.0.1/x?user=me&access_token=a/b@c&n=2", "http://127.0.0.1/x?user=...&access_token=...&n=2")])
 def test_what_opens_a_stream_is_not_shown(address, shown):

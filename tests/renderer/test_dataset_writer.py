@@ -148,9 +148,33 @@ def test_files_of_somebody_else_are_left_alone(tmp_path, name):
     path = tmp_path / "mine" / name
     path.parent.mkdir(parents=True)
     path.write_text('{"of": "another program"}')
-    with pytest.raises(ValueError, match=r"mine: holds another data set \(.*\); move it away, or give a folder of its"):
+    with pytest.raises(ValueError, match=r"mine: holds another data set \(.*\); move it away, or render into a folder"):
         dataset_writer.write_dataset(tmp_path / "mine", 1, 1, 0, WIDTH, HEIGHT, workers=1)
     assert path.read_text() == '{"of": "another program"}' and sorted(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_folder_stays_known_as_rendered_whenever_its_change_is_cut_short(whole, tmp_path, monkeypatch, moment):
+    """A process may be killed before each of the files that go, and before the request is written."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    arguments = {"train": 2, "val": 1, "width": WIDTH, "height": HEIGHT, "workers": 1}
+    calls = iter(range(99))
+
+    def killed_at(function):
+        def call(*words, **options):
+            if next(calls) == moment:
+                raise KeyboardInterrupt
+            return function(*words, **options)
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed_at(Path.unlink))
+        patch.setattr(shutil, "rmtree", killed_at(shutil.rmtree))
+        patch.setattr(dataset_writer, "write_text", killed_at(dataset_writer.write_text))
+        with pytest.raises(KeyboardInterrupt):
+            dataset_writer.write_dataset(tmp_path, seed=3, **arguments)
+    dataset_writer.write_dataset(tmp_path, seed=4, **arguments)
+    assert complete(tmp_path, 2, 1, 4)
 
 
 def test_another_request_renders_anew(tmp_path, capsys):

@@ -223,3 +223,14 @@ def test_predictions_never_replace_labels(tmp_path, checkpoint, culane_root, ren
         with pytest.raises(ValueError, match=r"is read by this command, and would be replaced; write to another place"):
             evaluate(tmp_path, f"data.root={root}", "--checkpoint", str(checkpoint), "--predictions", str(path))
         assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before
+
+
+def test_a_report_has_the_settings_that_the_network_has_learned_with(tmp_path, checkpoint, culane_root, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluate_fixed, "write_report", lambda folder, part, settings, name: seen.append(settings))
+    evaluate(tmp_path, f"data.root={culane_root}", "data.split=all", "--checkpoint", str(checkpoint), "--report",
+             str(tmp_path / "report"), "train.epochs=77", "augment.flip=0.1", "inference.batch_size=3")
+    settings, = seen
+    assert settings["train"]["epochs"] == load_config(None).train.epochs and settings["augment"]["flip"] == 0.5
+    assert settings["inference"]["batch_size"] == 3 and settings["data"]["root"] == [str(culane_root)]
+    assert settings["model"]["width"] == 128

@@ -22,6 +22,17 @@ def test_a_checkpoint_of_half_the_size_gives_the_lanes(checkpoint, tmp_path, els
         assert (result.points - expected.points)[expected.keep].abs().mean() < 1 / REFERENCE_WIDTH_PX
 
 
+def test_the_state_of_a_run_is_shared_by_the_average_that_was_validated(checkpoint, elsewhere):
+    payload = torch.load(checkpoint, weights_only=True)
+    average = {f"module.{name}": value for name, value in payload["model"].items()}
+    raw = {name: value + 1 if value.is_floating_point() else value for name, value in payload["model"].items()}
+    torch.save(payload | {"model": raw, "ema": average}, "last.pth")
+    export_fixed.main(["--checkpoint", "last.pth", "--format", "checkpoint", "--output", "shared.pth"])
+    shared = torch.load("shared.pth", weights_only=True)["model"]
+    assert all(torch.equal(shared[name], value.half()) for name, value in payload["model"].items()
+               if value.is_floating_point())
+
+
 def test_a_checkpoint_is_not_written_over_itself_however_it_is_spelled(checkpoint, elsewhere, monkeypatch):
     before = checkpoint.read_bytes()
     monkeypatch.chdir(checkpoint.parent)

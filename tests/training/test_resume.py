@@ -204,7 +204,7 @@ def test_a_share_of_the_start_stays_in_the_model_that_is_saved(settings, trained
 
 def test_a_share_needs_a_start(settings):
     with pytest.raises(ConfigError, match=r"train\.init_share is 0\.5, but .* name one with train\.init_from"):
-        train_fixed.main([*settings, "train.init_share=0.5", "train.checkpoint_dir=run"])
+        train_fixed.main([*settings, "data.root=absent", "train.init_share=0.5", "train.checkpoint_dir=run"])
 
 
 def test_a_start_that_does_not_fit_is_refused(settings, trained):
