@@ -14,8 +14,7 @@ const int kColors[] = {0x56B4E9, 0xE69F00, 0x009E73, 0xF0E442, 0xD55E00, 0xCC79A
 cv::Mat resized(cv::Mat image, cv::Size size) {  // as in the network's training
   while (image.cols >= 2 * size.width && image.rows >= 2 * size.height)
     cv::resize(image, image, {image.cols / 2, image.rows / 2}, 0, 0, cv::INTER_AREA);
-  const cv::Size smaller(std::min(image.cols, size.width), std::min(image.rows, size.height));
-  cv::resize(image, image, smaller, 0, 0, cv::INTER_AREA);
+  cv::resize(image, image, {std::min(image.cols, size.width), std::min(image.rows, size.height)}, 0, 0, cv::INTER_AREA);
   cv::resize(image, image, size, 0, 0, cv::INTER_LINEAR);
   return image;
 }
