@@ -91,8 +91,7 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     check = validation_sets.check_collapse(predictor, dataset, gt, prediction, diagnose)
     if distributed.rank() == 0:
         decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)
-        write_results(validation_sets.evaluate(prediction, gt, decode, check), config, payload["config"],
-                      options)
+        write_results(validation_sets.evaluate(prediction, gt, decode, check), config, payload["config"], options)
     return 1 if check.diagnosis.state == COLLAPSING else 0
 
 
@@ -146,6 +145,7 @@ def write_set(name: str, evaluation: Evaluation, options: argparse.Namespace) ->
 def score_files(config: Config, options: argparse.Namespace) -> int:
     """Score predictions in the benchmark's files, of several sets each by itself; exit status 0. Raises DataError."""
     split = validation_split(config)
+    check_not_read([Path(options.json)] if options.json else [], [sample.label for sample in split.val])
     results, start = {}, 0
     for name, size in split.val_sizes.items():
         samples = split.val[start:start + size]

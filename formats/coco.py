@@ -23,6 +23,7 @@ from formats.annotations import (
     shape_name,
 )
 from formats.base import DataError, Label, Sample
+from formats.files import file_head
 from formats.json_stream import first_char, object_items, value_at
 from formats.parsing import MAX_POINTS, list_of
 
@@ -167,11 +168,7 @@ def _lane_categories(categories: dict[Any, Any]) -> list:
 
 def _begins_as_coco(path: Path) -> bool:
     """Whether the first bytes of a file are of COCO's records of images."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
-        return False
+    head = file_head(path, HEAD_BYTES)
     return all(key in head for key in (b'"images"', b'"file_name"', b'"id"'))
 
 

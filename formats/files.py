@@ -38,6 +38,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
+def file_head(path: Path, count: int) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""
+
+
 def inner_path(path: PurePath) -> PurePath:
     """A path without what leads out of a folder: its root or drive, and each '..'."""
     return type(path)(*(part for part in path.parts if part not in ("..", path.anchor)))

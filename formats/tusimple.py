@@ -11,7 +11,7 @@ import numpy as np
 
 from formats.base import DataError, Label, Sample
 from formats.data_set import DataSet, LabelledImage, contradiction
-from formats.files import PassedOver, Tree
+from formats.files import PassedOver, Tree, file_head
 from formats.list_names import TEST, purpose
 from formats.parsing import (
     MAX_LANES,
@@ -142,11 +142,7 @@ def _is_label_file(path: Path) -> bool:
 
 def _is_of_another_tool(path: Path) -> bool:
     """Whether a file begins as those of COCO, labelme and BDD100K do, which may have any name."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError:
-        return False
+    head = file_head(path, HEAD_BYTES)
     return b'"raw_file"' not in head and any(key in head for key in OTHER_KEYS)
 
 

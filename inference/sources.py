@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from formats.base import Sample
-from formats.files import HIDDEN, IMAGE_SUFFIXES, PassedOver, Tree, is_hidden
+from formats.files import HIDDEN, IMAGE_SUFFIXES, PassedOver, Tree, file_head, is_hidden
 from inference.source_lists import is_text, read_list
 from inference.video import VIDEO_SUFFIXES, VideoReader
 from preprocessing.images import KINDS, is_image
@@ -123,7 +123,7 @@ class Search:
         relative, suffix = path.relative_to(self.base), path.suffix.lower()
         if any(output == relative or output in relative.parents for output in self.outputs):
             self.passed_over[OUTPUT] += suffix in MEDIA_SUFFIXES
-        elif suffix not in MEDIA_SUFFIXES or (suffix == ".ts" and is_text(_head(path))):  # TypeScript
+        elif suffix not in MEDIA_SUFFIXES or (suffix == ".ts" and is_text(file_head(path, HEAD))):  # TypeScript
             self.passed_over[NO_MEDIA] += 1
             self.other_suffixes.add(suffix or path.name)
         else:
@@ -150,7 +150,7 @@ def _file_sources(path: Path) -> list[Source]:
         if name.startswith("/dev/video"):  # as Linux calls cameras
             return [Source(name, name, "camera", path.name, None)]
         return [_missing(name, "neither a file nor a folder")]
-    head = b"" if suffix in MEDIA_SUFFIXES else _head(path)
+    head = b"" if suffix in MEDIA_SUFFIXES else file_head(path, HEAD)
     if suffix in MEDIA_SUFFIXES or is_image(head):
         return [_media_source(path, path.as_posix())]
     if is_text(head):
@@ -207,12 +207,3 @@ def _fixed_part(pattern: str) -> Path:
     """The folder of a pattern down to the first part that is one."""
     parts = Path(pattern).parts
     return Path(*parts[:next(i for i, part in enumerate(parts) if glob.has_magic(part))])
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes of a file; none where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD)
-    except OSError:
-        return b""

@@ -234,3 +234,13 @@ def test_a_report_has_the_settings_that_the_network_has_learned_with(tmp_path, c
     assert settings["train"]["epochs"] == load_config(None).train.epochs and settings["augment"]["flip"] == 0.5
     assert settings["inference"]["batch_size"] == 3 and settings["data"]["root"] == [str(culane_root)]
     assert settings["model"]["width"] == 128
+
+
+@pytest.mark.parametrize("option", ["--score", "--checkpoint"])
+def test_scores_never_replace_labels(checkpoint, rendered, option):
+    label = rendered / "label_data_val.json"
+    before = label.read_bytes()
+    with pytest.raises(ValueError, match=r"label_data_val\.json: is read by this command, and would be replaced"):
+        evaluate_fixed.main([f"data.root={rendered}", option, str(label if option == "--score" else checkpoint),
+                             "--json", str(label), *SMALL[2:], "data.cache=false"])
+    assert label.read_bytes() == before
