@@ -31,7 +31,7 @@ from preprocessing.images import read_image
 from runtime import checkpoint, cli, distributed
 from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device, pick_precision
-from runtime.files import check_not_read
+from runtime.files import check_written
 from runtime.memory import keep_freed_memory
 
 
@@ -80,7 +80,7 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     written = [Path(options.json)] if options.json else []
     for name, part in (gt.sets or {"": gt}).items() if options.predictions else ():
         written += part.metric.prediction_files(set_path(options.predictions, name, part.metric), part.samples)
-    check_not_read(written, [sample.label for sample in gt.samples])  # no label is lost
+    check_written(written, [sample.label for sample in gt.samples])  # no label is lost
 
     predictor = Predictor(model, checkpoint.input_grid(config), device,
                           pick_precision(config.train.precision, device))
@@ -145,7 +145,7 @@ def write_set(name: str, evaluation: Evaluation, options: argparse.Namespace) ->
 def score_files(config: Config, options: argparse.Namespace) -> int:
     """Score predictions in the benchmark's files, of several sets each by itself; exit status 0. Raises DataError."""
     split = validation_split(config)
-    check_not_read([Path(options.json)] if options.json else [], [sample.label for sample in split.val])
+    check_written([Path(options.json)] if options.json else [], [sample.label for sample in split.val])
     results, start = {}, 0
     for name, size in split.val_sizes.items():
         samples = split.val[start:start + size]

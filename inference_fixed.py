@@ -35,8 +35,9 @@ from preprocessing.images import preprocess
 from runtime import cli, distributed, signals
 from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device
-from runtime.files import check_not_read
+from runtime.files import check_written
 from runtime.memory import keep_freed_memory
+from visualization.draw import check_picture
 
 MAX_DRAWN_BATCH = 4  # images kept for drawing may be large
 IDENTICAL_PX = 1.0  # predictions that vary by less than this over different images are nearly the same lanes
@@ -107,7 +108,7 @@ def list_inputs(options: argparse.Namespace, config: Config) -> tuple[list[Sourc
         sources, labels = [*map(sample_source, samples)], {str(sample.image): sample for sample in samples}
     files = (options.sheet, options.tusimple, options.json if options.json != STDOUT else None)
     read = [Path(word) for word in options.words] + [source.path for source in sources if isinstance(source.path, Path)]
-    check_not_read([Path(path) for path in files if path], read + [sample.label for sample in labels.values()])
+    check_written([Path(path) for path in files if path], read + [sample.label for sample in labels.values()])
     if options.tusimple:
         check_names(sources)
     if distributed.world_size() > 1 and (has_camera(sources) or options.show):
@@ -203,6 +204,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Con
         raise ValueError("--birds-eye needs a camera: --camera FILE, or section camera of config.yaml")
     if options.birds_eye and not (options.save_images or options.sheet or options.show):
         raise ValueError("--birds-eye is drawn beside images: give --save-images, --sheet or --show as well")
+    if options.sheet:
+        check_picture(options.sheet)
     options.requested = cli.model_settings(options, overrides, config)
     return options, config
 

@@ -42,9 +42,9 @@ class PinholeCamera:
         return undistorted(slopes, self.distortion) if any(self.distortion) else slopes
 
     def pixels(self, slopes: np.ndarray) -> np.ndarray:
-        """(..., 2) pixels of rays with these slopes (..., 2)."""
+        """(..., 2) pixels of rays with these slopes (..., 2); NaN for those that the lens does not show."""
         if any(self.distortion):
-            slopes = distorted(slopes, self.distortion)
+            slopes = np.where(is_shown(slopes, self.distortion), distorted(slopes, self.distortion), np.nan)
         return slopes * (self.fx, self.fy) + (self.cx, self.cy)
 
 
@@ -69,7 +69,7 @@ class GroundPlane:
             return np.stack((z * right / ahead, z), axis=-1)
 
     def to_pixels(self, points_m: np.ndarray) -> np.ndarray:
-        """(..., 2) pixels of X and Z (..., 2) on the road; NaN where it lies behind the image plane."""
+        """(..., 2) pixels of X and Z (..., 2) on the road; NaN where it lies behind the image plane or past the lens."""
         x, z = np.moveaxis(np.asarray(points_m, float), -1, 0)
         points = np.stack((x, self.height - self.climb * z * z / 2, z), axis=-1)
         right, down, depth = np.moveaxis(points @ rotation(self.pitch, self.roll, self.yaw).T, -1, 0)
@@ -120,10 +120,21 @@ def distorted(slopes: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray
                      y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y), axis=-1)
 
 
+def is_shown(slopes: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
+    """(..., 1) whether rays with these slopes (..., 2) are nearer to the axis than where Brown's model turns back.
+
+    Farther out it moves rays towards the middle again, where the lens shows others.
+    """
+    k1, k2, _, _, k3 = (*coefficients, *(0.0,) * (5 - len(coefficients)))
+    roots = np.roots((7 * k3, 5 * k2, 3 * k1, 1))  # of the derivative of r (1 + k1 r^2 + k2 r^4 + k3 r^6), by r^2
+    turns = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
+    return (slopes * slopes).sum(-1, keepdims=True) < turns.min(initial=np.inf)
+
+
 def undistorted(slopes: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
     """Slopes (..., 2) that a lens bends into these, by fixed-point iteration; NaN where it finds none."""
     straight = slopes
     for _ in range(UNDISTORT_ROUNDS):
         straight = np.clip(straight + slopes - distorted(straight, coefficients), -STEEPEST, STEEPEST)
     off = np.abs(distorted(straight, coefficients) - slopes).max(-1, keepdims=True)
-    return np.where(off < UNDISTORTED, straight, np.nan)
+    return np.where((off < UNDISTORTED) & is_shown(straight, coefficients), straight, np.nan)

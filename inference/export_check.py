@@ -22,7 +22,7 @@ NUMPY_TYPES = {"uint8": np.uint8, "float": np.float32}
 class Errors(NamedTuple):
     """How far a file is off; px are those of an image of the reference width."""
 
-    worst_px: float  # of any number of any lane, reported or not
+    worst_px: float  # of any number of any lane that is at least half as sure as a reported one
     mean_px: float  # of the points of the lanes that the checkpoint reports
     confidence: float  # the worst
 
@@ -47,12 +47,15 @@ def errors(predictor: Predictor, run: Run, images: np.ndarray, options: ExportOp
     """The errors of a file on images (N, F, W, 3), which go through the predictor one by one."""
     detections = [predictor.detect([predictor.grid.resample(image)]) for image in images]
     points, confidence, keep = map(torch.cat, zip(*detections, strict=True))
+    possible = confidence >= predictor.decode.threshold / 2  # others may lie anywhere, and are never reported
+    if not possible.any():
+        possible = torch.ones_like(possible)
     outputs = dict(zip(options.outputs, map(torch.from_numpy, outputs_of(run, images, options)), strict=True))
     offsets = [outputs["points"] - points]
     if options.curves:
         offsets.append(outputs["curves"] - sample_curve(points, options.curves))
     along = (sample_curve(offsets[0], MEAN_SAMPLES)).abs().amax(-1)  # (N, L, S): curves are linear in their points
-    return Errors(REFERENCE_WIDTH_PX * float(torch.stack([part.abs().max() for part in offsets]).max()),
+    return Errors(REFERENCE_WIDTH_PX * float(torch.stack([part[possible].abs().max() for part in offsets]).max()),
                   REFERENCE_WIDTH_PX * float(along[keep].mean() if keep.any() else along.mean()),
                   float((outputs["confidence"] - confidence).abs().max()))
 

@@ -90,7 +90,6 @@ class LanePositions:
             if self.track_ids and not shown & self.track_ids:  # none of the lines before: the video was cut
                 self.forget()
             self.track_ids = shown
-        seconds = self._seconds_since_last(frame)
         try:
             pinhole = pinhole_camera(self.camera, frame.size_px)
         except ValueError as error:
@@ -117,10 +116,13 @@ class LanePositions:
         numbers = [ids[slot] for slot in keep.nonzero()[:, 0].tolist()] if ids else ()
         places = zip(numbers, known_offsets(fit).tolist(), strict=True) if ids else ()
         lines = {number: place for number, place in places if math.isfinite(place)}
-        return position._replace(crossing=self._crossing(position, lines, seconds))
+        return position._replace(crossing=self._crossing(position, lines, self._seconds_since_last(frame)))
 
     def _seconds_since_last(self, frame: Frame) -> float:
-        """By the rate of a video, by the clock for a camera or a stream without an end; 0 for the first frame."""
+        """From the last frame that had a position to this one; 0 for the first.
+
+        By the rate of a video, by the clock for a camera or a stream without an end.
+        """
         is_live = frame.source.kind == "camera" and frame.source.frames is None
         now = time.monotonic() if is_live else frame.index / (frame.source.fps or math.inf)
         before, self.time = self.time, now

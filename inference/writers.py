@@ -143,8 +143,8 @@ def open_writers(outputs: Outputs, total: int | None, labels: Mapping[str, Sampl
         if writers.labelled:
             tqdm.write(f"{outputs.labels}: {writers.labelled} label files; correct them in labelme, then train with "
                        f"data.root={outputs.labels}", file=sys.stderr)
-        if writers.tiles:
-            write_image(outputs.sheet, contact_sheet(writers.tiles, SHEET_COLUMNS))
+    if writers.tiles:  # the other files have their names: whatever becomes of this one, they are there
+        write_image(outputs.sheet, contact_sheet(writers.tiles, SHEET_COLUMNS))
 
 
 @contextlib.contextmanager

@@ -4,13 +4,12 @@ root/clips/synthetic/<number>/20.jpg, root/label_data_train.json, root/label_dat
 root/manifest.json: without a manifest that equals the request, the data set is unfinished.
 """
 
-import contextlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +17,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from renderer.rendered_folder import DRIVES_MANIFEST, SCENES_MANIFEST, read_json, render_into
 from renderer.scene import Scene, render_scene
-from runtime.files import lock, write_bytes, write_text
+from runtime.files import write_bytes, write_text
 from runtime.processes import check_wanted, in_processes
 
 RENDERER_VERSION = 9  # count it up whenever a seed's pixels or labels change
@@ -73,7 +73,7 @@ def is_complete(root: Path, train: int, val: int, seed: int, width: int = 640, h
     """Whether root holds exactly this data set, rendered to the end by this version of the renderer."""
     root = Path(root)
     return (
-        read_json(root / "manifest.json") == manifest(train, val, seed, width, height)
+        read_json(root / SCENES_MANIFEST) == manifest(train, val, seed, width, height)
         and all((root / f"label_data_{split}.json").is_file() for split in SPLITS)
         and all((root / _raw_file(number)).is_file() for number in range(train + val))
     )
@@ -91,7 +91,7 @@ def is_of_another_renderer(root: Path) -> bool:
 
 def _renderer_of(root: Path) -> Any:
     """The version in the manifest of a folder; None where there is none."""
-    written = read_json(Path(root) / "manifest.json")
+    written = read_json(Path(root) / SCENES_MANIFEST)
     return written.get("renderer") if isinstance(written, dict) else None
 
 
@@ -105,20 +105,16 @@ def write_dataset(
     Raises ValueError for impossible numbers and where root holds something else, OSError where it cannot be written.
     """
     root, request = Path(root), manifest(train, val, seed, width, height)
-    if is_complete(root, train, val, seed, width, height):
-        return
-    _check_replaceable(root)
-    _tell_what_is_replaced(root, request)
-    with lock(root, "rendering into this folder"):
-        if not is_complete(root, train, val, seed, width, height):
-            _render_missing(root, request, workers)
+    render_into(root, SCENES_MANIFEST, request, partial(is_complete, root, train, val, seed, width, height),
+                partial(_check_replaceable, root), partial(_render_missing, root, request, workers))
 
 
 def _check_replaceable(root: Path) -> None:
-    """Raise ValueError where files that would be deleted are of somebody else."""
+    """Raise ValueError where files that would be deleted, or that would be read with the scenes, are of others."""
     if _renderer_of(root) is not None or _is_request(read_json(root / "unfinished" / "request.json")):
         return
-    names = ("manifest.json", *(f"label_data_{split}.json" for split in SPLITS), "unfinished", "clips/synthetic")
+    names = (SCENES_MANIFEST, *(f"label_data_{split}.json" for split in SPLITS), "unfinished", "clips/synthetic",
+             DRIVES_MANIFEST)
     found = next((name for name in names if _has_content(root / name)), None)
     if found:
         raise ValueError(f"{root}: holds another data set ({found}); move it away, or render into a folder of its own")
@@ -127,15 +123,6 @@ def _check_replaceable(root: Path) -> None:
 def _has_content(path: Path) -> bool:
     """Whether there is a file, or a folder with more than hidden ones: another process may just have made it."""
     return any(not child.name.startswith(".") for child in path.iterdir()) if path.is_dir() else path.exists()
-
-
-def _tell_what_is_replaced(root: Path, request: dict[str, int]) -> None:
-    """Print which scenes are in the folder, if other ones are requested and take their place."""
-    written = read_json(root / "manifest.json")
-    if isinstance(written, dict) and written != request:
-        changes = ", ".join(f"{name} {written.get(name)} -> {value}" for name, value in request.items()
-                            if written.get(name) != value)
-        print(f"{root}: rendered anew, in place of the scenes that are there ({changes})", file=sys.stderr)
 
 
 def _is_request(record: Any) -> bool:
@@ -152,7 +139,7 @@ def _render_missing(root: Path, request: dict[str, int], workers: int | None) ->
                 part.unlink()
         shutil.rmtree(root / "clips" / "synthetic", ignore_errors=True)
         write_text(unfinished / "request.json", json.dumps(request))
-    (root / "manifest.json").unlink(missing_ok=True)  # at each moment this or a request says whose folder it is
+    (root / SCENES_MANIFEST).unlink(missing_ok=True)  # at each moment this or a request says whose folder it is
     shards = _shards(request)
     done = [shard for shard in shards if _shard_labels(unfinished, shard).is_file()]
     missing = [(root, request, shard) for shard in shards if shard not in done]
@@ -163,7 +150,7 @@ def _render_missing(root: Path, request: dict[str, int], workers: int | None) ->
     for split in SPLITS:
         parts = [_shard_labels(unfinished, shard).read_text() for shard in shards if shard.split == split]
         write_text(root / f"label_data_{split}.json", "".join(parts))
-    write_text(root / "manifest.json", json.dumps(request, indent=1) + "\n")
+    write_text(root / SCENES_MANIFEST, json.dumps(request, indent=1) + "\n")
     shutil.rmtree(unfinished)
 
 
@@ -221,10 +208,3 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     return encoded.tobytes()
-
-
-def read_json(path: Path) -> object:
-    """The content of a JSON file; None where there is no such file or it is broken."""
-    with contextlib.suppress(OSError, ValueError):
-        return json.loads(path.read_text())
-    return None

@@ -7,24 +7,18 @@ each lane's line in its drive), and, last of all, root/drives.json, which before
 import json
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from renderer.dataset_writer import (
-    MIN_SIZE_PX,
-    RENDERER_VERSION,
-    encode_jpeg,
-    h_samples,
-    lane_to_xs,
-    read_json,
-    run_tasks,
-)
+from renderer.dataset_writer import MIN_SIZE_PX, RENDERER_VERSION, encode_jpeg, h_samples, lane_to_xs, run_tasks
 from renderer.drive import FPS, render_frame, sample_drive
-from runtime.files import lock, write_bytes, write_text
+from renderer.rendered_folder import DRIVES_MANIFEST, read_json, render_into
+from runtime.files import write_bytes, write_text
 
 MIN_FRAMES = 3  # jitter is a second difference
-LABELS, MANIFEST = "test_label.json", "drives.json"
+LABELS = "test_label.json"
 JPEG_QUALITY = 88
 
 
@@ -45,22 +39,40 @@ def write_drives(root: Path, drives: int, frames: int, seed: int, width: int, he
     Raises ValueError for impossible numbers and where root holds something else, OSError where it cannot be written.
     """
     root, request = Path(root), drive_manifest(drives, frames, seed, width, height)
-    written = read_json(root / MANIFEST)
-    if written == request and (root / LABELS).is_file():
-        return
-    if written is None and (any(root.glob("*.json")) or (root / "clips").exists()):
+    render_into(root, DRIVES_MANIFEST, request, partial(_is_complete, root, request), partial(_check_replaceable, root),
+                partial(_render_all, root, request, workers))
+
+
+def _is_complete(root: Path, request: dict[str, int]) -> bool:
+    return read_json(root / DRIVES_MANIFEST) == request and (root / LABELS).is_file() and all(
+        (root / _raw_file(number, index)).is_file()
+        for number in range(request["drives"]) for index in range(request["frames"]))
+
+
+def _check_replaceable(root: Path) -> None:
+    """Raise ValueError where the folder holds something else than drives."""
+    if not (root / DRIVES_MANIFEST).is_file() and (any(root.glob("*.json")) or (root / "clips").exists()):
         raise ValueError(f"{root}: holds another data set; give a folder of its own with --root")
-    with lock(root, "rendering into this folder"):
-        write_text(root / MANIFEST, json.dumps({"unfinished": True}))  # the folder stays known as one of drives
-        shutil.rmtree(root / "clips", ignore_errors=True)
-        tasks = [(root, request, number) for number in range(drives)]
-        with tqdm(total=drives * frames, unit="frame") as bar:
-            for count in run_tasks(_render_drive, tasks, workers):
-                bar.update(count)
-        parts = [_part(root, number) for number in range(drives)]
-        write_text(root / LABELS, "".join(part.read_text() for part in parts))
-        write_text(root / MANIFEST, json.dumps(request, indent=1) + "\n")
-        _remove(parts)
+
+
+def _render_all(root: Path, request: dict[str, int], workers: int | None) -> None:
+    drives = request["drives"]
+    write_text(root / DRIVES_MANIFEST, json.dumps({"unfinished": True}))  # the folder stays known as one of drives
+    (root / LABELS).unlink(missing_ok=True)
+    for folder in (root / "clips").glob("drive_*"):
+        shutil.rmtree(folder)
+    tasks = [(root, request, number) for number in range(drives)]
+    with tqdm(total=drives * request["frames"], unit="frame") as bar:
+        for count in run_tasks(_render_drive, tasks, workers):
+            bar.update(count)
+    parts = [_part(root, number) for number in range(drives)]
+    write_text(root / LABELS, "".join(part.read_text() for part in parts))
+    write_text(root / DRIVES_MANIFEST, json.dumps(request, indent=1) + "\n")
+    _remove(parts)
+
+
+def _raw_file(drive: int, index: int) -> str:
+    return f"clips/drive_{drive:03d}/{index + 1:06d}.jpg"
 
 
 def _part(root: Path, number: int) -> Path:
@@ -79,7 +91,7 @@ def _render_drive(task: tuple[Path, dict[str, int], int]) -> int:
     drive, lines = sample_drive(request["seed"], number, frames, width, height), []
     for index in range(frames):
         frame = render_frame(drive, index)
-        name = f"clips/drive_{number:03d}/{index + 1:06d}.jpg"
+        name = _raw_file(number, index)
         write_bytes(root / name, encode_jpeg(frame.image, JPEG_QUALITY))
         lines.append(json.dumps({"lanes": [lane_to_xs(points, height) for points in frame.lanes],
                                  "h_samples": h_samples(height), "raw_file": name, "lane_ids": frame.lane_ids}) + "\n")

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_not_read(written: Iterable[Path], read: Iterable[Path]) -> None:
-    """Raise ValueError where a file that is to be written is there, and is one of those that are read."""
-    outputs = {os.path.realpath(path): path for path in written if path.is_file()}
+def check_written(written: Sequence[Path], read: Iterable[Path]) -> None:
+    """Raise ValueError where two files that are to be written are one, or one that is there is among those read."""
+    outputs = {os.path.realpath(path): path for path in written}
+    if len(outputs) < len(written):
+        twice = next(path for path in written if outputs[os.path.realpath(path)] is not path)
+        raise ValueError(f"{twice}: two outputs would be written to this file; give each a name of its own")
+    outputs = {real: path for real, path in outputs.items() if path.is_file()}
     for path in read if outputs else ():
         if output := outputs.get(os.path.realpath(path)):
             raise ValueError(f"{output}: is read by this command, and would be replaced; write to another place")

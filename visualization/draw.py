@@ -147,17 +147,29 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
+def check_picture(path: Path) -> None:
+    """Raise ValueError where the suffix of a file's name is of no format that `write_image` has."""
+    if not (path.suffix and cv2.haveImageWriter(f"picture{_encoder(path)}")):
+        raise ValueError(f"{path}: {path.suffix or 'a name without a suffix'} is no format of pictures that can be "
+                         "written; use .jpg, .png or .webp")
+
+
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write an RGB uint8 image to a file atomically; the suffix chooses the format.
 
     Raises OSError where it cannot be written.
     """
-    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif")
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if is_jpeg else []
+    encoder = _encoder(path)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if encoder == ".jpg" else []
     try:
-        done, data = cv2.imencode(".jpg" if is_jpeg else path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
+        done, data = cv2.imencode(encoder, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
     except cv2.error:  # a format that OpenCV does not know
         done = False
     if not done:
         raise OSError(f"{path}: a picture of {image.shape[1]}x{image.shape[0]} cannot be written in this format")
     write_bytes(path, data.tobytes())  # cv2.imwrite fails on non-ASCII names on Windows
+
+
+def _encoder(path: Path) -> str:
+    """The suffix by which OpenCV knows the format of a file."""
+    return ".jpg" if path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else path.suffix

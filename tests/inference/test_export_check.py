@@ -63,6 +63,16 @@ def test_the_mean_is_that_of_the_lanes_that_the_checkpoint_reports(predictor):
     assert result.mean_px == pytest.approx(0.01 * REFERENCE_WIDTH_PX, rel=0.01)
 
 
+def test_the_worst_is_of_lanes_that_are_half_as_sure_as_a_reported_one(predictor, monkeypatch):
+    confidence = np.concatenate([outputs(predictor, image[None])[1] for image in IMAGES])
+    monkeypatch.setattr(predictor, "decode", DecodeSettings(2 * float(np.median(confidence))))
+
+    def change(points, confidence):
+        return [points + np.where(confidence >= predictor.decode.threshold / 2, 0.01, 0.1)[..., None, None], confidence]
+
+    assert errors(predictor, change).worst_px == pytest.approx(0.01 * REFERENCE_WIDTH_PX, rel=0.01)
+
+
 @pytest.mark.parametrize("error", range(3))
 @pytest.mark.parametrize("wrong", [float("nan"), 1e6])
 def test_an_error_over_its_limit_or_no_number_is_not_within(error, wrong):

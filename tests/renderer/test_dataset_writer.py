@@ -183,7 +183,7 @@ def test_another_request_renders_anew(tmp_path, capsys):
         return contents(tmp_path)
 
     first, reseeded = write(3, seed=1), write(3, seed=2)
-    assert "rendered anew, in place of the scenes that are there (seed 1 -> 2)" in capsys.readouterr().err
+    assert "rendered anew, in place of what is there (seed 1 -> 2)" in capsys.readouterr().err
     smaller = write(2, seed=2)
     image = "clips/synthetic/000000/20.jpg"
     assert first[image] != reseeded[image]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from paths import ROOT
 
 import export_fixed
 from config import load_config
@@ -18,6 +19,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
+CHECKED_IMAGES = export_fixed.CHECKED_IMAGES
 SMALL = ["model.width=96", "model.height=72"]
 LAYERS = {  # convolutions by the start of their names, and the types of their weights
     "fp16": {"trunk.0/trunk.0.0": "float16", "trunk": "float16", "neck": "float16", "head": "float16"},
@@ -172,3 +174,13 @@ def test_a_precision_that_there_is_none(capsys):
     with pytest.raises(SystemExit) as stopped:
         export_fixed.main(["--precision=int4"])
     assert stopped.value.code == 2 and "int4" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])  # int8 takes a minute, and has wide limits
+def test_the_model_of_the_repository_can_be_exported(tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(export_fixed, "CHECKED_IMAGES", CHECKED_IMAGES)
+    output = tmp_path / "lanes.onnx"
+    assert export_fixed.main(["--checkpoint", str(ROOT / "models" / "rendered_roads.pth"), "--output", str(output),
+                              "--precision", precision]) == 0
+    assert output.is_file()
