@@ -69,7 +69,7 @@ class GroundPlane:
             return np.stack((z * right / ahead, z), axis=-1)
 
     def to_pixels(self, points_m: np.ndarray) -> np.ndarray:
-        """(..., 2) pixels of X and Z (..., 2) on the road; NaN where it lies behind the image plane or past the lens."""
+        """(..., 2) pixels of X and Z (..., 2) on the road; NaN where no pixel can show it."""
         x, z = np.moveaxis(np.asarray(points_m, float), -1, 0)
         points = np.stack((x, self.height - self.climb * z * z / 2, z), axis=-1)
         right, down, depth = np.moveaxis(points @ rotation(self.pitch, self.roll, self.yaw).T, -1, 0)

@@ -22,12 +22,12 @@ from renderer.scene import Scene, render_scene
 from runtime.files import write_bytes, write_text
 from runtime.processes import check_wanted, in_processes
 
-RENDERER_VERSION = 9  # count it up whenever a seed's pixels or labels change
+RENDERER_VERSION = 10  # count it up whenever a seed's pixels or labels change
 SPLITS = ("train", "val")  # a scene's seed is (seed, index of the split, index of the scene): splits share no scene
 EMPTY_SHARE = 0.035  # of the scenes, in both splits: roads without paint, and images without a road
 MIN_SIZE_PX = 64
 MAX_ASPECT = 5  # times as wide as high: of less height a road has too little
-SHARD_SIZE = 16  # scenes a task: a second's work, so that little is lost when a run is cut short
+SHARD_SIZE = 8  # scenes a task: part of a second's work, so that little is lost when a run is cut short
 TUSIMPLE_HEIGHT, TUSIMPLE_ROWS = 720, range(160, 711, 10)  # in pixels; the layout's own
 
 

@@ -20,6 +20,8 @@ def fill_polygons(image: np.ndarray, polygons, color, scale: float = 1.0, top: i
 
 def to_fixed_point(points: np.ndarray, scale: float = 1.0, top: int = 0) -> np.ndarray:
     """Pixel points as OpenCV's whole numbers; a pixel's center is at a whole coordinate at every scale."""
+    if scale == 1 and not top:
+        return (points * (1 << SUBPIXEL_BITS)).astype(np.int32)
     offset = (scale - 1) / 2 * (1 << SUBPIXEL_BITS)
     shift = (offset, offset - top * scale * (1 << SUBPIXEL_BITS))
     return (points * (scale * (1 << SUBPIXEL_BITS)) + shift).astype(np.int32)

@@ -20,7 +20,7 @@ from renderer.labels import MAX_LINES_PER_SIDE, lane_polylines, select_labelled,
 from renderer.road import Road, sample_road
 from renderer.roadside import draw_tree, draw_wall
 from renderer.structures import draw_bridge, draw_gantry, draw_pole
-from renderer.vehicles import Lamp, draw_vehicle
+from renderer.vehicles import MAX_LENGTH_M, Lamp, draw_vehicle
 from renderer.weather import Weather, sample_weather
 
 FPS = 20  # TuSimple's clips
@@ -216,11 +216,11 @@ def _draw_objects(drive: Drive, image: np.ndarray, camera: Camera, road: Road, s
     ahead = [(item.along + (item.speed - drive.speed) * seconds, number) for number, item in enumerate(drive.objects)]
     for z, number in sorted(ahead, reverse=True):
         item = drive.objects[number]
-        nearest = -6.0 if item.draw is draw_vehicle else 1.5
+        nearest = -MAX_LENGTH_M if item.draw is draw_vehicle else 1.5
         if nearest < z < camera.depths[-1]:
             draw = item.draw if item.across is None else partial(item.draw, u=item.across - lateral)
             if item.draw is draw_vehicle:
-                z, draw = max(z, 0.1), partial(draw, oncoming=False)
+                draw = partial(draw, oncoming=False)
             lamps += draw(drive.rng(OBJECTS, 1, number), image, camera, road, drive.weather, z)
     return lamps
 

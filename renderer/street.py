@@ -6,6 +6,7 @@ Legend: u metres to the right of the camera's path, z metres ahead, up metres ab
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import cv2
 import numpy as np
 
 from renderer.camera import Camera
@@ -81,7 +82,7 @@ def draw_fence(
         fill_polygons(image, [upright_band(camera, u, low, high, np.geomspace(BAR_REACH_M, far, 20))],
                       weather.fade(color, 2 * BAR_REACH_M))
         share = rng.uniform(0.3, 0.6)
-        np.copyto(image, (image * share + behind * (1 - share)).astype(np.uint8))
+        cv2.addWeighted(image, share, behind, 1 - share, 0, dst=image)
     for level in (low, high):
         band = upright_band(camera, u, level - 0.03, level + 0.03, z)
         fill_polygons(image, [band], weather.fade(color, 15))

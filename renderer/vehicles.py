@@ -1,5 +1,6 @@
 """The vehicles of a scene: where they drive, and how one is drawn."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +42,9 @@ VEHICLES = {
     "lorry": VehicleKind(2.5, 3.5, 9.0, 0.12, 1.0, 0.97),
     "bus": VehicleKind(2.5, 3.0, 11.0, 0.04, 0.5, 0.97),
 }
+KINDS = tuple(VEHICLES.values())
+KIND_LIMITS = np.cumsum([kind.traffic_share for kind in KINDS]).tolist()  # of a random number, for each kind
+MAX_LENGTH_M = max(kind.length for kind in KINDS)
 PAINTS = [
     (20, 20, 24),
     (35, 38, 45),
@@ -84,10 +88,12 @@ def draw_vehicle(
     u: float,
     oncoming: bool,
 ) -> list[Lamp]:
-    """Draw a vehicle whose near end is at z; returns its lamps."""
-    kind = VEHICLES[rng.choice(list(VEHICLES), p=[kind.traffic_share for kind in VEHICLES.values()])]
+    """Draw a vehicle whose near end is at z, or what is ahead of one that the camera is beside; returns its lamps."""
+    kind = KINDS[min(bisect_right(KIND_LIMITS, rng.random()), len(KINDS) - 1)]
     near = max(z, NEAREST_M)
-    ends = np.array([near, max(z + kind.length, near + 0.5)])
+    if z + kind.length <= near:
+        return []
+    ends = near, z + kind.length
     common = rng.random() < 0.75
     color = np.float32(PAINTS[rng.integers(len(PAINTS))] if common else rng.integers(15, 220, 3))
     color *= (0.35 + 0.65 * weather.illumination) * rng.uniform(0.7, 1.1)
@@ -98,11 +104,11 @@ def draw_vehicle(
     half = kind.width / 2
     lean = rng.uniform(-0.8, 0.8) if weather.sun > 0.15 else 0
     shadow = [u - half + min(lean, 0), u + half + max(lean, 0)]
-    paint(camera.project([*shadow, *shadow[::-1]], np.repeat(ends - (0.1, 0), 2)), DARK)
-    _draw_sides(paint, camera, kind, u, ends, color)
+    paint(camera.project([*shadow, *shadow[::-1]], [near - 0.1, near - 0.1, ends[1], ends[1]]), DARK)
+    _draw_sides(paint, camera, kind, u, z, near, color)
     detailed = camera.pixels_per_metre(near) * kind.width >= MIN_DETAIL_PX
     if detailed:
-        _draw_side_wheels(paint, camera, kind, u, ends)
+        _draw_side_wheels(paint, camera, kind, u, z, near)
     if z < near:
         return []
     if not detailed:
@@ -112,15 +118,14 @@ def draw_vehicle(
 
 
 def _draw_sides(
-    paint: Paint, camera: Camera, kind: VehicleKind, u: float, ends: np.ndarray, color: np.ndarray
+    paint: Paint, camera: Camera, kind: VehicleKind, u: float, z: float, near: float, color: np.ndarray
 ) -> None:
-    """The sides and top: the hull of both ends, of the body and of the cabin."""
+    """The sides and top, from `near` on: the hull of both ends, of the body and of the cabin."""
     half, body_top = kind.width / 2, kind.body_share * kind.height
     body, cabin = (0.3, body_top, 1, 0, 0.62), (body_top, kind.height, kind.cabin_width, 0.16, 0.3)
     for low, high, narrowing, inset, shade in (body, cabin):
-        if high - low > 0.1 and low < kind.height:
-            both_ends = ends[1] - ends[0] > 2
-            z0, z1 = ends + inset * kind.length * np.array([1, -1.8]) if both_ends else ends
+        z0, z1 = max(near, z + inset * kind.length), z + (1 - 1.8 * inset) * kind.length
+        if high - low > 0.1 and low < kind.height and z0 < z1:
             corners = camera.project(
                 [u + side * half * n for side in (-1, 1) for n in (1, narrowing) for _ in (0, 1)],
                 [z0, z1] * 4,
@@ -129,10 +134,10 @@ def _draw_sides(
             paint(cv2.convexHull(corners)[:, 0], color * shade)
 
 
-def _draw_side_wheels(paint: Paint, camera: Camera, kind: VehicleKind, u: float, ends: np.ndarray) -> None:
+def _draw_side_wheels(paint: Paint, camera: Camera, kind: VehicleKind, u: float, z: float, near: float) -> None:
     side = u - np.sign(u) * (kind.width / 2)
-    for wheel in (ends[0] + 0.15 * kind.length, ends[0] + 0.8 * kind.length):
-        if wheel + 0.6 < ends[1]:
+    for wheel in (z + 0.15 * kind.length, z + 0.8 * kind.length):
+        if wheel >= near:
             paint(camera.project(side, [wheel, wheel + 0.65, wheel + 0.65, wheel], [0, 0, 0.65, 0.65]), DARK)
 
 
@@ -148,15 +153,16 @@ def _draw_near_end(
     oncoming: bool,
 ) -> list[Lamp]:
     """The rear, or the front of oncoming vehicles: wheels, cabin, body, window or doors, bumper, plate and lamps."""
-    x0, y0 = camera.project(u, near)[0]
+    x0, y0 = camera.project(u, near)[0].tolist()
     across, upward = kind.width / 2 * camera.pixels_per_metre(near), camera.focal_y / near
     height, body_top, cabin = kind.height, kind.body_share * kind.height, kind.cabin_width
 
     def trapezium(a, b, low, high, c=None, d=None):
         """From a to b in half widths at the lower side, and from c to d, or as wide, at the upper one."""
         c, d = (a, b) if c is None else (c, d)
-        x = x0 + across * np.array([a, b, d, c])
-        return np.stack([x, y0 - upward * np.array([low, low, high, high])], -1)
+        bottom, top = y0 - upward * low, y0 - upward * high
+        return np.array([(x0 + across * a, bottom), (x0 + across * b, bottom), (x0 + across * d, top),
+                         (x0 + across * c, top)])
 
     paint(trapezium(-0.95, -0.7, 0, 0.4), DARK)
     paint(trapezium(0.7, 0.95, 0, 0.4), DARK)

@@ -77,3 +77,18 @@ def test_the_lens_is_that_of_opencv():
     assert camera.pixels(slopes) == pytest.approx(expected[:, 0], abs=1e-6)
     assert camera.slopes(expected[:, 0]) == pytest.approx(slopes, abs=1e-6)
     assert undistorted(distorted(slopes, LENS[:2]), LENS[:2]) == pytest.approx(slopes, abs=1e-6)
+
+
+def test_what_a_lens_turns_back_to_the_middle_is_not_shown():
+    """r (1 - 0.3 r^2) is largest at r = 1 / sqrt(0.9): what is farther out has no pixel, in place of a wrong one."""
+    camera = PinholeCamera(700.0, 700.0, 640.0, 360.0, (-0.3,))
+    turn = 1 / math.sqrt(0.9)
+    r = np.array([0.5, 0.99 * turn, 1.01 * turn, 1.6])
+    pixels = camera.pixels(np.stack((r, 0 * r), -1))
+    assert pixels[:2, 0] == pytest.approx(640 + 700 * (r - 0.3 * r**3)[:2])
+    assert np.isnan(pixels[2:]).all()
+    assert camera.slopes(pixels[:1])[0] == pytest.approx([r[0], 0], abs=1e-6)
+    assert np.isnan(camera.slopes(np.array([640 + 700 * 0.71, 360.0]))).all(), "farther out than the lens reaches"
+    road = GroundPlane(camera, 1.4)
+    near = road.to_pixels(np.array([[0.0, 0.6], [0.0, 2.0]]))
+    assert np.isnan(near[0]).all() and np.isfinite(near[1]).all()

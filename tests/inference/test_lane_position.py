@@ -178,6 +178,18 @@ def test_a_car_that_drifts_in_a_video_is_warned_of_its_line(speed, side):
     assert drifting(speed, ids=()).crossing is None, "no identities"
 
 
+@pytest.mark.parametrize("gap", [1, 6, 12])
+def test_frames_without_a_position_make_no_drift_faster(gap):
+    """The lines move on while none is seen: their way in that time is not that of one frame."""
+    positions, ids = LanePositions(CAMERA), (0, 0, 1, 2, 3, 0)
+    for index in range(1, 31):
+        lines = {slot: offset - 0.2 * index / 20 for slot, offset in LINES.items()}
+        hidden = 20 <= index < 20 + gap
+        positions.update(frame(VIDEO, index), seen({} if hidden else lines), (0,) * 6 if hidden else ids)
+        if index == 20 + gap:
+            assert positions.sideways_m_s == pytest.approx(0.2, abs=0.02)
+
+
 def test_the_heading_tells_the_time_where_a_speed_is_given():
     camera = CameraConfig(fov=65.0, height=1.4, speed=20.0)
     position = position_of(camera, heading=math.radians(1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from roads import json_lines, picture, write_pictures, write_video
 
+from inference import writers
 from inference.sources import Source, list_sources
 from inference.video import VIDEO_SUFFIXES
 from visualization.draw import write_image
@@ -116,6 +117,34 @@ def test_an_input_is_not_replaced_by_an_output(run, option):
     with pytest.raises(ValueError, match=r"in/\.\./in/a\.png: is read by this command, and would be replaced"):
         run("in/a.png", "in/b.png", option, "in/../in/a.png")
     assert Path("in/a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("second", ["--tusimple", "--sheet"])
+def test_two_outputs_have_two_names(run, second):
+    write_pictures("in", "a.png")
+    Path("link.jpg").symlink_to("lanes.jpg")
+    with pytest.raises(ValueError, match=r"\.jpg: two outputs would be written to this file; give each a name"):
+        run("in/a.png", second, "lanes.jpg", "--json", "link.jpg")
+    assert sorted(path.name for path in Path().iterdir()) == ["in", "link.jpg"]
+
+
+@pytest.mark.parametrize(("name", "found"), [("sheet.xyz", r"\.xyz"), ("sheet", "a name without a suffix")])
+def test_a_sheet_of_no_format_is_refused_before_any_work(run, name, found):
+    write_pictures("in", "a.png")
+    with pytest.raises(ValueError, match=rf"{name}: {found} is no format of pictures that can be written; use \.jpg"):
+        run("in/a.png", "--json", "lanes.jsonl", "--sheet", name)
+    assert [path.name for path in Path().iterdir()] == ["in"]
+
+
+def test_other_outputs_are_written_where_the_sheet_cannot_be(run, monkeypatch):
+    def full(path, image):
+        raise OSError("sheet.jpg: No space left on device")
+
+    write_pictures("in", "a.png")
+    monkeypatch.setattr(writers, "write_image", full)
+    with pytest.raises(OSError, match="No space left"):
+        run("in/a.png", "--json", "lanes.jsonl", "--sheet", "sheet.jpg")
+    assert len(Path("lanes.jsonl").read_text().splitlines()) == 1
 
 
 def test_outputs_make_their_folders(run):

@@ -1,14 +1,17 @@
 """Drives: a world that stays where it is while the camera moves, and lines that keep their number."""
 
+import contextlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from formats import registry
 from formats.base import DataError
-from renderer import drive_writer
-from renderer.drive import FPS, NIGHT, Wave, render_frame, sample_drive
+from renderer import drive_writer, rendered_folder
+from renderer.drive import FPS, NIGHT, RoadObject, Wave, _draw_objects, render_frame, sample_drive
+from renderer.vehicles import draw_vehicle
 
 FRAMES, WIDTH, HEIGHT = 60, 160, 90
 
@@ -105,6 +108,56 @@ def test_drives_are_rendered_once_and_anew_for_another_request(folder, tmp_path)
     drive_writer.write_drives(tmp_path, 1, 4, seed=5, width=WIDTH, height=HEIGHT)
     drive_writer.write_drives(tmp_path, 1, 3, seed=5, width=WIDTH, height=HEIGHT)
     assert len(list((tmp_path / "clips").rglob("*.jpg"))) == 3
+
+
+def test_what_is_replaced_is_named_and_what_is_of_others_stays(tmp_path, capsys):
+    drive_writer.write_drives(tmp_path, 1, 3, seed=5, width=WIDTH, height=HEIGHT)
+    other = tmp_path / "clips" / "synthetic" / "000000" / "20.jpg"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"a scene")
+    drive_writer.write_drives(tmp_path, 1, 4, seed=6, width=WIDTH, height=HEIGHT)
+    assert "rendered anew, in place of what is there (frames 3 -> 4, seed 5 -> 6)" in capsys.readouterr().err
+    assert other.read_bytes() == b"a scene"
+
+
+def test_a_lost_frame_is_noticed(tmp_path):
+    request = (tmp_path, 1, 3, 5, WIDTH, HEIGHT, 1)
+    drive_writer.write_drives(*request)
+    lost = tmp_path / "clips" / "drive_000" / "000002.jpg"
+    content = lost.read_bytes()
+    lost.unlink()
+    drive_writer.write_drives(*request)
+    assert lost.read_bytes() == content
+
+
+def test_of_two_processes_one_renders_the_drives(tmp_path, monkeypatch):
+    """The other one waits for the lock, and finds the work done."""
+    request = (tmp_path, 1, 3, 5, WIDTH, HEIGHT, 1)
+
+    @contextlib.contextmanager
+    def lock(root, work):
+        monkeypatch.undo()
+        drive_writer.write_drives(*request)
+        monkeypatch.setattr(drive_writer, "render_frame", None)
+        yield
+
+    monkeypatch.setattr(rendered_folder, "lock", lock)
+    drive_writer.write_drives(*request)
+    assert len(list((tmp_path / "clips").rglob("*.jpg"))) == 3
+
+
+def test_a_vehicle_that_overtakes_comes_into_view_bit_by_bit():
+    """A car of 7 m/s more in the lane beside, from behind the camera: a share of it more with every frame."""
+    drive = sample_drive(0, 2, 80, 320, 180)
+    car = RoadObject(-12.0, drive.speed + 7, draw_vehicle, drive.lateral(0) + 3.5)
+    pixels = []
+    for frame in range(70):
+        image = np.full((180, 320, 3), 90, np.uint8)
+        alone = replace(drive, objects=(car,))
+        _draw_objects(alone, image, drive.camera_at(frame / FPS), drive.road_at(frame / FPS), frame / FPS)
+        pixels.append(int((image != 90).any(-1).sum()))
+    assert pixels[0] == 0 and max(pixels) > 500
+    assert max(np.abs(np.diff(pixels))) < 0.25 * max(pixels)
 
 
 @pytest.mark.parametrize("name", ["label_data_train.json", "clips/highway.mp4"])

@@ -43,6 +43,15 @@ def test_a_fence_is_on_its_line_and_no_higher_than_a_man():
         assert (rows <= foot + 2)[far].all() and (height_m < 1.7)[far].all()
 
 
+def test_a_fence_changes_no_pixel_beside_it():
+    """Of an image of all gray values: a mean of twice the same value is that value."""
+    for seed in SEEDS:
+        image = np.random.default_rng(seed).integers(256, size=(360, 640, 3), dtype=np.uint8)
+        before = image.copy()
+        street.draw_fence(np.random.default_rng(seed), image, FLAT, DAY, 3.0)
+        assert (image[:, :318] == before[:, :318]).all() and (image != before).any()
+
+
 def test_parked_cars_stand_in_a_row_with_room_between_them():
     for seed in SEEDS:
         z = np.array([at for at, _ in street.parked_cars(np.random.default_rng(seed), FLAT, 4.0)])
