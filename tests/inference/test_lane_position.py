@@ -182,7 +182,7 @@ def test_a_car_that_drifts_in_a_video_is_warned_of_its_line(speed, side):
 def test_frames_without_a_position_make_no_drift_faster(gap):
     """The lines move on while none is seen: their way in that time is not that of one frame."""
     positions, ids = LanePositions(CAMERA), (0, 0, 1, 2, 3, 0)
-    for index in range(1, 31):
+    for index in range(1, 21 + gap):
         lines = {slot: offset - 0.2 * index / 20 for slot, offset in LINES.items()}
         hidden = 20 <= index < 20 + gap
         positions.update(frame(VIDEO, index), seen({} if hidden else lines), (0,) * 6 if hidden else ids)
