@@ -3,18 +3,15 @@
 Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
-import atexit
-import contextlib
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from config import Config, ConfigError, DataConfig
 from formats import registry, splits
@@ -28,10 +25,10 @@ from preprocessing.targets import lanes_in_slots
 from preprocessing.unreadable import unreadable
 from renderer import dataset_writer
 from runtime import checkpoint, distributed
-from runtime.signals import leave_process_group, signals_blocked
 
 DEFAULT_ROOT = DataConfig().root[0]
 PRELOAD_SHARE = 0.25  # of a GPU's free memory: for a moment they need twice as much
+PRELOAD_CHUNK = 64  # images that are copied at a time: what a processor's cache holds; 1,024 take three times as long
 
 
 class LaneDataset(Dataset):
@@ -75,7 +72,7 @@ class LaneDataset(Dataset):
                                  or self.pixels.images.nbytes > PRELOAD_SHARE * torch.cuda.mem_get_info(device)[0]):
             return
         chunks = [[torch.from_numpy(part).to(device) for part in self.pixels.batch(rows)]
-                  for rows in batches(range(len(self)), 1024)]
+                  for rows in batches(range(len(self)), PRELOAD_CHUNK)]
         self.preloaded = tuple(map(torch.cat, zip(*chunks, strict=True)))
 
 
@@ -83,44 +80,6 @@ def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
     """An order cut into batches of at most `size`, as equal as can be: a last one of two would be all noise."""
     count = -(-len(order) // size)
     return [order[len(order) * i // count:len(order) * (i + 1) // count] for i in range(count)]
-
-
-def loader(dataset: LaneDataset, batch_indices: Sequence[Sequence[int]], workers: int, pin: bool
-           ) -> Iterable[tuple[Tensor, LaneTarget]]:
-    """The images and lanes of each batch.
-
-    workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none. Images that
-    are preloaded stay on their device.
-    """
-    if dataset.preloaded:
-        return map(dataset.__getitems__, batch_indices)
-    if dataset.pixels is not None:
-        workers = 0
-    elif workers < 0:
-        workers = os.cpu_count() or 1
-    return _Loader(dataset, batch_sampler=batch_indices, collate_fn=_as_is, num_workers=workers,
-                   pin_memory=pin, multiprocessing_context="spawn" if workers else None, worker_init_fn=_start_worker)
-
-
-class _Loader(DataLoader):
-    """Signals to stop that go to a whole group, from a terminal or a scheduler, do not reach its processes.
-
-    The script, which gets them too, finishes its step with their help and then ends them.
-    """
-
-    def __iter__(self) -> Iterator:
-        with signals_blocked() if self.num_workers else contextlib.nullcontext():
-            return super().__iter__()
-
-
-def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
-    return batch
-
-
-def _start_worker(_worker: int) -> None:
-    """A process ends by os._exit: Python's own end aborts where a thread is still handing tensors over."""
-    leave_process_group()
-    atexit.register(os._exit, 0)
 
 
 def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch: int) -> np.ndarray:

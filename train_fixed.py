@@ -24,9 +24,9 @@ from runtime.device import pick_device, pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
 from runtime.signals import Interrupt
 from training.data import TrainingData, load_data, with_input_scale
-from training.device_steps import device_steps
+from training.device_steps import check_cuda_graph, device_steps
 from training.epoch import train_epoch
-from training.loss_check import refuse_invalid_weights
+from training.loss_check import refuse_diverged
 from training.messages import best_scores, data_words, epoch_line, opening_lines
 from training.run_dir import RunDir, TrainingError, sole_training
 from training.state import TrainProgress, TrainState, build_model, build_state, check_start, restore
@@ -56,9 +56,11 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     run_dir = RunDir(config, in_background=device.type == "cuda")
     resumed = run_dir.load_last() if resume else None
     data = load_data(config, device)
+    check_cuda_graph(config.train, device, data.train_set)
     config = with_input_scale(config)
     model = build_model(config, device, resume)
-    steps_per_epoch = math.ceil(len(data.train_set) / config.train.batch_size)
+    epoch_images = len(epoch_order(data.part_sizes, config.data.weights, config.train.seed, epoch=1))
+    steps_per_epoch = math.ceil(epoch_images / config.train.batch_size)
     state = build_state(model, config, steps_per_epoch * config.train.epochs, device, dtype)
     progress = resume_or_start(state, data, run_dir, resumed)
     print(opening_lines(model, data, config, device, dtype), flush=True)
@@ -122,10 +124,10 @@ def validate(setup: StepSetup, predictor: Predictor, data: TrainingData, losses:
              ) -> tuple[dict[str, Any], Evaluation]:
     """The record of an epoch and the evaluation of its EMA weights, by the predictor, on the validation images."""
     config, gt = setup.config, data.val_gt
-    refuse_invalid_weights(setup.state.ema.module, epoch)
     predictor.load_weights(setup.state.ema.module)  # what it has recorded for its GPU serves all epochs
     batch_size, workers = config.inference.batch_size, config.data.workers
     prediction = evaluator.predict(predictor, data.val_set, gt.indices, batch_size, workers)
+    refuse_diverged(setup.state.ema.module, prediction, epoch)
     train_stats = evaluator.label_stats(
         data.train_gt, evaluator.predict(predictor, data.train_set, data.train_gt.indices, batch_size, workers))
     diagnose = partial(collapse_detector.diagnose, min_diversity=config.guard.min_diversity,

@@ -22,6 +22,7 @@ from geometry.input_grid import InputGrid
 from preprocessing import cache, images
 from preprocessing.samples import read_images
 from renderer import dataset_writer
+from runtime import prefetch
 from runtime.checkpoint import input_grid
 from runtime.processes import cores
 
@@ -85,7 +86,7 @@ def building(samples: Sequence, grid: InputGrid, slots: int, threads: int, proce
     """Images a second into a new cache by so many threads or processes, with their start; CPU milliseconds an image,
     and those of this process, which bound what any number of others reaches.
     """
-    with (tempfile.TemporaryDirectory() as folder, mock.patch.object(os, "cpu_count", lambda: threads),
+    with (tempfile.TemporaryDirectory() as folder, mock.patch.object(prefetch, "cores", lambda: threads),
           mock.patch.object(cache, "processes_for", lambda images: processes)):
         start, own, before = time.perf_counter(), time.process_time(), os.times()
         cache.open_cache(samples, grid, slots, folder, 1e3)

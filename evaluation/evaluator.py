@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset import LaneDataset, batches, loader
+from dataset import LaneDataset, batches
 from evaluation import collapse_detector
 from evaluation.collapse_detector import CollapseStats, Diagnosis
 from evaluation.threshold import best_threshold, figures_at
@@ -30,6 +30,7 @@ from losses_fixed import LaneLoss, LossTerms
 from metrics import collapse
 from model import LanePrediction
 from preprocessing.images import read_image
+from preprocessing.loader import loader
 from preprocessing.targets import lanes_in_slots
 from runtime import distributed
 from runtime.prefetch import prefetch

@@ -5,7 +5,6 @@ root/manifest.json: without a manifest that equals the request, the data set is 
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from renderer.rendered_folder import DRIVES_MANIFEST, SCENES_MANIFEST, read_json, render_into
 from renderer.scene import Scene, render_scene
 from runtime.files import write_bytes, write_text
-from runtime.processes import check_wanted, in_processes
+from runtime.processes import check_wanted, cores, in_processes
 
 RENDERER_VERSION = 10  # count it up whenever a seed's pixels or labels change
 SPLITS = ("train", "val")  # a scene's seed is (seed, index of the split, index of the scene): splits share no scene
@@ -172,7 +171,7 @@ def _shards(request: dict[str, int]) -> list[Shard]:
 
 def run_tasks(render: Callable[[tuple], int], tasks: Sequence[tuple], workers: int | None) -> Iterator[int]:
     """The number of images of each task, in order, in this process or in `workers` others."""
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if workers <= 1:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     short = f"{path.stem[:40]}.{zlib.crc32(os.fsencode(path.name)):08x}"  # file systems count 255 bytes
-    temporary = path.with_name(f".{short}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{short}.{os.getpid()}-{threading.get_native_id()}.part{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import cv2
 
+from runtime.processes import cores
+
 Result = TypeVar("Result")
 
 
@@ -21,7 +23,7 @@ def prefetch(jobs: Iterable[Callable[[], Result]], threads: int | None = None, a
     Linux). An exception of a job is raised in its turn, and the jobs behind it are cancelled. Where there are several
     threads OpenCV has none of its own meanwhile: each job would wait for cores that the others use.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cores()
     of_opencv = cv2.getNumThreads()
     if threads > 1:
         cv2.setNumThreads(1)

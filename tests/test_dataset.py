@@ -13,9 +13,10 @@ from paths import ROOT
 
 import check_dataset
 from config import ConfigError, load_config
-from dataset import LaneDataset, all_rendered, batches, epoch_order, loader, split_from_config
+from dataset import LaneDataset, all_rendered, batches, epoch_order, split_from_config
 from formats import registry
 from geometry.input_grid import InputGrid
+from preprocessing.loader import loader
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from config import ConfigError
+from config import ConfigError, TrainConfig
 from dataset import LaneDataset
 from preprocessing.augment import AugmentParams
 from runtime import distributed
@@ -82,21 +82,26 @@ def unchanged(tensors: Iterable[Tensor]) -> Iterator[None]:
 
 
 def device_steps(setup: StepSetup, dataset: LaneDataset) -> DeviceSteps | None:
-    """The steps of a run whose images are on the device of its only process, recorded as train.cuda_graph says.
-
-    Raises ConfigError where it is true and cannot be.
-    """
-    requested = setup.config.train.cuda_graph
-    obstacles = {
-        f"the device is {setup.device.type}": setup.device.type != "cuda",
-        "there are several processes": distributed.world_size() > 1,
-        "the images are not on the device (data.cache, data.on_device)": not dataset.preloaded,
-        "train.compile is true": setup.config.train.compile,
-    }
-    obstacle = next((words for words, applies in obstacles.items() if applies), None)
-    if requested is True and obstacle:
-        raise ConfigError(f"train.cuda_graph is true, but {obstacle}; set it to auto")
+    """The steps of a run whose images are on the device of its only process, recorded as train.cuda_graph says."""
     if not dataset.preloaded or distributed.world_size() > 1:
         return None
-    record = cuda_recorder(setup.device) if requested and not obstacle else None
-    return DeviceSteps(setup, dataset, record, requested is True)
+    requested = setup.config.train.cuda_graph
+    is_recorded = requested and not _graph_obstacle(setup.config.train, setup.device, dataset)
+    return DeviceSteps(setup, dataset, cuda_recorder(setup.device) if is_recorded else None, requested is True)
+
+
+def check_cuda_graph(train: TrainConfig, device: torch.device, dataset: LaneDataset) -> None:
+    """Raise ConfigError where train.cuda_graph is true and steps cannot be recorded."""
+    if train.cuda_graph is True and (obstacle := _graph_obstacle(train, device, dataset)):
+        raise ConfigError(f"train.cuda_graph is true, but {obstacle}; set it to auto")
+
+
+def _graph_obstacle(train: TrainConfig, device: torch.device, dataset: LaneDataset) -> str | None:
+    """Why steps cannot be recorded; None where they can."""
+    obstacles = {
+        f"the device is {device.type}": device.type != "cuda",
+        "there are several processes": distributed.world_size() > 1,
+        "the images are not on the device (data.cache, data.on_device)": not dataset.preloaded,
+        "train.compile is true": train.compile,
+    }
+    return next((words for words, applies in obstacles.items() if applies), None)

@@ -7,8 +7,9 @@ import torch
 from tqdm import tqdm
 
 from config import Config
-from dataset import LaneDataset, loader
+from dataset import LaneDataset
 from preprocessing.augment import AugmentParams, augment_lanes, sample_params
+from preprocessing.loader import loader
 from runtime import distributed
 from runtime.signals import Interrupt
 from training.device_steps import DeviceSteps

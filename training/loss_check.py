@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from losses_fixed import LossTerms
+from model import LanePrediction
 from runtime.device import Readback
 from training.run_dir import TrainingError
 
@@ -39,11 +40,16 @@ class LossCheck:
             refuse_invalid_loss(LossTerms(*mean), self.epoch, step)  # nor in any step before
 
 
-def refuse_invalid_weights(model: nn.Module, epoch: int) -> None:
-    """Raise TrainingError for weights that are not finite: no loss has shown what an epoch's last steps have done."""
-    if not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all():
-        raise TrainingError(f"the network has weights that are not finite after epoch {epoch}: training has diverged; "
-                            "lower train.learning_rate")
+def refuse_diverged(model: nn.Module, prediction: LanePrediction, epoch: int) -> None:
+    """Raise TrainingError where weights or what they predict are not finite.
+
+    No loss has shown what an epoch's last steps have done; and finite weights may be too large to compute with.
+    """
+    found = {"weights": model.parameters(), "predictions for validation images": prediction}
+    for what, tensors in found.items():
+        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
+            raise TrainingError(f"the network has {what} that are not finite after epoch {epoch}: training has "
+                                "diverged; lower train.learning_rate")
 
 
 def refuse_invalid_loss(terms: LossTerms, epoch: int, step: int) -> None:

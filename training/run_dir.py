@@ -84,11 +84,15 @@ class RunDir:
             self.scalars = require_tensorboard()(self.path / TENSORBOARD_DIR, purge_step=epoch)
 
     def save_last(self, state: TrainState, progress: TrainProgress) -> None:
-        """Write last.pth: everything that --resume needs."""
+        """Write last.pth: everything that --resume needs. It follows the files of the epoch before.
+
+        Where a second Ctrl-C ends the wait for those, the last.pth among them stays.
+        """
         try:
-            self.close()  # it follows the files of the epoch before
+            self.close()
         finally:
-            checkpoint.save_checkpoint(self.last, self.config, **to_payload(state, progress))
+            if self.pending.done():
+                checkpoint.save_checkpoint(self.last, self.config, **to_payload(state, progress))
 
     def write_epoch(self, state: TrainState, progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation,
                     is_best: bool) -> None:

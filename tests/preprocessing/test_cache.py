@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import LaneDataset, loader
+from dataset import LaneDataset
 from formats import registry
 from formats.base import DataError
 from geometry.input_grid import InputGrid
 from preprocessing import cache
 from preprocessing.lane_fit import LaneProblems
+from preprocessing.loader import loader
 
 
 def write_image(path, gray, size=(64, 36)):
@@ -171,7 +172,7 @@ def test_preloaded_images_are_indexed_where_they_are(folder, monkeypatch):
     dataset = LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6, opened(folder))
     dataset.preload(torch.device("cpu"), True)
     dataset.preloaded = tuple(part.to("meta") for part in dataset.preloaded)
-    monkeypatch.setattr("dataset._Loader", None)  # which would take threads and copies
+    monkeypatch.setattr("preprocessing.loader._Loader", None)  # which would take threads and copies
     batches = list(loader(dataset, [[2], [0, 2]], -1, True))
     assert [len(images) for images, _ in batches] == [1, 2]
     assert {part.device.type for images, target in batches for part in (images, *target)} == {"meta"}

@@ -60,6 +60,18 @@ def test_the_file_keeps_its_old_content_until_the_block_ends(tmp_path):
     assert path.read_text() == "new"
 
 
+def test_two_threads_write_one_file_each_whole(tmp_path):
+    """The later one wins; neither writes into what the other has."""
+    path = tmp_path / "a.txt"
+    with files.atomic_write(path) as first:
+        first.write_text("first")
+        thread = threading.Thread(target=files.write_text, args=(path, "second"))
+        thread.start()
+        thread.join()
+        assert path.read_text() == "second" and first.read_text() == "first"
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
 def test_of_a_link_the_target_is_replaced(tmp_path):
     (tmp_path / "there").mkdir()

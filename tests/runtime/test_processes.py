@@ -12,11 +12,12 @@ import torch
 from processes import RENDER, SHORT, children, finish, is_alive, needs_kill, needs_proc, open_files, start, until
 from trainings import log
 
-from dataset import LaneDataset, loader
+from dataset import LaneDataset
 from formats import registry
 from formats.base import DataError
 from geometry.input_grid import InputGrid
 from preprocessing import cache
+from preprocessing.loader import loader
 from renderer import dataset_writer
 from runtime import checkpoint, cli
 from runtime.files import lock

@@ -22,7 +22,7 @@ from runtime.signals import Interrupt
 from training import device_batches
 from training import device_steps as device_steps_module
 from training.device_batches import DeviceBatches
-from training.device_steps import DeviceSteps, device_steps, unchanged
+from training.device_steps import DeviceSteps, check_cuda_graph, device_steps, unchanged
 from training.epoch import epoch_params, train_epoch
 from training.run_dir import TrainingError
 from training.state import TrainProgress, build_state, to_payload
@@ -184,8 +184,9 @@ def test_where_a_graph_is_required_a_failure_ends_the_run(images):
 @pytest.mark.parametrize(("overrides", "words"), [
     ([], "the device is cpu"), (["train.compile=true"], "the device is cpu")])
 def test_a_graph_that_cannot_be_is_refused(images, overrides, words):
+    train = load_config(None, ["train.cuda_graph=true", *overrides]).train
     with pytest.raises(ConfigError, match=rf"^train\.cuda_graph is true, but {words}; set it to auto$"):
-        device_steps(setup_of("train.cuda_graph=true", *overrides), images)
+        check_cuda_graph(train, torch.device("cpu"), images)
 
 
 @pytest.mark.parametrize(("device", "overrides", "preloaded", "recorded"), [

@@ -144,6 +144,28 @@ def test_the_state_is_saved_although_the_files_before_it_could_not_be_written(tm
     assert checkpoint.load_checkpoint(run.last)["progress"]["step"] == 1
 
 
+def test_where_the_wait_is_interrupted_the_files_before_stay(tmp_path, monkeypatch, state, evaluation):
+    """A second Ctrl-C: the thread still writes last.pth, and nobody else does."""
+    run, interrupted, save = run_dir(tmp_path, in_background=True), threading.Event(), checkpoint.save_checkpoint
+
+    def save_later(*arguments, **contents):
+        assert interrupted.wait(30)
+        save(*arguments, **contents)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", save_later)
+    run.write_epoch(state, TrainProgress(2), RECORD, evaluation, is_best=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(run.pending), "result", raise_interrupt)
+        run.save_last(state, TrainProgress(2, step=1))
+    interrupted.set()
+    run.close()
+    assert checkpoint.load_checkpoint(run.last)["progress"]["step"] == 0
+
+
+def raise_interrupt(*_arguments):
+    raise KeyboardInterrupt
+
+
 def test_files_that_cannot_be_written_end_the_run_once(tmp_path, monkeypatch, state, evaluation):
     def fail(*_arguments, **_contents):
         raise CheckpointError("disk full")

@@ -12,6 +12,7 @@ from torch import nn
 from trainings import log
 
 import train_fixed
+from config import ConfigError
 from geometry.bezier import control_points_from_x
 from geometry.feature_grid import column_centers
 from geometry.slots import RowLogits
@@ -65,6 +66,26 @@ def test_weights_that_are_lost_in_the_last_step_are_a_divergence(settings, monke
     with pytest.raises(TrainingError, match=r"not finite after epoch 1: training has diverged; lower train\.learning_"):
         train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"])
     assert not Path("run/best_model.pth").exists()
+
+
+def test_predictions_that_are_not_finite_are_a_divergence(settings, monkeypatch):
+    """Weights may be finite, and too large to compute with."""
+    class Huge(Constant):
+        def forward(self, images, with_rows=False):
+            result = super().forward(images, with_rows)
+            return result if self.training else result._replace(points=result.points * math.inf)
+
+    monkeypatch.setattr(checkpoint, "build_model", lambda *_, **__: Huge())
+    with pytest.raises(TrainingError, match=r"predictions for validation images that are not finite after epoch 1: tr"):
+        train_fixed.main([*settings, "train.epochs=1", "train.checkpoint_dir=run"])
+
+
+def test_a_graph_that_cannot_be_costs_no_earlier_run(settings):
+    Path("run").mkdir()
+    Path("run/best_model.pth").write_bytes(b"a model")
+    with pytest.raises(ConfigError, match=r"^train\.cuda_graph is true, but the device is cpu; set it to auto$"):
+        train_fixed.main([*settings, "train.cuda_graph=true", "train.checkpoint_dir=run"])
+    assert [path.name for path in Path("run").iterdir()] == ["best_model.pth"]
 
 
 def test_a_run_that_ends_collapsed_before_the_guards_patience_praises_no_model(settings, monkeypatch, capsys):
