@@ -7,50 +7,39 @@ after they went through slots and Bézier curves. No model can score higher.
 import argparse
 import itertools
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from config import Config, ConfigError
+from evaluation.dataset_report import (
+    CheckedSample,
+    print_contents,
+    print_problem,
+    print_problems,
+    print_split,
+    print_upper_bounds,
+)
 from formats import convert, splits
-from formats.base import DataError, Label, Sample
-from formats.files import IMAGE_SUFFIXES
+from formats.base import DataError, Sample
 from formats.label_checks import size_hint
 from formats.listing import Listing
-from formats.registry import WRITABLE, data_set, detect, list_folder, read_label
+from formats.registry import WRITABLE, data_set, detect, list_folder, other_layouts, read_label
 from formats.sample_index import evenly_spaced
-from model import starts_above_cut
 from preprocessing.images import read_image
-from preprocessing.lane_fit import LANE_PROBLEMS, LaneProblems
 from preprocessing.targets import lanes_in_slots
 from runtime import cli
+from runtime.files import check_written
 from runtime.prefetch import prefetch
 from visualization import draw
 
-EXAMPLES = 5  # of each problem
 CHUNK = 64  # images whose lanes are fitted together
-MAX_DRAWN = 1000  # images for the upper bound by a metric that draws lanes: of more it takes minutes
 TILE_PX = (400, 225)
 SHEET_TILES, SHEET_COLUMNS = 24, 4
-
-
-class CheckedSample(NamedTuple):
-    """A labelled image that could be read: P = 6 control points, K lanes that have a slot."""
-
-    sample: Sample
-    label: Label
-    size_px: tuple[int, int]
-    num_repeated: int  # lanes with the same point twice in a row
-    num_outside: int  # lanes with points, but none in the image
-    curves: torch.Tensor = torch.zeros(0, 6, 2)  # (K, P, 2) in [0, 1]
-    problems: LaneProblems = LaneProblems()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,13 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = detect(root) if root.is_dir() and (others or name == "auto") else name
     usual_size_px = usual_size(name) if options.labels_only and name else None
     listing = list_folder(root, name or "auto", stop=False, require_images=not options.labels_only)
+    check_request(options, listing, config.data.split[-1])
     unusable, checked = [str(error) for error in listing.errors], []
     for result in check_all(listing.samples, config.model.slots, usual_size_px):
         (unusable if isinstance(result, str) else checked).append(result)
 
     print(f"{root}: {name} layout, {len(checked)} labelled images")
     unusable += print_split(listing, config.data.split[-1])
-    for line in listing.notes():
+    for line in [*listing.notes(), *other_layouts(root, listing)]:
         print(f"  {line}")
     if checked:
         print_contents(checked)
@@ -93,7 +83,7 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
     parser.add_argument("--sheet", metavar="FILE.jpg", type=Path, help="also write a contact sheet of labelled images")
     parser.add_argument("--convert", metavar="OUT", type=Path,
                         help="also write the data set anew, with copies of its images, into this folder")
-    parser.add_argument("--to", choices=WRITABLE, default="folder",
+    parser.add_argument("--to", choices=WRITABLE,
                         help="the layout of --convert (default: folder, X.lines.txt beside X.jpg)")
     parser.add_argument("--labels-only", action="store_true", help="without images: take their usual size")
     options, overrides = cli.parse(parser, argv)
@@ -106,20 +96,35 @@ def parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Config]:
         raise ValueError("--sheet shows images; it cannot be written with --labels-only")
     if options.convert and options.labels_only:
         raise ValueError("--convert copies images; it cannot be used with --labels-only")
-    if options.sheet and options.sheet.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ValueError(f"--sheet {options.sheet}: expected a file name that ends in .jpg or .png")
+    if options.to and not options.convert:
+        raise ValueError("--to is the layout of --convert; give --convert OUT as well")
+    if options.sheet:
+        draw.check_picture(options.sheet)
     return options, cli.load_settings(options, overrides)
+
+
+def check_request(options: argparse.Namespace, listing: Listing, rule: str) -> None:
+    """Raise ValueError, before any image is read, for a split that cannot be and outputs that must not be written."""
+    if listing.samples or listing.missing:
+        splits.used_samples(listing, rule)
+    out, root = options.convert, Path(options.root)
+    if out and out.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"--convert {out}: lies in {root}, where its images would be read again; name another folder")
+    if out:
+        convert.check_new(out)
+    if options.sheet:
+        read = ((sample.image, sample.label) for sample in listing.samples)
+        check_written([options.sheet], itertools.chain.from_iterable(read))
 
 
 def convert_data_set(options: argparse.Namespace, checked: Sequence[CheckedSample], rule: str) -> str:
     """Write what could be read in another layout; returns a line that says what was written."""
-    out, root = options.convert, Path(options.root)
-    if out.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"--convert {out}: lies in {root}, where its images would be read again; name another folder")
     items = [convert.Labelled(item.sample, item.label, item.size_px) for item in checked]
-    written = convert.write_data_set(items, data_set(options.to), out, rule)
+    layout = options.to or "folder"
+    written = convert.write_data_set(items, data_set(layout), options.convert, rule)
     left_out = f"; {written.left_out} lanes cannot be written in this layout" if written.left_out else ""
-    return f"written to {out} in the {options.to} layout: {written.images} images, {written.lanes} lanes{left_out}"
+    return (f"written to {options.convert} in the {layout} layout: {written.images} images, {written.lanes} lanes"
+            f"{left_out}")
 
 
 def usual_size(name: str) -> tuple[int, int]:
@@ -138,7 +143,7 @@ def check_all(samples: Sequence[Sample], slots: int, size_px: tuple[int, int] | 
     while chunk := list(itertools.islice(results, CHUNK)):  # lanes of many images are fitted at once
         readable = [item for item in chunk if isinstance(item, CheckedSample)]
         target, problems = lanes_in_slots([item.label for item in readable], [item.size_px for item in readable], slots)
-        fitted = (item._replace(curves=points[exists], problems=counts)
+        fitted = (item._replace(curves=points[exists], slots=tuple(np.flatnonzero(exists).tolist()), problems=counts)
                   for item, points, exists, counts in zip(readable, *target, problems, strict=True))
         yield from (next(fitted) if isinstance(item, CheckedSample) else item for item in chunk)
 
@@ -153,107 +158,6 @@ def check(sample: Sample, size_px: tuple[int, int] | None) -> CheckedSample | st
     num_repeated = sum(bool((np.diff(lane, axis=0) == 0).all(1).any()) for lane in label.lanes)
     num_outside = sum(len(lane) > 0 and not ((lane >= 0) & (lane <= size_px)).all(1).any() for lane in label.lanes)
     return CheckedSample(sample, label, size_px, num_repeated, num_outside)
-
-
-def print_split(listing: Listing, rule: str) -> list[str]:
-    """Print which images train and which validate, and by which lists; returns the errors for missing files."""
-    if not (listing.samples or listing.missing):
-        return []
-    try:
-        parts, missing = splits.used_samples(listing, rule)
-    except DataError as error:
-        print(f"  {error}")
-        return []
-    train, val = parts
-    print(f"  data.split={rule}: {len(train)} images to train on, {len(val)} to validate on")
-    counts = [Counter(name for sample in part for name in sample.lists) for part in (*parts, listing.samples)]
-    counts[2] -= counts[0] + counts[1]
-    if len(listing.samples.list_names()) > 1:
-        for purpose, part in zip(("train", "validate", "test"), counts, strict=True):
-            print_counts(f"lists that {purpose}", part)
-    for line in splits.split_notes(listing, parts, len(missing)):
-        print(f"  {line}")
-    return [_missing_error(listing, sample) for sample in missing]
-
-
-def _missing_error(listing: Listing, sample: Sample) -> str:
-    """Why a sample without its image or label cannot be used: with the list's line where it is the first of its list.
-    """
-    error = next((error for name in sample.lists if (error := listing.missing_errors[name]).sample == sample), None)
-    return str(error) if error else f"{sample.lists[0]}: the image {sample.image} or its label is missing"
-
-
-def print_contents(checked: Sequence[CheckedSample]) -> None:
-    """Print the sizes of the images, and their lanes."""
-    print_counts("image sizes", Counter(f"{item.size_px[0]}x{item.size_px[1]}" for item in checked))
-    per_image = Counter(len(item.label.lanes) for item in checked)
-    print_counts("lanes per image", {count: per_image[count] for count in sorted(per_image)})
-
-
-def print_problems(checked: Sequence[CheckedSample], config: Config) -> None:
-    """Print the lanes that training does not get as they were drawn, with file and line of the first few."""
-    lanes = sum(len(item.label.lanes) for item in checked)
-    hidden = [int(starts_above_cut(item.curves, config.model.cut_top).sum()) for item in checked]
-    problems = {
-        f"of {lanes} lanes begin in what model.cut_top={config.model.cut_top:g} hides; lower it if they are many":
-            hidden,
-        **{f"of {lanes} lanes {text.format(slots=config.model.slots)}":
-           [getattr(item.problems, name) for item in checked] for name, text in LANE_PROBLEMS.items()},
-        f"of {lanes} lanes lie outside the image (labels of another image size?)":
-            [item.num_outside for item in checked],
-        f"of {lanes} lanes have the same point twice in a row, which breaks CULane's evaluator":
-            [item.num_repeated for item in checked],
-    }
-    other_size = [item.label.size_px not in (None, item.size_px) for item in checked]
-    problems["images have another size than their label says"] = list(map(int, other_size))
-    lines = [print_problem(description, [item.sample.location() for item, count in zip(checked, counts, strict=True)
-                                         if count], sum(counts)) for description, counts in problems.items()]
-    if left_out := Counter(shape for item in checked for shape in item.label.left_out):
-        print_counts("drawn shapes that are no lanes", left_out)
-    if not any(line for line, text in zip(lines, problems, strict=True) if LANE_PROBLEMS["imprecise"] not in text):
-        print(f"  {lanes} lanes: all fit the slots, and none is hidden, short, outside the image or has a point twice")
-
-
-def print_counts(name: str, counts: dict) -> None:
-    """Print counts in one line, the first dozen of them; nothing where there are none."""
-    if not counts:
-        return
-    first = ", ".join(f"{key}: {count}" for key, count in list(counts.items())[:12])
-    print(f"  {name}: {first}{' ...' if len(counts) > 12 else ''}")
-
-
-def print_problem(description: str, examples: Sequence[str], count: int) -> bool:
-    """Print how often a problem occurs, and the first few examples; nothing, and False, where it does not."""
-    if not count:
-        return False
-    print(f"  {count} {description}")
-    for example in examples[:EXAMPLES]:
-        print(f"      {example}")
-    if len(examples) > EXAMPLES:
-        print(f"      ... and {len(examples) - EXAMPLES} more")
-    return True
-
-
-def print_upper_bounds(checked: Sequence[CheckedSample], config: Config) -> None:
-    """Print the score of the labels after the round trip through slots and curves.
-
-    Of each list; where the metric draws every lane, of evenly spaced images of all of them.
-    """
-    metric = data_set(checked[0].sample.format).metric
-    if metric.draws_lanes:
-        by_list = {"": evenly_spaced(checked, MAX_DRAWN)}
-    else:
-        by_list = {name: [item for item in checked if item.sample.lists[0] == name]
-                   for name in dict.fromkeys(item.sample.lists[0] for item in checked)}
-    for name, part in by_list.items():
-        predictions = [metric.to_prediction(item.curves, item.label, item.size_px, config.inference.end_tolerance)
-                       for item in part]
-        samples, labels, sizes_px = ([item[k] for item in part] for k in range(3))
-        scores, _ = metric.score(predictions, samples, labels, sizes_px)
-        figures = ", ".join(f"{score} {100 * value:.2f} %" for score, value in scores.items())
-        empty = sum(len(lane) == 0 for label in labels for lane in label.lanes)
-        note = f" ({empty} labelled lanes have no point: the metric counts them as missed)" if empty and name else ""
-        print(f"  upper bound, {metric.title} metric, {f'{name}, ' if name else ''}{len(part)} images: {figures}{note}")
 
 
 def write_sheet(path: Path, checked: Sequence[CheckedSample]) -> None:

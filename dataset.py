@@ -3,6 +3,8 @@
 Shapes: B batch, L lane slots, P = 6 control points, H x W the network's input, 2 = (x, y) in [0, 1].
 """
 
+import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -158,7 +160,20 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         train.append(part)
         val += [(root, val_part)] if val_part else []
         notes += [f"{root}: {line}" for line in lines]
+    if training:
+        _check_apart(settings.root, train, [part for _, part in val])
     return DataSplit(train, _end_to_end([part for _, part in val]), notes, splits.sizes_by_name(val))
+
+
+def _check_apart(roots: Sequence[str], train: Sequence[SampleIndex], val: Sequence[SampleIndex]) -> None:
+    """Raise ConfigError where an image trains that validates in another root, of which one lies in the other."""
+    real = [Path(root).resolve() for root in roots]
+    if not any(a.is_relative_to(b) for a, b in itertools.permutations(real, 2)):
+        return  # links between roots that lie apart are not looked for: with many images it takes minutes
+    held_back = {os.path.realpath(sample.image) for part in val for sample in part}
+    if count := sum(os.path.realpath(sample.image) in held_back for part in train for sample in part):
+        raise ConfigError(f"data.root={','.join(roots)}: {count} images validate in one folder and train in another, "
+                          "which lies in it or is the same; name each folder once")
 
 
 def _one_each(settings: DataConfig, key: str) -> Sequence[str]:

@@ -103,6 +103,9 @@ def export_options(arguments: argparse.Namespace) -> ExportOptions:
     if arguments.format == "onnx":
         export.require_onnx(arguments.precision)
     if arguments.format == "checkpoint":
+        for name, usual in (("pixels", "uint8"), ("batch", 1), ("curves", 0)):
+            if getattr(arguments, name) != usual:
+                raise ExportError(f"--{name} is of ONNX files and programs; leave out --format checkpoint")
         return ExportOptions("checkpoint", "uint8", None, 0, "half")
     return ExportOptions(arguments.format, arguments.pixels, arguments.batch, arguments.curves, arguments.precision)
 

@@ -111,6 +111,10 @@ def list_inputs(options: argparse.Namespace, config: Config) -> tuple[list[Sourc
     check_written([Path(path) for path in files if path], read + [sample.label for sample in labels.values()])
     if options.tusimple:
         check_names(sources)
+    for word in options.words if options.labels else ():
+        if Path(word).is_dir() and options.labels.resolve().is_relative_to(Path(word).resolve()):
+            raise ValueError(f"--labels {options.labels}: lies in {word}, where its images would be read again; name "
+                             "another folder")
     if distributed.world_size() > 1 and (has_camera(sources) or options.show):
         raise ValueError("a camera and --show need a single process: python inference_fixed.py without torchrun")
     return sources, labels
@@ -154,18 +158,19 @@ def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file:
     """
     if not stats.images:
         return 0
-    line = f"{stats.images} different image(s): whether predictions differ shows from two on"
+    line, subject = "One image alone: whether predictions differ shows from two on", "its lanes "
     if stats.images > 1:
+        subject = ""
         spread_px = stats.spread_px()
         differ = "differ" if spread_px >= IDENTICAL_PX else "hardly differ"
         line = (f"The predictions {differ} between the {stats.images} images: lanes spread by {spread_px:.1f} px of a "
                 f"{REFERENCE_WIDTH_PX} px wide image (standard deviation)")
     sensitivity = stats.sensitivity(predictor)
     if not math.isnan(sensitivity):
-        line += f", and follow {100 * sensitivity:.0f} % of the way when an image moves"
+        line += f", and {subject}follow {100 * sensitivity:.0f} % of the way when an image moves"
     diagnosis = collapse_detector.diagnose(
         CollapseStats(sensitivity=sensitivity), config.guard.min_diversity, config.guard.min_sensitivity,
-        is_early=predictor.trained_steps < config.guard.first_steps)
+        is_early=predictor.trained_steps < config.guard.first_steps, labelled=False)
     print(f"{line}; verdict: {diagnosis}", file=file)
     return int(diagnosis.state == COLLAPSING)
 

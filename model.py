@@ -248,5 +248,5 @@ def _load_trunk(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # a pickle can fail in any way; all of them mean the same to the user
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(f"model.pretrained: {path} does not fit this backbone: {reason}") from None

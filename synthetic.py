@@ -5,6 +5,7 @@ With --drive N it renders N drives, a label for every frame: python synthetic.py
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from formats.registry import detect
 from renderer.dataset_writer import manifest, render_split_scene, write_dataset
 from renderer.drive import render_frame, sample_drive
 from renderer.drive_writer import drive_manifest, write_drives
+from renderer.rendered_folder import SCENES_MANIFEST
 from runtime import cli
 from runtime.memory import keep_freed_memory
 from visualization.draw import COLORS, contact_sheet, write_image
@@ -35,27 +38,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, meaning in SETTINGS.items():
         arguments.add_argument(f"--{name}", type=int, help=f"{meaning} (default: synthetic.{name} of the settings)")
     arguments.add_argument("--drive", type=int, metavar="N", help="render N drives in place of scenes")
-    arguments.add_argument("--frames", type=int, default=DRIVE_FRAMES, metavar="M",
+    arguments.add_argument("--frames", type=int, metavar="M",
                            help=f"frames of each drive, 20 a second (default: {DRIVE_FRAMES})")
     arguments.add_argument("--workers", type=int, help="processes (default: one a core)")
     arguments.add_argument("--sheet", type=Path, metavar="FILE.jpg", help="also write a contact sheet of scenes here")
     options, overrides = cli.parse(arguments, argv, inputs=False)
     settings = cli.load_settings(options, overrides).synthetic
     request = {name: getattr(settings if getattr(options, name) is None else options, name) for name in SETTINGS}
+    for name in ("train", "val") if options.drive is not None else ("frames",):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} is {'not ' if options.drive is not None else ''}for drives; "
+                             f"{'leave it out' if options.drive is not None else 'give --drive N as well'}")
     if options.drive is not None:
+        options.frames = DRIVE_FRAMES if options.frames is None else options.frames
         return write_drive_set(options, {name: request[name] for name in ("seed", "width", "height")})
     root = options.root or ROOT
     manifest(**request)  # impossible numbers are refused before any work
+    check_root(root)
     keep_freed_memory()
     if options.sheet:
-        write_image(options.sheet, scene_sheet(request["seed"], request["width"], request["height"]))
+        write_image(options.sheet, scene_sheet(request["seed"], request["width"], request["height"], request["train"]))
     try:
         write_dataset(root, **request, workers=options.workers)
     except KeyboardInterrupt:
         print("interrupted; run again to finish the data set", file=sys.stderr)
         raise
     print(f"{root}: {request['train']} training and {request['val']} validation scenes")
+    usual = cli.load_settings(options, []).synthetic  # what a training renders into this folder
+    if root == ROOT and (words := [f"synthetic.{name}={value}" for name, value in request.items()
+                                   if value != getattr(usual, name)]):
+        print(f"train on them with: python train_fixed.py {shlex.join(words)}; without these words others replace them")
     return 0
+
+
+def check_root(root: Path) -> None:
+    """Raise ValueError where a folder holds labelled images that, beside scenes, would not be read any more."""
+    is_own = (root / SCENES_MANIFEST).exists() or (root / "unfinished").exists()
+    if root.is_dir() and not is_own and (name := detect(root)):
+        raise ValueError(f"{root}: holds labelled images in the {name} layout, which nothing would read beside scenes; "
+                         "render into a folder of its own with --root")
 
 
 def write_drive_set(options: argparse.Namespace, request: dict[str, int]) -> int:
@@ -81,10 +102,10 @@ def drive_sheet(drives: int, frames: int, seed: int, width: int, height: int) ->
     return contact_sheet(tiles, DRIVE_TILES, width // 2)
 
 
-def scene_sheet(seed: int, width: int, height: int) -> np.ndarray:
-    """uint8 RGB: the first training scenes of a seed with their labels drawn, at half size."""
+def scene_sheet(seed: int, width: int, height: int, count: int = SHEET_SCENES) -> np.ndarray:
+    """uint8 RGB: the first training scenes of a seed, of `count`, with their labels drawn, at half size."""
     tiles = []
-    for index in range(SHEET_SCENES):
+    for index in range(min(SHEET_SCENES, count)):
         scene = render_split_scene(seed, "train", index, width, height)
         tiles.append(draw_labels(scene.image, scene.lanes, range(len(scene.lanes))))
     return contact_sheet(tiles, SHEET_COLUMNS, width // 2)

@@ -23,7 +23,7 @@ from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device, pick_precision, seed_everything
 from runtime.memory import keep_freed_memory
 from runtime.signals import Interrupt
-from training.data import TrainingData, load_data, with_input_scale
+from training.data import TrainingData, check_roots, load_data, with_input_scale
 from training.device_steps import check_cuda_graph, device_steps
 from training.epoch import train_epoch
 from training.loss_check import refuse_diverged
@@ -48,13 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(config: Config, device: torch.device, resume: bool, settings: Sequence[str]) -> int:
     """Train as configured on this device; returns the exit status. `settings` are those of the command line."""
-    check_start(config)
+    check_start(config, resume)
     keep_freed_memory()
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)
     loss = LaneLoss(**vars(config.loss))
     run_dir = RunDir(config, in_background=device.type == "cuda")
     resumed = run_dir.load_last() if resume else None
+    check_roots(config)
     data = load_data(config, device)
     check_cuda_graph(config.train, device, data.train_set)
     config = with_input_scale(config)

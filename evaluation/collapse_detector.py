@@ -66,8 +66,10 @@ def is_blind(stats: CollapseStats, min_diversity: float, min_sensitivity: float)
 
 
 def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
-             train_stats: CollapseStats | None = None, is_early: bool = False) -> Diagnosis:
+             train_stats: CollapseStats | None = None, is_early: bool = False, labelled: bool = True) -> Diagnosis:
     """The diagnosis of validation statistics, with those on training images where given.
+
+    `labelled`: whether the images have labels; without any only the sensitivity is known.
 
     A network learns the mean lane first, so early in training the same lanes for all images are no collapse yet.
     """
@@ -81,7 +83,7 @@ def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
             return Diagnosis(NOT_YET, f"so far {symptom}, as is normal in the first steps",
                              savable=not stats.diversity < min_diversity)
         return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, min_diversity)}", savable=False)
-    if all(math.isnan(value) for value in stats):
+    if all(math.isnan(value) for value in stats) or (labelled and math.isnan(stats.error_px)):
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
     blind_error = stats.constant_error_px if stats.constant_error_px > ROUNDING_PX else stats.gray_error_px

@@ -70,10 +70,15 @@ def part_of_names(samples: Iterable[Sample], rule: str) -> dict[str, str]:
     return parts
 
 
-def new_folder(path: Path) -> None:
-    """Make a folder. Raises DataError where it is there and has files, which may be somebody's work."""
+def check_new(path: Path) -> None:
+    """Raise DataError where a folder is there and has files, which may be somebody's work."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(f"{path}: is there and not empty; name a new folder")
+
+
+def new_folder(path: Path) -> None:
+    """Make a folder. Raises DataError where it is there and has files."""
+    check_new(path)
     path.mkdir(parents=True, exist_ok=True)
 
 

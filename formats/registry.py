@@ -1,5 +1,7 @@
 """All data sets that can be read: recognized by their layout, listed, and labels read by their own object."""
 
+import itertools
+import os
 from pathlib import Path
 
 from formats.base import DataError, Label, Sample
@@ -10,7 +12,8 @@ from formats.culane_metric import CULaneMetric
 from formats.curvelanes import CurveLanes
 from formats.cvat import Cvat
 from formats.data_set import DataSet
-from formats.folder import Folder
+from formats.files import IMAGE_SUFFIXES, Tree
+from formats.folder import SUFFIX, Folder
 from formats.label_checks import normalized_range
 from formats.labelme import Labelme
 from formats.listing import Listing, read_listing
@@ -26,6 +29,7 @@ DATA_SETS: dict[str, DataSet] = {  # in the order in which they are recognized
     item.name: item for item in (TuSimple(), CULane(), CurveLanes(), Llamas(), Vil100(), OpenLane(), Folder(),
                                  Labelme(), Cvat(), Coco(), Bdd100k())
 }
+MAX_LOOKED_AT = 10_000  # files of a folder of no known layout
 WRITABLE = ("tusimple", "culane", "folder", "labelme")
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (TuSimpleMetric(), CULaneMetric())}
 
@@ -42,12 +46,11 @@ def list_folder(root: str | Path, format_name: str = "auto", stop: bool = True, 
                 ) -> Listing:
     """What is in a folder, as `read_listing` gives it. Raises DataError where it is no data set."""
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
+    check_folder(root)
     name = detect(root) if format_name == "auto" else format_name
     if name is None:
         layouts = "; or ".join(item.layout for item in DATA_SETS.values())
-        raise DataError(f"{root}: no known layout: expected {layouts}; see docs/DATASETS.md")
+        raise DataError(f"{root}: no known layout: {_what_is_there(root)}. Expected {layouts}; see docs/DATASETS.md")
     chosen = data_set(name)
     listing = read_listing(root, chosen, stop, require_images)
     if not (listing.samples or listing.missing or listing.errors):
@@ -57,9 +60,44 @@ def list_folder(root: str | Path, format_name: str = "auto", stop: bool = True, 
     return listing
 
 
+def check_folder(root: Path) -> None:
+    """Raise DataError where a root is no folder."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
+
+
+def _what_is_there(root: Path) -> str:
+    """The images of a folder, what may be their labels, and what to do."""
+    files = list(itertools.islice(Tree(root).files(), MAX_LOOKED_AT))
+    images = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    texts = [path for path in files if path.suffix.lower() == ".txt" and path.with_suffix("") in images]
+    if not images:
+        return "there is no image"
+    if texts:
+        return (f"there are {len(images)} images and {len(texts)} files like {texts[0].name} of their names; if those "
+                f"are lanes, a line each as x y x y ... in pixels, call them {texts[0].stem}{SUFFIX}")
+    return (f"there are {len(images)} images and no labels; draw lanes in labelme or CVAT, or let a model draw them "
+            "first: python inference_fixed.py ROOT --labels NEW_FOLDER")
+
+
 def detect(root: Path) -> str | None:
     """The name of the data set whose layout a folder has; None where it is none of them."""
     return next((name for name, item in DATA_SETS.items() if item.detect(root)), None)
+
+
+def other_layouts(root: Path, listing: Listing) -> list[str]:
+    """A line for each other layout in which a folder has labels, of images that are not among those listed."""
+    known = {os.path.realpath(sample.image) for part in (listing.samples, listing.missing) for sample in part}
+    lines = []
+    for name, item in DATA_SETS.items():
+        if name == listing.format or not item.detect(root):
+            continue
+        others = read_listing(root, item, stop=False).samples
+        count = sum(os.path.realpath(sample.image) not in known for sample in others)
+        if count:
+            lines.append(f"{count} more images here have labels in the {name} layout, which are not read: give them a "
+                         f"folder of their own, or read them alone with data.format={name}")
+    return lines
 
 
 def read_label(sample: Sample) -> Label:

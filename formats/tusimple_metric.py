@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 128  # images that are compared together: 2 MB
+ROUNDING_PX = 0.01  # by which a row may lie beyond the end of a lane that was written with an end there
 
 
 class TuSimpleMetric(Metric):
@@ -137,8 +138,9 @@ def label_x_at_rows(label: Label, size_px: Size) -> np.ndarray:
     for i, lane in enumerate(label.lanes):
         if len(lane) >= 2:
             x, y = lane[lane[:, 1].argsort(kind="stable")].T
-            gt[i] = np.interp(rows, y, x, left=-2, right=-2)
-            gt[i][(gt[i] < 0) | (gt[i] >= size_px[0])] = -2
+            reached = np.clip(rows, y[0], y[-1])
+            gt[i] = np.interp(reached, y, x)
+            gt[i][(gt[i] < 0) | (gt[i] >= size_px[0]) | (np.abs(reached - rows) > ROUNDING_PX)] = -2
     return gt
 
 

@@ -22,10 +22,15 @@ from preprocessing.loader import loader
 @pytest.fixture
 def folder(tmp_path):
     """Seven images of the colors 10, 20, ... with one lane each."""
-    for i in range(7):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((36, 64, 3), 10 * (i + 1), np.uint8))
-        (tmp_path / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
-    return tmp_path
+    return write_images(tmp_path, 7)
+
+
+def write_images(root, count):
+    root.mkdir(exist_ok=True)
+    for i in range(count):
+        cv2.imwrite(str(root / f"{i}.png"), np.full((36, 64, 3), 10 * (i + 1), np.uint8))
+        (root / f"{i}.lines.txt").write_text("20 35 25 25 30 15\n")
+    return root
 
 
 def test_batches_come_in_the_order_of_their_indices(folder):
@@ -36,6 +41,24 @@ def test_batches_come_in_the_order_of_their_indices(folder):
     assert [int(v) for images, _ in loaded for v in images[:, 0, 0, 0]] == [
         10 * (i + 1) for part in batch_indices for i in part]
     assert all(images.dtype == torch.uint8 and target.exists.shape == (len(images), 6) for images, target in loaded)
+
+
+@pytest.mark.parametrize(("second", "settings"), [
+    ("", ["data.split=[none, auto]"]), ("sub", ["data.split=[auto, 0.5]"]),
+    ("sub", ["data.split=[none, auto]", "data.validate=all"])])
+def test_no_image_validates_that_another_root_trains_on(folder, second, settings):
+    write_images(folder / "sub", 3)
+    words = [f"data.root=[{folder}, {folder / second}]", "data.cache=false", *settings]
+    with pytest.raises(ConfigError, match=r"\d images validate in one folder and train in another, which lies in it"):
+        split_from_config(load_config(None, words))
+    assert split_from_config(load_config(None, words), training=False).val
+
+
+def test_roots_beside_each_other_may_have_images_of_one_name(folder, tmp_path):
+    for name in ("a", "b"):
+        write_images(tmp_path / name, 3)
+    split = split_from_config(load_config(None, [f"data.root=[{tmp_path / 'a'}, {tmp_path / 'b'}]"]))
+    assert [len(part) for part in split.train] == [2, 2] and len(split.val) == 1
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (3000, 16), (138, 16), (5, 2), (7, 1)])

@@ -3,16 +3,18 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from config import Config, ConfigError
-from dataset import LaneDataset, all_rendered, open_dataset, split_from_config
+from dataset import DEFAULT_ROOT, LaneDataset, all_rendered, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
 from evaluation.validation_sets import with_sets
 from formats.base import DataError, Label
 from formats.label_checks import no_lane_hint, size_hint, stated_size_hint
+from formats.registry import check_folder
 from formats.sample_index import evenly_spaced
 from runtime import distributed
 
@@ -33,6 +35,13 @@ class TrainingData(NamedTuple):
     notes: list[str]  # lines for the user on what is passed over or left out
 
 
+def check_roots(config: Config) -> None:
+    """Raise DataError, before anything is rendered or read, where a root is no folder; the default one may be made."""
+    for root in config.data.root:
+        if Path(root) != Path(DEFAULT_ROOT):
+            check_folder(Path(root))
+
+
 def load_data(config: Config, device: torch.device) -> TrainingData:
     """The data sets that a configuration names, rendered, listed and cached where need be.
 
@@ -41,7 +50,8 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
     with distributed.main_process_first():
         split = split_from_config(config)
         if not split.val:
-            raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=auto")
+            raise ConfigError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=0.2, "
+                              "or mend what python check_dataset.py ROOT names")
         train_set = open_dataset(split.all_train(), config)
         val_set = open_dataset(split.val, config)
     for part in (train_set, val_set):

@@ -44,11 +44,13 @@ class TrainProgress(NamedTuple):
     data: str = ""  # fingerprint of the training images
 
 
-def check_start(config: Config) -> None:
-    """Raise ConfigError where a share is to be kept of a model that is not named."""
+def check_start(config: Config, resumed: bool) -> None:
+    """Raise ConfigError where a share is to be kept of a model that is not named, CheckpointError where it is none."""
     if config.train.init_share and not config.train.init_from:
         raise ConfigError(f"train.init_share is {config.train.init_share}, but there is no model to keep a share of: "
                           "name one with train.init_from")
+    if config.train.init_from and not resumed:
+        checkpoint.load_checkpoint(config.train.init_from, "started from")
 
 
 def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:

@@ -103,8 +103,11 @@ def test_one_validation_image_is_compared_with_a_gray_one(constant_error_px):
 
 
 def test_images_without_lanes_show_nothing():
-    diagnosis = diagnosis_of(ALL_NAN)
-    assert diagnosis.state == UNKNOWN and diagnosis.savable
+    for stats in (ALL_NAN, ALL_NAN._replace(sensitivity=0.9)):
+        diagnosis = diagnosis_of(stats)
+        assert diagnosis.state == UNKNOWN and diagnosis.savable
+    assert diagnosis_of(ALL_NAN._replace(sensitivity=0.0)).state == COLLAPSING
+    assert diagnose(ALL_NAN._replace(sensitivity=0.9), 0.05, 0.1, labelled=False).state == LEARNING, "inference"
 
 
 def test_limits_of_zero_turn_the_guard_off():

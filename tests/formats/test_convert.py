@@ -11,6 +11,8 @@ from formats import convert, registry
 from formats.base import DataError, Label, Sample
 from formats.convert import Labelled
 from formats.data_set import LabelledImage
+from formats.tusimple_metric import label_x_at_rows
+from metrics.tusimple import TUSIMPLE_ROWS
 
 TOLERANCE_PX = 0.5
 SIZES_PX = {"llamas": (1276, 717)}
@@ -70,6 +72,16 @@ def test_tusimple_has_its_own_rows_in_images_of_any_size(tmp_path):
     assert record["h_samples"] == list(range(240, 1066, 15))
     assert record["lanes"][0][0] == -2, "above the far end"
     assert record["lanes"][0][-1] == pytest.approx(100 + 400 * 15 / 780, abs=0.01)
+
+
+@pytest.mark.parametrize("height", [590, 1920, 480])
+def test_a_lane_in_tusimples_layout_is_written_with_its_ends_again(tmp_path, height):
+    """Of an image whose rows are no whole numbers, a lane begins and ends between two float32."""
+    rows, size_px = np.array(TUSIMPLE_ROWS) * height / 720, (1640, height)
+    label = Label([np.stack((np.linspace(500, 300, 40), rows[10:50]), -1).astype(np.float32)])
+    x = label_x_at_rows(label, size_px)
+    assert np.flatnonzero(x[0] >= 0).tolist() == list(range(10, 50))
+    assert x[0, 10:50] == pytest.approx(np.linspace(500, 300, 40), abs=1e-3)
 
 
 def test_parts_are_kept(tmp_path):

@@ -140,6 +140,17 @@ def test_no_layout_and_no_folder(tmp_path):
     assert "no such folder" in label_error(tmp_path / "nowhere")
 
 
+def test_of_a_folder_without_a_layout_it_is_said_what_is_there(tmp_path):
+    assert "no known layout: there is no image. Expected" in label_error(tmp_path)
+    for name in ("a.jpg", "b.JPG", "deep/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert "there are 3 images and no labels; draw lanes in labelme or CVAT, or let a model" in label_error(tmp_path)
+    (tmp_path / "deep" / "c.txt").write_text("1 2 3 4\n")
+    assert "there are 3 images and 1 files like c.txt of their names; if those are lanes, a line each as x y x y ... " \
+           "in pixels, call them c.lines.txt" in label_error(tmp_path)
+
+
 def test_listing_goes_on_after_what_is_broken(tmp_path):
     path = tusimple(tmp_path) / "label_data_0313.json"
     path.write_text("{\n" + path.read_text() + "3\n")

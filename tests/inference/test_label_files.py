@@ -74,6 +74,13 @@ def test_corrected_labels_are_not_overwritten(run):
     assert Path("out/a.json").read_text() == "corrected by hand"
 
 
+def test_labels_are_not_written_where_images_are_searched(run):
+    write_pictures("in", "a.png")
+    with pytest.raises(ValueError, match=r"--labels in/new: lies in in, where its images would be read again"):
+        run("in", "--labels", "in/new")
+    assert [path.name for path in Path("in").iterdir()] == ["a.png"]
+
+
 def test_an_image_that_cannot_be_read_has_no_label(run):
     write_pictures(".", "a.png")
     Path("b.png").write_bytes(b"no image")

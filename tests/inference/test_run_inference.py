@@ -100,7 +100,7 @@ def test_one_image_is_enough_to_detect_a_collapse(checkpoint, run, capsys):
 def test_the_same_image_twice_counts_once(run):
     write_pictures(".", "a.png")
     status, out, _ = run("a.png", "./a.png")
-    assert out[-1].startswith("1 different image(s)") and status == 0
+    assert out[-1].startswith("One image alone: whether predictions differ shows from two on") and status == 0
 
 
 # Its end -----------------------------------------------------------------------------------------------------

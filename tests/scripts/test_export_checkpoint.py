@@ -41,6 +41,13 @@ def test_a_checkpoint_is_not_written_over_itself_however_it_is_spelled(checkpoin
     assert checkpoint.read_bytes() == before
 
 
+@pytest.mark.parametrize(("option", "value"), [("--pixels", "float"), ("--batch", "4"), ("--curves", "5")])
+def test_what_is_of_other_formats_is_refused(checkpoint, elsewhere, option, value):
+    with pytest.raises(ExportError, match=rf"{option} is of ONNX files and programs; leave out --format checkpoint"):
+        export_fixed.main(["--checkpoint", str(checkpoint), "--format", "checkpoint", "--output", "half.pth", option,
+                           value])
+
+
 def test_a_checkpoint_is_not_written_over_itself(checkpoint, elsewhere):
     before = checkpoint.read_bytes()
     with pytest.raises(ExportError, match="this is the checkpoint itself; name another file with --output"):

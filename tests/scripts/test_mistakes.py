@@ -15,6 +15,7 @@ import train_fixed
 from config import ConfigError
 from formats.base import DataError
 from model import LaneNet
+from renderer import dataset_writer
 from runtime import cli
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -67,6 +68,17 @@ def test_each_mistake_is_named_in_one_line(settings, capsys, arguments, words):
     assert caught.value.code == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and words in errors[0]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["train.init_from=absent.pth"], "absent.pth: no checkpoint here"),
+    (["train.init_from=foreign.pth"], "foreign.pth: not a checkpoint"),
+    (["data.root=[data/synthetic, absent]"], "absent: no such folder")])
+def test_what_a_training_starts_from_is_looked_at_before_anything_is_rendered(monkeypatch, words, message):
+    torch.save({"a": 1}, "foreign.pth")
+    monkeypatch.setattr(dataset_writer, "write_dataset", None)
+    with pytest.raises(ValueError, match=message):
+        train_fixed.main(["train.device=cpu", *words])
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -16,8 +16,7 @@ SMALL = ["--train", "2", "--val", "1", "--width", "96", "--height", "64", "--wor
 def test_it_writes_a_sheet_and_a_data_set(tmp_path, capsys):
     sheet, root = tmp_path / "sheet.jpg", tmp_path / "set"
     assert synthetic.main(["--root", str(root), "--sheet", str(sheet), *SMALL]) == 0
-    rows = synthetic.SHEET_SCENES // synthetic.SHEET_COLUMNS
-    assert cv2.imread(str(sheet)).shape == (32 * rows, 48 * synthetic.SHEET_COLUMNS, 3)
+    assert cv2.imread(str(sheet)).shape == (32, 48 * synthetic.SHEET_COLUMNS, 3), "two scenes, all that there are"
     assert dataset_writer.is_complete(root, 2, 1, 0, 96, 64)
     assert capsys.readouterr().out == f"{root}: 2 training and 1 validation scenes\n"
 
@@ -54,6 +53,8 @@ def test_settings_come_from_the_file_then_from_overrides_then_from_options(tmp_p
         (["synthetic.vall=3"], "did you mean 'synthetic.val'"),
         (["elsewhere"], "'elsewhere' is not an override"),
         (["--sheet", "sheet.xyz"], "sheet.xyz"),
+        (["--drive", "1", "--train", "5"], "--train is not for drives; leave it out"),
+        (["--frames", "7"], "--frames is for drives; give --drive N as well"),
     ],
 )
 def test_errors_are_one_line_and_status_1(tmp_path, monkeypatch, capsys, arguments, message):
@@ -93,3 +94,20 @@ def test_no_drives_are_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="drives is 0, expected at least 1"):
         synthetic.main(["--drive", "0", "--root", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["mine.lines.txt", "mine.json"])
+def test_labelled_images_are_not_hidden_by_scenes(tmp_path, name):
+    cv2.imwrite(str(tmp_path / "mine.jpg"), np.zeros((9, 9, 3), np.uint8))
+    (tmp_path / name).write_text('{"shapes": [], "imagePath": "mine.jpg"}' if name.endswith("json") else "1 8 1 2\n")
+    with pytest.raises(ValueError, match=r"holds labelled images in the \w+ layout, which nothing would read"):
+        synthetic.main(["--root", str(tmp_path), *SMALL])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.jpg", name]
+
+
+def test_other_scenes_in_the_default_folder_come_with_the_words_to_train_on_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert synthetic.main(["synthetic.seed=3", *SMALL]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "train on them with: python train_fixed.py synthetic.train=2 synthetic.val=1 synthetic.seed=3 "
+        "synthetic.width=96 synthetic.height=64; without these words others replace them")
