@@ -53,12 +53,17 @@ def compare(folder: Path, kills: int, rng: random.Random) -> int:
     settings = [f"data.root={folder / 'scenes'}", f"data.cache_dir={folder / 'cache'}", f"train.epochs={EPOCHS}",
                 f"train.batch_size={BATCH}", "train.device=cpu", "train.ema=0.9", "model.width=160", "model.height=96"]
     unbroken, killed = folder / "unbroken", folder / "killed"
+    if killed.exists():
+        raise SystemExit(f"{killed}: is there from an earlier comparison; name another --folder")
     train([*settings, f"train.checkpoint_dir={unbroken}"])
     print(f"one run without a break: {EPOCHS} epochs of {STEPS} steps")
 
     run = [*settings, f"train.checkpoint_dir={killed}"]
     for number in range(1, kills + 1):
         remaining = EPOCHS * STEPS - saved_steps(killed)
+        if not remaining:
+            print(f"the run is at its end before kill {number}: there is nothing left to kill")
+            break
         step = rng.randint(1, min(3 * STEPS // 2, remaining))  # a killed epoch begins again: most stay in one
         delay = rng.uniform(0, MAX_DELAY) if step < remaining else 0.0  # at the very end it must not come too late
         train(run, step, delay)

@@ -220,6 +220,8 @@ def row(views: Sequence[View | None], is_given: bool, settings) -> str:
 def cells(pairs: Sequence[tuple[GroundTruth, LanePosition]]) -> str:
     """The cells of COLUMNS for frames."""
     located = [(gt, position) for gt, position in pairs if isinstance(position, LanePosition) and position.offset]
+    if not located:
+        return " | ".join(["100" if pairs else "no frame", *[""] * (len(COLUMNS) - 1)])
     gt = np.array([gt for gt, _ in located])
     estimates = {name: np.array([getattr(position, name) for _, position in located])
                  for name in ("offset", "width", "heading", "curvature", "pitch")}

@@ -2,10 +2,12 @@
 
 Both are measured here, the peak by a product of two square matrices, the bandwidth by copying memory. The bytes are
 those that nothing can avoid: the weights and the images once each. What lies between two layers may stay in a cache.
+On CUDA a product of float32 has TF32 where PyTorch's convolutions have it.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -28,11 +30,23 @@ def measure_peak(device: torch.device, dtype: torch.dtype, synchronize: Callable
     """The best of TRIES on this device."""
     rows, count = MATRIX_ROWS[device.type], COPIED_BYTES[device.type]
     left, right = (torch.randn(rows, rows, device=device).to(dtype) for _ in range(2))
-    product = least_seconds(lambda: left @ right, synchronize)
+    with tf32_as_in_convolutions() if device.type == "cuda" else contextlib.nullcontext():
+        product = least_seconds(lambda: left @ right, synchronize)
     source = torch.ones(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy = least_seconds(lambda: target.copy_(source), synchronize)
     return Peak(2 * rows**3 / product, 2 * count / copy)
+
+
+@contextlib.contextmanager
+def tf32_as_in_convolutions() -> Iterator[None]:
+    """In this block products have TF32 if convolutions have it, which by PyTorch's defaults alone have it."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def least_seconds(run: Callable[[], object], synchronize: Callable[[], None]) -> float:

@@ -26,7 +26,12 @@ def main(argv=None) -> int:
     arguments.add_argument("--threshold", type=float, help="confidence from which a lane is printed")
     arguments.add_argument("--save-images", metavar="DIR", type=Path, help="write each image with its lanes drawn")
     options = arguments.parse_args(argv)
-    session = onnxruntime.InferenceSession(options.model, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(options.model, providers=["CPUExecutionProvider"])
+        if options.save_images:
+            options.save_images.mkdir(parents=True, exist_ok=True)
+    except Exception as error:  # onnxruntime has types of its own
+        arguments.error(" ".join(str(error).split()))
     metadata = session.get_modelmeta().custom_metadata_map
     if metadata.get("format") != "lane-regression" or session.get_inputs()[0].shape[0] not in (1, "batch"):
         arguments.error(f"{options.model} is not a file of export_fixed.py --batch 1 or --batch dynamic")
@@ -48,7 +53,6 @@ def main(argv=None) -> int:
         if not slots:
             print(f"Sample {number}: no lane")
         if options.save_images:
-            options.save_images.mkdir(parents=True, exist_ok=True)
             for slot in slots:
                 draw(image, points[slot], COLORS[slot % len(COLORS)])
             encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]

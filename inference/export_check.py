@@ -31,7 +31,8 @@ class Errors(NamedTuple):
         return all(error < limit for error, limit in zip(self, limits, strict=True))
 
     def __str__(self) -> str:
-        return (f"lanes within {self.worst_px:.2g} px of a {REFERENCE_WIDTH_PX} px wide image, "
+        worst = f"{self.worst_px:.{2 if self.worst_px < 10 else 3}g}"
+        return (f"lanes within {worst} px of a {REFERENCE_WIDTH_PX} px wide image, "
                 f"{self.mean_px:.2g} px in the mean, confidence within {self.confidence:.2g}")
 
 

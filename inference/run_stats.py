@@ -6,14 +6,14 @@ Shapes: N images, L lane slots, P = 6 control points, 2 = (x, y) in [0, 1].
 import math
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from inference.inputs import Frame
-from inference.predictor import Detections, Predictor
+from inference.predictor import Predictor
 from inference.writers import FrameResult
 from metrics.collapse import REFERENCE_WIDTH_PX
 
-MAX_IMAGES = 100_000  # different images whose predictions are kept: a camera must not fill the memory
+MAX_IMAGES = 100_000  # different images that count: the checksums of a camera's must not fill the memory
 SENSITIVITY_IMAGES = 8  # that are shifted to measure whether the lanes follow
 
 
@@ -22,7 +22,8 @@ class RunStats:
 
     def __init__(self):
         self.unreadable = 0
-        self.detections: dict[tuple[int, int], Detections] = {}  # by content: the same image twice shows nothing
+        self.seen: set[tuple[int, int]] = set()  # checksums of images: the same one twice shows nothing
+        self.sums: list[Tensor] = []  # over images: confidence (L), x (L, P) and its squares
         self.pixels: list[np.ndarray] = []  # of a few frames, (H, W, 3)
 
     def add(self, result: FrameResult) -> None:
@@ -33,19 +34,22 @@ class RunStats:
             return
         if frame.pixels is not None and len(self.pixels) < SENSITIVITY_IMAGES:
             self.pixels.append(frame.pixels)
-        if len(self.detections) < MAX_IMAGES:
-            self.detections[frame.checksum] = result.detections
+        if frame.checksum in self.seen or len(self.seen) == MAX_IMAGES:
+            return
+        self.seen.add(frame.checksum)
+        confidence, x = result.detections.confidence.double(), result.detections.points[..., 0].double()
+        values = [confidence, x, x * x]
+        self.sums = [total + value for total, value in zip(self.sums, values, strict=True)] if self.sums else values
 
     @property
     def images(self) -> int:
         """N, the number of different images."""
-        return len(self.detections)
+        return len(self.seen)
 
     def spread_px(self) -> float:
         """Standard deviation of lanes over the images, weighted by confidence, in px of the reference width."""
-        points, confidence, _ = map(torch.stack, zip(*self.detections.values(), strict=True))
-        weight = confidence.mean(0)  # (L)
-        spread = points[..., 0].std(0, correction=0).mean(-1)  # (L) of x
+        weight, mean, mean_square = (total / self.images for total in self.sums)
+        spread = (mean_square - mean * mean).clamp(min=0).sqrt().mean(-1)  # (L)
         return float((spread * weight).sum() / weight.sum().clamp(min=1e-6) * REFERENCE_WIDTH_PX)
 
     def sensitivity(self, predictor: Predictor) -> float:

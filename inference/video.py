@@ -46,7 +46,7 @@ class VideoReader:
             self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # of a camera: no queue of old images
         count, fps = self.capture.get(cv2.CAP_PROP_FRAME_COUNT), self.capture.get(cv2.CAP_PROP_FPS)
         self.frames = int(count) if 0 < count < MAX_FRAMES else None
-        self.fps = fps if math.isfinite(fps) and 1 <= fps <= MAX_FPS else DEFAULT_FPS
+        self.fps = fps if math.isfinite(fps) and 0 < fps <= MAX_FPS else DEFAULT_FPS
 
     def read(self) -> np.ndarray | None:
         """The next image (height, width, 3), upright by the video's own rotation; None at the end."""

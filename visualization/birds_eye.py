@@ -79,6 +79,8 @@ def draw_notes(image: np.ndarray, lines: Sequence[str], is_warning: bool = False
     """A copy of the image with lines of text in a dark box in its upper left corner; the last one red for a warning."""
     canvas = image.copy()
     size_px = max(9.0, image.shape[0] / NOTE_ROWS)
+    if (widest := max(text_width(line, size_px) for line in lines) + size_px) > image.shape[1]:
+        size_px *= image.shape[1] / widest  # of a portrait
     step, margin = round(1.35 * size_px), round(0.5 * size_px)
     width = min(image.shape[1], max(text_width(line, size_px) for line in lines) + 2 * margin)
     box = canvas[:step * len(lines) + margin, :width]

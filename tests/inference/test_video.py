@@ -28,6 +28,15 @@ def test_a_reader_gives_the_images_and_then_none():
     reader.close()
 
 
+def test_a_time_lapse_has_its_own_rate(tmp_path):
+    path = tmp_path / "slow.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 0.5, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    assert VideoReader(path).fps == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("value", [-1.0, 0.0, math.nan, math.inf, 1e12])
 def test_numbers_that_make_no_sense_are_unknown(monkeypatch, value):
     camera = Camera()

@@ -70,6 +70,14 @@ def test_notes_stay_in_the_image_and_grow_with_it(size):
         assert levels_from_warning(draw_notes(image, ["right line in 3.0 s"])) > 60
 
 
+def test_a_note_fits_in_a_portrait():
+    """Its last letter ends before the image does, and the letters are as high as the image's width allows."""
+    image = np.full((980, 736, 3), 200, np.uint8)
+    drawn = draw_notes(image, ["bend of 3288 m to the left, heading 4.8 deg to the right|"])
+    letters = (drawn > 240).all(2).any(0).nonzero()[0]
+    assert 0.9 * 736 < letters[-1] < 730
+
+
 def levels_from_warning(image):
     """Of 255, by which the nearest pixel differs from WARNING_COLOR."""
     return np.abs(image.astype(int) - WARNING_COLOR).max(2).min()
