@@ -20,7 +20,7 @@ from inference.predictor import Predictor
 from losses_fixed import LaneLoss, LossTerms
 from runtime import checkpoint, cli, distributed
 from runtime.checkpoint import DEFAULT_CHECKPOINT
-from runtime.device import pick_device, pick_precision, seed_everything
+from runtime.device import pick_device, pick_precision, seed_everything, warm_up
 from runtime.memory import keep_freed_memory
 from runtime.signals import Interrupt
 from training.data import TrainingData, check_roots, load_data, with_input_scale
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(config: Config, device: torch.device, resume: bool, settings: Sequence[str]) -> int:
     """Train as configured on this device; returns the exit status. `settings` are those of the command line."""
     check_start(config, resume)
+    warm_up(device)
     keep_freed_memory()
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)

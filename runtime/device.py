@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,23 @@ def autocast(device: torch.device, dtype: torch.dtype, cache: bool = True) -> to
     """The autocast context of a dtype; for float32 it does nothing. `cache`: a weight used twice is cast once."""
     return torch.autocast(device.type, dtype if dtype != torch.float32 else None, enabled=dtype != torch.float32,
                           cache_enabled=cache)
+
+
+def warm_up(device: torch.device) -> None:
+    """Have a thread load what a GPU needs for its first convolution, which takes seconds, while others read data."""
+    if device.type == "cuda":
+        threading.Thread(target=first_convolution, args=(device,), name="warm-up", daemon=True).start()
+
+
+def first_convolution(device: torch.device) -> None:
+    """Convolve, multiply and go back once, without random numbers. Errors are left to the first step, which has them
+    too, and knows what it was about.
+    """
+    with contextlib.suppress(RuntimeError):
+        image = torch.ones(1, 8, 16, 16, device=device, requires_grad=True)
+        weight = torch.ones(8, 8, 3, 3, device=device, requires_grad=True)
+        rows = torch.nn.functional.conv2d(image, weight, padding=1).flatten(2)
+        (rows @ torch.ones(256, 8, device=device)).sum().backward()
 
 
 class Readback:
