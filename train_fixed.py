@@ -49,7 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(config: Config, device: torch.device, resume: bool, settings: Sequence[str]) -> int:
     """Train as configured on this device; returns the exit status. `settings` are those of the command line."""
     check_start(config, resume)
-    warm_up(device)
     keep_freed_memory()
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)
@@ -57,7 +56,8 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     run_dir = RunDir(config, in_background=device.type == "cuda")
     resumed = run_dir.load_last() if resume else None
     check_roots(config)
-    data = load_data(config, device)
+    with warm_up(device):
+        data = load_data(config, device)
     check_cuda_graph(config.train, device, data.train_set)
     config = with_input_scale(config)
     model = build_model(config, device, resume)

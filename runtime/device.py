@@ -3,6 +3,7 @@
 import contextlib
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,21 @@ def autocast(device: torch.device, dtype: torch.dtype, cache: bool = True) -> to
                           cache_enabled=cache)
 
 
-def warm_up(device: torch.device) -> None:
-    """Have a thread load what a GPU needs for its first convolution, which takes seconds, while others read data."""
-    if device.type == "cuda":
-        threading.Thread(target=first_convolution, args=(device,), name="warm-up", daemon=True).start()
+@contextlib.contextmanager
+def warm_up(device: torch.device) -> Iterator[None]:
+    """While the block reads data, a thread loads what a GPU needs for its first convolution, which takes seconds.
+
+    It has ended when the block has: while a graph is recorded nothing else may ask for memory.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    thread = threading.Thread(target=first_convolution, args=(device,), name="warm-up", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def first_convolution(device: torch.device) -> None:
