@@ -71,8 +71,13 @@ class GroundPlane:
     def to_pixels(self, points_m: np.ndarray) -> np.ndarray:
         """(..., 2) pixels of X and Z (..., 2) on the road; NaN where no pixel can show it."""
         x, z = np.moveaxis(np.asarray(points_m, float), -1, 0)
-        points = np.stack((x, self.height - self.climb * z * z / 2, z), axis=-1)
-        right, down, depth = np.moveaxis(points @ rotation(self.pitch, self.roll, self.yaw).T, -1, 0)
+        return self.pixels_at(x, z)
+
+    def pixels_at(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """(..., 2) as `to_pixels`, of X and Z that are broadcast to one shape: those of a grid cost little."""
+        y = self.height - self.climb * z * z / 2
+        right, down, depth = (to_x * x + (to_y * y + to_z * z)
+                              for to_x, to_y, to_z in rotation(self.pitch, self.roll, self.yaw))
         depth = np.where(depth > 1e-6, depth, np.nan)
         return self.camera.pixels(np.stack((right / depth, down / depth), axis=-1))
 

@@ -36,8 +36,8 @@ def birds_eye(image: np.ndarray, ground: GroundPlane | None, curves: Tensor, col
         draw_text(view, "no position", (size[0] // 10, height // 2), LABEL_COLOR, height / NOTE_ROWS)
         return view
     scale = height / AHEAD_M
-    columns, rows = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
-    source = ground.to_pixels(np.stack((columns / scale - size[0] / scale / 2, AHEAD_M - rows / scale), axis=-1))
+    columns, rows = np.arange(size[0]) + 0.5, np.arange(size[1])[:, None] + 0.5
+    source = ground.pixels_at(columns / scale - size[0] / scale / 2, AHEAD_M - rows / scale)
     source = np.nan_to_num(source, nan=-1e4).clip(-1e4, 1e5).astype(np.float32) - 0.5
     view = cv2.remap(image, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=DARK)
     _draw_grid(view, scale)
