@@ -98,10 +98,12 @@ def same(a, b):
 
 @PRECISIONS
 @OPTIMIZERS
+@pytest.mark.parametrize("share", [0, 0.2], ids=["", "share"])
 @pytest.mark.usefixtures("exact")
-def test_recorded_steps_are_the_plain_ones(data_on, precision, optimizer):
-    """Of two batch sizes, over two epochs: losses, weights and averages."""
-    data, overrides = data_on(CUDA), [f"train.precision={precision}", f"train.optimizer={optimizer}"]
+def test_recorded_steps_are_the_plain_ones(data_on, precision, optimizer, share):
+    """Of two batch sizes, over two epochs: losses, weights and averages, with a share of the first model or without."""
+    data = data_on(CUDA)
+    overrides = [f"train.precision={precision}", f"train.optimizer={optimizer}", f"train.init_share={share}"]
     plain, graphed = setup_of(CUDA, *overrides), setup_of(CUDA, *overrides)
     start = weights(plain)
     steps = recorded(graphed, data)
