@@ -26,6 +26,7 @@ from preprocessing.samples import read_images
 from preprocessing.targets import lanes_in_slots
 from preprocessing.unreadable import unreadable
 from renderer import dataset_writer
+from renderer.rendered_folder import SCENES_MANIFEST
 from runtime import checkpoint, distributed
 
 DEFAULT_ROOT = DataConfig().root[0]
@@ -141,6 +142,7 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
     for number, (root, rule, name) in enumerate(zip(settings.root, rules, formats, strict=True), start=1):
         if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
             scenes = config.synthetic
+            registry.check_free(Path(root), (SCENES_MANIFEST, "unfinished"))
             dataset_writer.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)
         elif dataset_writer.is_of_another_renderer(root):
             print(f"{root}: these scenes are of another version of synthetic.py, and scores on them not to be compared "

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from formats.registry import detect
+from formats.registry import check_free
 from renderer.dataset_writer import manifest, render_split_scene, write_dataset
 from renderer.drive import render_frame, sample_drive
 from renderer.drive_writer import drive_manifest, write_drives
-from renderer.rendered_folder import SCENES_MANIFEST
+from renderer.rendered_folder import DRIVES_MANIFEST, SCENES_MANIFEST
 from runtime import cli
 from runtime.memory import keep_freed_memory
 from visualization.draw import COLORS, contact_sheet, write_image
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return write_drive_set(options, {name: request[name] for name in ("seed", "width", "height")})
     root = options.root or ROOT
     manifest(**request)  # impossible numbers are refused before any work
-    check_root(root)
+    check_free(root, (SCENES_MANIFEST, "unfinished"))
     keep_freed_memory()
     if options.sheet:
         write_image(options.sheet, scene_sheet(request["seed"], request["width"], request["height"], request["train"]))
@@ -64,25 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; run again to finish the data set", file=sys.stderr)
         raise
     print(f"{root}: {request['train']} training and {request['val']} validation scenes")
-    usual = cli.load_settings(options, []).synthetic  # what a training renders into this folder
+    plain = argparse.Namespace(**vars(options) | {"config": None})
+    usual = cli.load_settings(plain, []).synthetic  # what a training renders into this folder
     if root == ROOT and (words := [f"synthetic.{name}={value}" for name, value in request.items()
                                    if value != getattr(usual, name)]):
         print(f"train on them with: python train_fixed.py {shlex.join(words)}; without these words others replace them")
     return 0
 
 
-def check_root(root: Path) -> None:
-    """Raise ValueError where a folder holds labelled images that, beside scenes, would not be read any more."""
-    is_own = (root / SCENES_MANIFEST).exists() or (root / "unfinished").exists()
-    if root.is_dir() and not is_own and (name := detect(root)):
-        raise ValueError(f"{root}: holds labelled images in the {name} layout, which nothing would read beside scenes; "
-                         "render into a folder of its own with --root")
-
-
 def write_drive_set(options: argparse.Namespace, request: dict[str, int]) -> int:
     """Render the drives that are asked for; exit status 0."""
     root = options.root or DRIVE_ROOT
     drive_manifest(options.drive, options.frames, **request)  # impossible numbers are refused before any work
+    check_free(root, (DRIVES_MANIFEST,))
     keep_freed_memory()
     if options.sheet:
         write_image(options.sheet, drive_sheet(options.drive, options.frames, **request))

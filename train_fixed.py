@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def train(config: Config, device: torch.device, resume: bool, settings: Sequence[str]) -> int:
     """Train as configured on this device; returns the exit status. `settings` are those of the command line."""
     check_start(config, resume)
+    check_cuda_graph(config.train, device)
     keep_freed_memory()
     seed_everything(config.train.seed)
     dtype = pick_precision(config.train.precision, device)

@@ -20,6 +20,7 @@ from preprocessing.lane_fit import LANE_PROBLEMS, LaneProblems
 
 EXAMPLES = 5  # of each problem
 MAX_DRAWN = 1000  # images for the upper bound by a metric that draws lanes: of more it takes minutes
+MAX_COMPARED = 10_000  # images for the error of the same lanes for all
 LEAST_SPREAD_PX = 5.0  # of labels around the best constant: no road is so much like itself (a single drive has 38)
 
 
@@ -71,21 +72,24 @@ def print_contents(checked: Sequence[CheckedSample]) -> None:
     print_counts("lanes per image", {count: per_image[count] for count in sorted(per_image)})
     with_lanes = [item for item in checked if any(map(len, item.label.lanes))]
     print_spread([item for item in with_lanes if len(item.slots)])
-    first: dict[bytes, CheckedSample] = {}
-    labels = [b"/".join(np.asarray(lane, np.float32).tobytes() for lane in item.label.lanes) for item in with_lanes]
-    copies = [f"{item.sample.location()}: that of {first[label].sample.image.name}"
+    first: dict[int, CheckedSample] = {}  # by the label's hash
+    labels = [hash(b"/".join(np.asarray(lane, np.float32).tobytes() for lane in item.label.lanes))
+              for item in with_lanes]
+    copies = [f"{item.sample.location()}: that of {first[label].sample.name}"
               for item, label in zip(with_lanes, labels, strict=True) if first.setdefault(label, item) is not item]
     print_problem(f"of {len(checked)} images have the very label of another one", copies, len(copies))
 
 
 def print_spread(checked: Sequence[CheckedSample]) -> None:
     """Print the error of the best prediction that is the same for all images; in words where there is nearly none."""
-    if len(checked) < 2:
-        return
-    slots = 1 + max(max(item.slots) for item in checked)
+    checked = evenly_spaced(checked, MAX_COMPARED)
+    slots = 1 + max((max(item.slots) for item in checked), default=0)
     points, exists = np.zeros((len(checked), slots, CONTROL_POINTS, 2)), np.zeros((len(checked), slots), bool)
     for number, item in enumerate(checked):
         points[number, list(item.slots)], exists[number, list(item.slots)] = item.curves.numpy(), True
+    exists &= exists.sum(0) > 1  # a lane that is the only one of its slot is as good as the same for all
+    if not exists.any():
+        return
     constant = np.broadcast_to(collapse.constant_prediction(points, exists), points.shape)
     spread_px = collapse.mean_x_error(constant, points, exists)
     print(f"  the best lanes that are the same for every image are {spread_px:.1f} px off, of a "

@@ -107,7 +107,12 @@ class CULaneMetric(Metric):
         return ThresholdCurve(np.asarray(thresholds, float), scores, scores["F1@50"], figures)
 
     def prediction_files(self, path: Path, samples: Sequence[Sample]) -> list[Path]:
-        return [lines_path(path, sample.name) for sample in samples]
+        """Raises DataError where two images would have one file."""
+        paths, first = [lines_path(path, sample.name) for sample in samples], {}
+        for sample, file in zip(samples, paths, strict=True):
+            if first.setdefault(file, sample.name) != sample.name:
+                raise DataError(f"{first[file]} and {sample.name} would have one prediction file; rename one of them")
+        return paths
 
     def write_predictions(self, path: Path, samples: Sequence[Sample], labels: Sequence[Label],
                           sizes_px: Sequence[Size], predictions: Iterable[Sequence[np.ndarray]]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from formats.base import DataError, Label, Sample
@@ -30,6 +31,7 @@ DATA_SETS: dict[str, DataSet] = {  # in the order in which they are recognized
                                  Labelme(), Cvat(), Coco(), Bdd100k())
 }
 MAX_LOOKED_AT = 10_000  # files of a folder of no known layout
+LABEL_SUFFIXES = (".txt", ".json", ".xml", ".csv")
 WRITABLE = ("tusimple", "culane", "folder", "labelme")
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (TuSimpleMetric(), CULaneMetric())}
 
@@ -66,18 +68,32 @@ def check_folder(root: Path) -> None:
         raise DataError(f"{root}: no such folder; set data.root to the folder of your data set")
 
 
+def check_free(root: Path, own: Iterable[str]) -> None:
+    """Raise DataError where a folder without any of the files `own` holds labelled images, beside which rendered ones
+    would be read alone.
+    """
+    if root.is_dir() and not any((root / name).exists() for name in own) and (name := detect(root)):
+        raise DataError(f"{root}: holds labelled images in the {name} layout, which nothing would read beside rendered "
+                        "ones; render into a folder of its own")
+
+
 def _what_is_there(root: Path) -> str:
     """The images of a folder, what may be their labels, and what to do."""
     files = list(itertools.islice(Tree(root).files(), MAX_LOOKED_AT))
-    images = {path.with_suffix("") for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
-    texts = [path for path in files if path.suffix.lower() == ".txt" and path.with_suffix("") in images]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    stems = {path.stem for path in images}
+    others = [path for path in files if path.suffix.lower() in LABEL_SUFFIXES]
+    texts = [path for path in others if path.suffix.lower() == ".txt" and path.stem in stems]
     if not images:
         return "there is no image"
+    found = f"there are {'at least ' * (len(files) == MAX_LOOKED_AT)}{len(images)} images"
     if texts:
-        return (f"there are {len(images)} images and {len(texts)} files like {texts[0].name} of their names; if those "
-                f"are lanes, a line each as x y x y ... in pixels, call them {texts[0].stem}{SUFFIX}")
-    return (f"there are {len(images)} images and no labels; draw lanes in labelme or CVAT, or let a model draw them "
-            "first: python inference_fixed.py ROOT --labels NEW_FOLDER")
+        return (f"{found} and {len(texts)} files like {texts[0].name} of their names; if those are lanes, a line each "
+                f"as x y x y ... in pixels, call them {texts[0].stem}{SUFFIX}")
+    if others:
+        return f"{found}, and {len(others)} files like {others[0].name}, which are no labels of any layout"
+    return (f"{found} and no labels; draw lanes in labelme or CVAT, or let a model draw them first: "
+            "python inference_fixed.py ROOT --labels NEW_FOLDER")
 
 
 def detect(root: Path) -> str | None:
@@ -96,7 +112,7 @@ def other_layouts(root: Path, listing: Listing) -> list[str]:
         count = sum(os.path.realpath(sample.image) not in known for sample in others)
         if count:
             lines.append(f"{count} more images here have labels in the {name} layout, which are not read: give them a "
-                         f"folder of their own, or read them alone with data.format={name}")
+                         "folder of their own")
     return lines
 
 

@@ -5,6 +5,7 @@ each lane's line in its drive), and, last of all, root/drives.json, which before
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from functools import partial
@@ -51,7 +52,9 @@ def _is_complete(root: Path, request: dict[str, int]) -> bool:
 
 def _check_replaceable(root: Path) -> None:
     """Raise ValueError where the folder holds something else than drives."""
-    if not (root / DRIVES_MANIFEST).is_file() and (any(root.glob("*.json")) or (root / "clips").exists()):
+    written = read_json(root / DRIVES_MANIFEST)
+    is_own = isinstance(written, dict) and ("renderer" in written or "unfinished" in written)
+    if not is_own and (any(root.glob("*.json")) or (root / "clips").exists()):
         raise ValueError(f"{root}: holds another data set; give a folder of its own with --root")
 
 
@@ -59,8 +62,9 @@ def _render_all(root: Path, request: dict[str, int], workers: int | None) -> Non
     drives = request["drives"]
     write_text(root / DRIVES_MANIFEST, json.dumps({"unfinished": True}))  # the folder stays known as one of drives
     (root / LABELS).unlink(missing_ok=True)
-    for folder in (root / "clips").glob("drive_*"):
-        shutil.rmtree(folder)
+    for path in (root / "clips").glob("drive_*"):
+        if re.fullmatch(r"drive_\d{3,}", path.name) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
     tasks = [(root, request, number) for number in range(drives)]
     with tqdm(total=drives * request["frames"], unit="frame") as bar:
         for count in run_tasks(_render_drive, tasks, workers):

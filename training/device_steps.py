@@ -90,18 +90,19 @@ def device_steps(setup: StepSetup, dataset: LaneDataset) -> DeviceSteps | None:
     return DeviceSteps(setup, dataset, cuda_recorder(setup.device) if is_recorded else None, requested is True)
 
 
-def check_cuda_graph(train: TrainConfig, device: torch.device, dataset: LaneDataset) -> None:
-    """Raise ConfigError where train.cuda_graph is true and steps cannot be recorded."""
+def check_cuda_graph(train: TrainConfig, device: torch.device, dataset: LaneDataset | None = None) -> None:
+    """Raise ConfigError where train.cuda_graph is true and steps cannot be recorded, as far as is known without data.
+    """
     if train.cuda_graph is True and (obstacle := _graph_obstacle(train, device, dataset)):
         raise ConfigError(f"train.cuda_graph is true, but {obstacle}; set it to auto")
 
 
-def _graph_obstacle(train: TrainConfig, device: torch.device, dataset: LaneDataset) -> str | None:
+def _graph_obstacle(train: TrainConfig, device: torch.device, dataset: LaneDataset | None) -> str | None:
     """Why steps cannot be recorded; None where they can."""
     obstacles = {
         f"the device is {device.type}": device.type != "cuda",
         "there are several processes": distributed.world_size() > 1,
-        "the images are not on the device (data.cache, data.on_device)": not dataset.preloaded,
+        "the images are not on the device (data.cache, data.on_device)": dataset is not None and not dataset.preloaded,
         "train.compile is true": train.compile,
     }
     return next((words for words, applies in obstacles.items() if applies), None)

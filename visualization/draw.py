@@ -20,6 +20,7 @@ LABEL_COLOR = (255, 255, 255)
 DARK = (20, 20, 20)  # around curves and points, and of text
 FONT, FONT_PX = cv2.FONT_HERSHEY_SIMPLEX, 30  # and its size at a scale of 1
 TEXT_PX = 13
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")  # that OpenCV writes
 CAPTION_PX = 30  # height of a line of text above an image
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -149,7 +150,7 @@ def _ascii(text: str) -> str:
 
 def check_picture(path: Path) -> None:
     """Raise ValueError where the suffix of a file's name is of no format that `write_image` has."""
-    if not (path.suffix and cv2.haveImageWriter(f"picture{_encoder(path)}")):
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise ValueError(f"{path}: {path.suffix or 'a name without a suffix'} is no format of pictures that can be "
                          "written; use .jpg, .png or .webp")
 

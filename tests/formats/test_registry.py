@@ -151,6 +151,24 @@ def test_of_a_folder_without_a_layout_it_is_said_what_is_there(tmp_path):
            "in pixels, call them c.lines.txt" in label_error(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "words"), [
+    ("labels/a.txt", "1 images and 1 files like a.txt of their names; if those are lanes"),
+    ("a.json", "1 images, and 1 files like a.json, which are no labels of any layout"),
+    ("notes.txt", "1 images, and 1 files like notes.txt, which are no labels of any layout")])
+def test_what_may_be_labels_of_another_kind_is_said(tmp_path, name, words):
+    write_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    assert words in label_error(tmp_path)
+
+
+def test_of_many_images_the_first_are_counted(tmp_path, monkeypatch):
+    for name in "abc":
+        write_image(tmp_path / f"{name}.jpg")
+    monkeypatch.setattr(registry, "MAX_LOOKED_AT", 2)
+    assert "there are at least 2 images and no labels" in label_error(tmp_path)
+
+
 def test_listing_goes_on_after_what_is_broken(tmp_path):
     path = tusimple(tmp_path) / "label_data_0313.json"
     path.write_text("{\n" + path.read_text() + "3\n")

@@ -128,7 +128,8 @@ def test_two_outputs_have_two_names(run, second):
     assert sorted(path.name for path in Path().iterdir()) == ["in", "link.jpg"]
 
 
-@pytest.mark.parametrize(("name", "found"), [("sheet.xyz", r"\.xyz"), ("sheet", "a name without a suffix")])
+@pytest.mark.parametrize(("name", "found"), [
+    ("sheet.xyz", r"\.xyz"), ("sheet", "a name without a suffix"), ("sheet.pgm", r"\.pgm")])
 def test_a_sheet_of_no_format_is_refused_before_any_work(run, name, found):
     write_pictures("in", "a.png")
     with pytest.raises(ValueError, match=rf"{name}: {found} is no format of pictures that can be written; use \.jpg"):

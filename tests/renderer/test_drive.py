@@ -112,12 +112,13 @@ def test_drives_are_rendered_once_and_anew_for_another_request(folder, tmp_path)
 
 def test_what_is_replaced_is_named_and_what_is_of_others_stays(tmp_path, capsys):
     drive_writer.write_drives(tmp_path, 1, 3, seed=5, width=WIDTH, height=HEIGHT)
-    other = tmp_path / "clips" / "synthetic" / "000000" / "20.jpg"
-    other.parent.mkdir(parents=True)
-    other.write_bytes(b"a scene")
+    others = [tmp_path / "clips" / name for name in ("synthetic/20.jpg", "drive_home/my.mp4", "drive_000.mp4")]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(b"precious")
     drive_writer.write_drives(tmp_path, 1, 4, seed=6, width=WIDTH, height=HEIGHT)
     assert "rendered anew, in place of what is there (frames 3 -> 4, seed 5 -> 6)" in capsys.readouterr().err
-    assert other.read_bytes() == b"a scene"
+    assert all(other.read_bytes() == b"precious" for other in others)
 
 
 def test_a_lost_frame_is_noticed(tmp_path):
@@ -151,16 +152,17 @@ def test_a_vehicle_that_overtakes_comes_into_view_bit_by_bit():
     drive = sample_drive(0, 0, 80, 320, 180)
     car = RoadObject(-12.0, drive.speed + 7, draw_vehicle, drive.lateral(0) + 3.5)
     pixels = []
-    for frame in range(70):
-        image = np.full((180, 320, 3), 90, np.uint8)
-        alone = replace(drive, objects=(car,))
-        _draw_objects(alone, image, drive.camera_at(frame / FPS), drive.road_at(frame / FPS), frame / FPS)
-        pixels.append(int((image != 90).any(-1).sum()))
+    for seconds in np.arange(70) / FPS:
+        without, image = (np.full((180, 320, 3), 90, np.uint8) for _ in range(2))
+        for objects, canvas in (((), without), ((car,), image)):
+            _draw_objects(replace(drive, objects=objects), canvas, drive.camera_at(seconds), drive.road_at(seconds),
+                          seconds)
+        pixels.append(int((image != without).any(-1).sum()))
     assert pixels[0] == 0 and max(pixels) > 500
     assert max(np.abs(np.diff(pixels))) < 0.35 * max(pixels)
 
 
-@pytest.mark.parametrize("name", ["label_data_train.json", "clips/highway.mp4"])
+@pytest.mark.parametrize("name", ["label_data_train.json", "clips/highway.mp4", "drives.json"])
 def test_another_data_set_is_left_alone(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)

@@ -242,6 +242,13 @@ def test_labels_that_are_the_same_for_every_image_are_told(tmp_path, capsys):
     assert "same for every image are 20.0 px off" in out and "nearly the same" not in out and "very label" not in out
 
 
+def test_a_lane_that_is_alone_in_its_slot_says_nothing_of_the_spread(tmp_path, capsys):
+    root = alike(tmp_path / "mine", 2)
+    for i, x in enumerate((30, 290)):
+        (root / f"{i}.lines.txt").write_text(f"{x} 170 {(x + 160) // 2} 70\n")
+    assert "same for every image" not in report_of(capsys, root)[1]
+
+
 def test_a_sheet_replaces_no_image(tmp_path):
     root = alike(tmp_path / "mine")
     before = (root / "0.png").read_bytes()

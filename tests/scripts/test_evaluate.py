@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from layouts import culane_with_categories, curvelanes
+from layouts import coco, culane_with_categories, curvelanes
 from paths import SHARED
 
 import evaluate_fixed
@@ -234,6 +234,14 @@ def test_a_report_has_the_settings_that_the_network_has_learned_with(tmp_path, c
     assert settings["train"]["epochs"] == load_config(None).train.epochs and settings["augment"]["flip"] == 0.5
     assert settings["inference"]["batch_size"] == 3 and settings["data"]["root"] == [str(culane_root)]
     assert settings["model"]["width"] == 128
+
+
+def test_two_images_that_would_have_one_prediction_file_are_named(tmp_path, checkpoint):
+    root = coco(tmp_path / "set", names=("a.jpg", "a.png"))
+    with pytest.raises(ValueError, match=r"a\.jpg and a\.png would have one prediction file; rename one of them"):
+        evaluate(tmp_path, f"data.root={root}", "data.split=all", "--checkpoint", str(checkpoint), "--predictions",
+                 str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("option", ["--score", "--checkpoint"])

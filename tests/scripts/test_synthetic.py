@@ -100,14 +100,20 @@ def test_no_drives_are_refused_before_any_work(tmp_path):
 def test_labelled_images_are_not_hidden_by_scenes(tmp_path, name):
     cv2.imwrite(str(tmp_path / "mine.jpg"), np.zeros((9, 9, 3), np.uint8))
     (tmp_path / name).write_text('{"shapes": [], "imagePath": "mine.jpg"}' if name.endswith("json") else "1 8 1 2\n")
-    with pytest.raises(ValueError, match=r"holds labelled images in the \w+ layout, which nothing would read"):
-        synthetic.main(["--root", str(tmp_path), *SMALL])
+    for words in (SMALL, ["--drive", "1", "--frames", "3"]):
+        with pytest.raises(ValueError, match=r"holds labelled images in the \w+ layout, which nothing would read"):
+            synthetic.main(["--root", str(tmp_path), *words])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.jpg", name]
 
 
 def test_other_scenes_in_the_default_folder_come_with_the_words_to_train_on_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert synthetic.main(["synthetic.seed=3", *SMALL]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == (
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line == (
         "train on them with: python train_fixed.py synthetic.train=2 synthetic.val=1 synthetic.seed=3 "
         "synthetic.width=96 synthetic.height=64; without these words others replace them")
+    Path("mine.yaml").write_text("synthetic:\n  train: 2\n  val: 1\n  width: 160\n  height: 96\n")
+    assert synthetic.main(["--config", "mine.yaml", "--workers", "1"]) == 0
+    assert "train_fixed.py synthetic.train=2 synthetic.val=1 synthetic.width=160 synthetic.height=96; without" in (
+        capsys.readouterr().out)
