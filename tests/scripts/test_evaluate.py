@@ -238,7 +238,7 @@ def test_a_report_has_the_settings_that_the_network_has_learned_with(tmp_path, c
 
 def test_two_images_that_would_have_one_prediction_file_are_named(tmp_path, checkpoint):
     root = coco(tmp_path / "set", names=("a.jpg", "a.png"))
-    with pytest.raises(ValueError, match=r"a\.jpg and a\.png would have one prediction file; rename one of them"):
+    with pytest.raises(ValueError, match=r"a\.jpg and images/a\.png would have one prediction file; rename one of"):
         evaluate(tmp_path, f"data.root={root}", "data.split=all", "--checkpoint", str(checkpoint), "--predictions",
                  str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
