@@ -52,7 +52,7 @@ def print_split(listing: Listing, rule: str) -> list[str]:
     if len(listing.samples.list_names()) > 1:
         for purpose, part in zip(("train", "validate", "test"), counts, strict=True):
             print_counts(f"lists that {purpose}", part)
-    for line in splits.split_notes(listing, parts, len(missing)):
+    for line in splits.split_notes(listing, parts, missing, rule):
         print(f"  {line}")
     return [_missing_error(listing, sample) for sample in missing]
 

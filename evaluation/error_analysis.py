@@ -22,6 +22,7 @@ from metrics.collapse import REFERENCE_WIDTH_PX
 from metrics.tusimple import TUSIMPLE_SIZE, TUSIMPLE_TOLERANCE_PX
 
 BANDS = 10
+BLOCK = 1000  # images whose points are compared together: 40 MB
 ROWS = (torch.arange(8 * BANDS) + 0.5) / (8 * BANDS)  # every 9 px of 720
 
 
@@ -62,7 +63,13 @@ def row_positions(points: Tensor, target: LaneTarget) -> RowPositions:
 
 
 def point_counts(positions: RowPositions, reported: Tensor) -> PointCounts:
-    """Points of predicted curves, where reported (N, L), against those of the labels."""
+    """Points of predicted curves, where reported (N, L), against those of the labels; a few images at a time."""
+    parts = [_point_counts(RowPositions(*group), part)
+             for *group, part in zip(*(tensor.split(BLOCK) for tensor in (*positions, reported)), strict=True)]
+    return PointCounts(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _point_counts(positions: RowPositions, reported: Tensor) -> PointCounts:
     x, _, label_x, labelled = positions
     predicted = (x >= 0) & reported.unsqueeze(-1)
     tolerance = tolerance_px(label_x, labelled) / TUSIMPLE_SIZE[0]  # (N, L)

@@ -47,7 +47,7 @@ def split_listing(listing: Listing, rule: str, training: bool = True, skip: bool
         if not skip:
             raise error
         errors.append(error)
-    notes = listing.notes() + split_notes(listing, parts, len(needed))
+    notes = listing.notes() + split_notes(listing, parts, needed, rule)
     if errors:
         notes.append(f"{len(listing.errors) + len(needed)} images or labels cannot be used and are left out, such as "
                      f"{errors[0]}")
@@ -68,18 +68,21 @@ def _name_a_test(lists: tuple[str, ...]) -> bool:
     return TEST in map(purpose, lists)
 
 
-def split_notes(listing: Listing, parts: tuple[SampleIndex, SampleIndex], num_needed: int) -> list[str]:
+def split_notes(listing: Listing, parts: tuple[SampleIndex, SampleIndex], needed: SampleIndex, rule: str) -> list[str]:
     """Lines on test images that train, on images that neither train nor validate, and on missing ones of those.
 
-    num_needed: how many of the missing ones are used.
+    needed: the missing ones that are used.
     """
     notes = []
     if leaked := int(parts[0].where_lists(_name_a_test).sum()):
-        notes.append(f"{leaked} images to train on are in test lists: there are no others")
+        why = "data.split=none trains all" if rule == "none" else "there are no others"
+        notes.append(f"{leaked} images to train on are in test lists: {why}")
     if count := len(listing.samples) - sum(map(len, parts)):
         notes.append(f"{count} images of test lists neither train nor validate")
-    if num_missing := len(listing.missing) - num_needed:
-        lists = ", ".join(listing.missing.list_names()[:4])
+    if num_missing := len(listing.missing) - len(needed):
+        used = set(needed.names())
+        others = dict.fromkeys(name for sample in listing.missing if sample.name not in used for name in sample.lists)
+        lists = ", ".join(list(others)[:4])
         notes.append(f"{num_missing} images that are not needed here are missing, of the lists {lists}")
     return notes
 
@@ -101,7 +104,7 @@ def sizes_by_name(parts: Sequence[tuple[str, SampleIndex]]) -> dict[str, int]:
 def _rows(samples: SampleIndex, rule: str, training: bool) -> tuple[np.ndarray, np.ndarray]:
     """The rows that train and those that validate."""
     everything, nothing = np.arange(len(samples)), np.arange(0)
-    clip = re.fullmatch(r"clip\s*>=\s*(\d{1,18})", rule)
+    clip = re.fullmatch(r"clip\s*>=\s*(\d{1,30})", rule)
     if rule == "all":
         return nothing, everything
     if rule == "none":
@@ -115,7 +118,8 @@ def _rows(samples: SampleIndex, rule: str, training: bool) -> tuple[np.ndarray, 
     if rule == "auto":
         return _auto_rows(samples, may_train, training)
     if clip:
-        validates = np.fromiter((_clip_number(name) >= int(clip[1]) for name in samples.names()), bool, len(samples))
+        validates = np.fromiter((_clip_number(name, trains) >= int(clip[1])
+                                 for name, trains in zip(samples.names(), may_train, strict=True)), bool, len(samples))
         return _partition(validates, may_train)
     if re.fullmatch(r"0?\.\d*[1-9]\d*", rule):
         return _last_part(samples, may_train, float(rule))
@@ -150,8 +154,11 @@ def _last_part(samples: SampleIndex, may_train: np.ndarray, fraction: float) -> 
     return rows[:cut], rows[cut:]
 
 
-def _clip_number(name: str) -> int:
+def _clip_number(name: str, is_needed: bool) -> int:
+    """The number of an image's folder; -1 where it has none and needs none, as test images do not."""
     folder = PurePosixPath(name).parent.name
-    if not re.fullmatch(r"\d{1,18}", folder):
+    if re.fullmatch(r"\d{1,30}", folder):  # a time in nanoseconds has 19
+        return int(folder)
+    if is_needed:
         raise DataError(f"{name}: its folder '{folder}' is not a number, so data.split=clip>=N cannot be used")
-    return int(folder)
+    return -1

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from config import ConfigError
 from geometry.decode import DecodeSettings, lane_nms
 from geometry.input_grid import InputGrid
 from inference.batch_runner import BatchRunner, to_batch
@@ -86,8 +87,10 @@ class Predictor:
         """The network of a checkpoint; threshold and end_tolerance (default: the checkpoint's own) are for its lanes.
 
         `requested`: see `runtime.checkpoint.load_model`. Raises CheckpointError or ConfigError for a checkpoint or a
-        device that cannot be used.
+        device that cannot be used, and ConfigError for a threshold outside 0 to 1.
         """
+        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+            raise ConfigError(f"threshold is {threshold!r}; expected a number from 0 to 1, or None")
         torch_device = pick_device(device)
         dtype = pick_precision(precision, torch_device)
         model, config, payload = load_model(checkpoint, torch_device, requested)
@@ -114,6 +117,9 @@ class Predictor:
 
     def preprocess(self, image: np.ndarray) -> np.ndarray:
         """An image as the network takes it, (H, W, 3) uint8; may be called in a thread. Raises ValueError."""
+        if not isinstance(image, np.ndarray):
+            raise ValueError(f"an image is a {type(image).__name__}; expected a NumPy array, such as "
+                             "preprocessing.images.read_image gives")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ValueError(f"an image of {image.dtype} {image.shape}; expected RGB uint8 (height, width, 3)")
         return preprocess(image, self.grid)
@@ -123,7 +129,14 @@ class Predictor:
         return _unpacked(self.runner.on_device(images))
 
     def predict(self, pixels: Sequence[np.ndarray]) -> LanePrediction:
-        """points (B, L, P, 2) and logits (B, L), float32 on the CPU, for B images as `preprocess` gives them."""
+        """points (B, L, P, 2) and logits (B, L), float32 on the CPU, for B images as `preprocess` gives them.
+
+        Raises ValueError for others: lanes in an image of another size would be wrong without a word.
+        """
+        expected = self.grid.height, self.grid.width, 3
+        if not len(pixels) or any(image.shape != expected or image.dtype != np.uint8 for image in pixels):
+            found = ", ".join(sorted({f"{image.dtype} {image.shape}" for image in pixels})) or "no image"
+            raise ValueError(f"got {found}; expected a sequence of uint8 {expected}, each of predictor.preprocess")
         return _unpacked(self.runner.on_host(pixels))
 
     def detect(self, pixels: Sequence[np.ndarray]) -> Detections:

@@ -9,23 +9,26 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geometry.slots import LaneTarget
-from runtime.processes import cores
+from runtime.processes import MAX_PROCESSES, cores
 from runtime.signals import leave_process_group, signals_blocked
 
+MIN_BATCHES = 8  # to decode, from which on processes pay
 
 def loader(dataset: Dataset, batch_indices: Sequence[Sequence[int]], workers: int, pin: bool
            ) -> Iterable[tuple[Tensor, LaneTarget]]:
     """The images and lanes of each batch of a LaneDataset.
 
-    workers -1 takes a process a core to decode images; with a cache a batch is a plain copy and needs none. Images that
-    are preloaded stay on their device.
+    workers -1 takes a process a core to decode images, each of 0.6 GB, and none for a few batches, for which starting
+    them takes longer; with a cache a batch is a plain copy and needs none. Images that are preloaded stay on their
+    device.
     """
     if dataset.preloaded:
         return map(dataset.__getitems__, batch_indices)
     if dataset.pixels is not None:
         workers = 0
     elif workers < 0:
-        workers = cores()
+        workers = min(cores(), MAX_PROCESSES) if len(batch_indices) >= MIN_BATCHES else 0
+    workers = min(workers, len(batch_indices))
     return _Loader(dataset, batch_sampler=batch_indices, collate_fn=_as_is, num_workers=workers,
                    pin_memory=pin, multiprocessing_context="spawn" if workers else None, worker_init_fn=_start_worker)
 

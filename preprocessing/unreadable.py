@@ -25,11 +25,14 @@ def unreadable(samples: Sequence[Sample], folder: Path | None) -> dict[int, str]
     """The row of each sample whose image or label cannot be read, and why.
 
     Every image is decoded for it, once: the result is kept in `folder`, if there is one, under a hash of all files.
+    Those that could not be read are tried again: a disk may be back, or a file's rights may have been mended.
     Raises DataError where a file has gone since it was listed, and OSError where the result cannot be written.
     """
     path = folder / f"unreadable-{files_digest(samples)}.json" if folder else None
     if path and path.is_file():
-        return {int(row): reason for row, reason in json.loads(path.read_text(encoding="utf-8")).items()}
+        rows = [int(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        again = prefetch(partial(why_unreadable, samples[row]) for row in rows)
+        return {row: reason for row, reason in zip(rows, again, strict=True) if reason}
     found = tqdm(_reasons(samples), "Looking for broken images", len(samples), unit="img", file=sys.stderr)
     broken = {row: reason for row, reason in enumerate(found) if reason}
     if path:

@@ -22,7 +22,7 @@ def pick_device(name: str) -> torch.device:
     }
     if name == "auto":
         name = next(key for key, is_available in available.items() if is_available)
-    if not available[name]:
+    if not available.get(name):
         names = ", ".join(key for key, is_available in available.items() if is_available)
         raise ConfigError(f"train.device is '{name}', which this machine or this build of PyTorch does not have; "
                           f"set it to auto or one of: {names}")
@@ -42,7 +42,10 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     if name == "fp16" and device.type != "cuda":
         raise ConfigError(f"train.precision is 'fp16', which needs CUDA, not {device.type}; set it to auto or fp32")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if name not in dtypes:
+        raise ConfigError(f"train.precision is {name!r}; expected auto or one of {', '.join(dtypes)}")
+    return dtypes[name]
 
 
 def _cpu_multiplies_bf16() -> bool:

@@ -143,8 +143,12 @@ def _has_locks(path: Path) -> bool:
     """Whether a file there can be locked; it is made if need be. Raises OSError where it cannot be written."""
     if fcntl is None:  # Windows locks files everywhere
         return True
+    is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
+        if is_new:  # whatever the umask: a folder may be that of several users
+            with contextlib.suppress(PermissionError):  # another process, of another user, was first
+                os.fchmod(descriptor, 0o666)
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:  # another process has it
         return True

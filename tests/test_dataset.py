@@ -61,6 +61,16 @@ def test_roots_beside_each_other_may_have_images_of_one_name(folder, tmp_path):
     assert [len(part) for part in split.train] == [2, 2] and len(split.val) == 1
 
 
+@pytest.mark.parametrize(("workers", "count", "taken"), [(-1, 3, 0), (-1, 40, 32), (-1, 20, 20), (6, 4, 4), (2, 9, 2)])
+def test_no_more_processes_read_than_there_are_batches(folder, monkeypatch, workers, count, taken):
+    """And none for a few, nor more than a disk can serve; each takes a second to start, and 0.6 GB."""
+    found = []
+    monkeypatch.setattr("preprocessing.loader._Loader", lambda *_, num_workers, **__: found.append(num_workers))
+    monkeypatch.setattr("preprocessing.loader.cores", lambda: 64)
+    loader(LaneDataset(registry.list_samples(folder), InputGrid(32, 32), 6), [[0]] * count, workers, False)
+    assert found == [taken]
+
+
 @pytest.mark.parametrize(("count", "size"), [(1, 16), (16, 16), (17, 16), (3000, 16), (138, 16), (5, 2), (7, 1)])
 def test_an_epoch_is_cut_into_as_few_batches_as_can_be_of_nearly_one_size(count, size):
     order = list(range(count, 0, -1))

@@ -123,6 +123,14 @@ def test_images_count_together_as_they_do_alone():
         assert torch.equal(getattr(both, name), torch.cat([getattr(counts, name) for counts in alone]))
 
 
+def test_images_that_are_compared_a_few_at_a_time_count_as_all_at_once(monkeypatch):
+    images = image(LEFT, RIGHT), image(lane(600, 620)), image(None, LEFT)
+    group = [torch.cat(part) for part in zip(*images, strict=True)]
+    whole = point_counts(group, group)
+    monkeypatch.setattr(error_analysis, "BLOCK", 2)
+    assert all(map(torch.equal, whole, point_counts(group, group)))
+
+
 # Errors ------------------------------------------------------------------------------------------------------
 
 

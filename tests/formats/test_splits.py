@@ -21,6 +21,14 @@ def test_by_clip_and_by_fraction(tmp_path):
     assert [len(part) for part in splits.split(samples, "all")] == [0, 10]
 
 
+def test_clips_may_be_times_in_nanoseconds_and_those_of_tests_need_no_number():
+    clips = [f"clips/0601/{n}/20.jpg" for n in (1495058717560363854, 1495058717560363855)]
+    samples = SampleIndex([sample(clip, ("label_data_0601.json",)) for clip in clips]
+                          + [sample("clips/0530/1492626047222176976_0/20.jpg", ("test_label.json",))])
+    train, val = splits.split(samples, "clip>=1495058717560363855")
+    assert (list(train.names()), list(val.names())) == (clips[:1], clips[1:])
+
+
 def test_clips_need_folders_that_are_numbers(tmp_path):
     with pytest.raises(DataError, match=r"drive/a\.jpg: its folder 'drive' is not a number"):
         splits.split(registry.list_samples(culane(tmp_path)), "clip>=1")

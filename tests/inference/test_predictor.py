@@ -1,5 +1,6 @@
 """The predictor gives what the network itself gives, and refuses what is no image."""
 
+import math
 import pickle
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from recorders import StandIn
 from roads import picture
 
+from config import ConfigError
 from geometry.bezier import CONTROL_POINTS
 from geometry.decode import lane_nms
 from geometry.input_grid import InputGrid
@@ -66,6 +68,23 @@ def test_settings_of_the_checkpoint_give_way_to_those_asked_for(checkpoint):
 def test_what_is_no_rgb_image_is_refused(checkpoint, image):
     with pytest.raises(ValueError, match=r"expected RGB uint8 \(height, width, 3\)"):
         Predictor.load(checkpoint, "cpu")(image)
+
+
+def test_images_that_were_not_prepared_are_refused(checkpoint):
+    predictor = Predictor.load(checkpoint, "cpu")
+    good = predictor.preprocess(np.zeros((90, 160, 3), np.uint8))
+    for pixels in ([], [np.zeros((90, 160, 3), np.uint8)], [good, good / 255], good):
+        with pytest.raises(ValueError, match=r"got .*; expected a sequence of uint8 \(\d+, \d+, 3\), each of p"):
+            predictor.detect(pixels)
+    with pytest.raises(ValueError, match="an image is a list; expected a NumPy array"):
+        predictor([[0]])
+
+
+@pytest.mark.parametrize("settings", [{"device": "cuda:0"}, {"precision": "float32"}, {"threshold": 2.0},
+                                      {"threshold": "0.5"}, {"threshold": math.nan}])
+def test_settings_that_are_none_are_refused(checkpoint, settings):
+    with pytest.raises(ConfigError, match=r"is '?.*'?[,;] (which this machine|expected)"):
+        Predictor.load(checkpoint, **{"device": "cpu"} | settings)
 
 
 def test_detections_of_one_image_are_pickled_without_their_batch():

@@ -7,6 +7,7 @@ from config import load_config
 from dataset import split_from_config, validation_samples
 from formats import registry
 from formats.base import DataError
+from preprocessing.samples import why_unreadable
 from preprocessing.unreadable import unreadable
 
 
@@ -26,12 +27,24 @@ def test_what_cannot_be_read_is_found_once(broken, tmp_path, monkeypatch):
     samples = registry.list_samples(broken)
     first = unreadable(samples, tmp_path / "cache")
     assert list(first) == [2, 6] and "2.png" in first[2] and "6.lines.txt:1" in first[6]
-    monkeypatch.setattr(preprocessing.unreadable, "why_unreadable", lambda sample: pytest.fail("read again"))
-    assert unreadable(samples, tmp_path / "cache") == first
+    again = []
+    monkeypatch.setattr(preprocessing.unreadable, "why_unreadable",
+                        lambda sample: again.append(sample.name) or why_unreadable(sample))
+    assert unreadable(samples, tmp_path / "cache") == first and sorted(again) == ["2.png", "6.png"]
     monkeypatch.undo()
     (broken / "2.png").write_bytes((broken / "1.png").read_bytes())
     assert list(unreadable(samples, tmp_path / "cache")) == [6], "the file has changed"
     assert list(unreadable(samples, None)) == [6]
+
+
+def test_what_can_be_read_again_is_left_out_no_longer(broken, tmp_path, monkeypatch):
+    """A disk that was away, or rights that were missing, change neither size nor time of a file."""
+    samples = registry.list_samples(broken)
+    with monkeypatch.context() as patch:
+        patch.setattr(preprocessing.unreadable, "why_unreadable",
+                      lambda sample: "Permission denied" if sample.name == "4.png" else why_unreadable(sample))
+        assert list(unreadable(samples, tmp_path / "cache")) == [2, 4, 6]
+    assert list(unreadable(samples, tmp_path / "cache")) == [2, 6]
 
 
 def test_skip_goes_on_without_them_and_says_so(broken, tmp_path):

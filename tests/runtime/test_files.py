@@ -198,7 +198,7 @@ def test_a_file_system_without_locks_is_one_line_and_the_work_goes_on(tmp_path, 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_the_lock_is_for_all_users_of_a_folder(tmp_path):
-    umask = os.umask(0)
+    umask = os.umask(0o022)
     try:
         with files.lock(tmp_path, "x"):
             assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o666
