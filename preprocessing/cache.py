@@ -136,7 +136,7 @@ def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -
     """Write the cache to path, all of it or nothing. Raises DataError as read_images, OSError without room for it."""
     needed, free = len(samples) * grid.height * grid.width * 3, shutil.disk_usage(path.parent).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free")
+        raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free{_deletable(path.parent)}")
     building = path.with_name(f"building-{path.name}")
     if building.exists():  # of a process that was killed
         shutil.rmtree(building)
@@ -149,6 +149,12 @@ def _build(samples: Sequence[Sample], grid: InputGrid, slots: int, path: Path) -
         building.rename(path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _deletable(folder: Path) -> str:
+    """Words on the caches in a folder, which is without the one that is asked for; none where there is none."""
+    size = sum(file.stat().st_size for meta in folder.glob("*/meta.json") for file in meta.parent.iterdir())
+    return f"; {size / 1e6:.0f} MB there are caches of other images or sizes, which may be deleted" if size else ""
 
 
 def _write_images(path: Path, samples: Sequence[Sample], grid: InputGrid, slots: int) -> tuple[np.ndarray, ...]:
