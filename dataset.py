@@ -140,7 +140,7 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
                           "give one number of at least 0 for each, not all 0")
     train, val, notes = [], [], []
     for number, (root, rule, name) in enumerate(zip(settings.root, rules, formats, strict=True), start=1):
-        if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / "manifest.json").is_file()):
+        if Path(root) == Path(DEFAULT_ROOT) and (training or not (Path(root) / SCENES_MANIFEST).is_file()):
             scenes = config.synthetic
             registry.check_free(Path(root), (SCENES_MANIFEST, "unfinished"))
             dataset_writer.write_dataset(Path(root), scenes.train, scenes.val, scenes.seed, scenes.width, scenes.height)

@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, overrides = cli.parse(arguments, argv, inputs=False)
     settings = cli.load_settings(options, overrides).synthetic
     request = {name: getattr(settings if getattr(options, name) is None else options, name) for name in SETTINGS}
-    for name in ("train", "val") if options.drive is not None else ("frames",):
-        if getattr(options, name) is not None:
-            raise ValueError(f"--{name} is {'not ' if options.drive is not None else ''}for drives; "
-                             f"{'leave it out' if options.drive is not None else 'give --drive N as well'}")
+    if options.drive is None and options.frames is not None:
+        raise ValueError("--frames is for drives; give --drive N as well")
     if options.drive is not None:
+        if unused := next((name for name in ("train", "val") if getattr(options, name) is not None), None):
+            raise ValueError(f"--{unused} is not for drives; leave it out")
         options.frames = DRIVE_FRAMES if options.frames is None else options.frames
         return write_drive_set(options, {name: request[name] for name in ("seed", "width", "height")})
     root = options.root or ROOT

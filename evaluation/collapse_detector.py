@@ -83,7 +83,7 @@ def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
             return Diagnosis(NOT_YET, f"so far {symptom}, as is normal in the first steps",
                              savable=not stats.diversity < min_diversity)
         return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, min_diversity)}", savable=False)
-    if all(math.isnan(value) for value in stats) or (labelled and math.isnan(stats.error_px)):
+    if math.isnan(stats.error_px if labelled else stats.sensitivity):
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
     blind_error = stats.constant_error_px if stats.constant_error_px > ROUNDING_PX else stats.gray_error_px

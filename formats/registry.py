@@ -86,13 +86,13 @@ def _what_is_there(root: Path) -> str:
     texts = [path for path in others if path.suffix.lower() == ".txt" and path.stem in stems]
     if not images:
         return "there is no image"
-    found = f"there are {'at least ' * (len(files) == MAX_LOOKED_AT)}{len(images)} images"
+    count = f"there are {'at least ' * (len(files) == MAX_LOOKED_AT)}{len(images)} images"
     if texts:
-        return (f"{found} and {len(texts)} files like {texts[0].name} of their names; if those are lanes, a line each "
+        return (f"{count} and {len(texts)} files like {texts[0].name} of their names; if those are lanes, a line each "
                 f"as x y x y ... in pixels, call them {texts[0].stem}{SUFFIX}")
     if others:
-        return f"{found}, and {len(others)} files like {others[0].name}, which are no labels of any layout"
-    return (f"{found} and no labels; draw lanes in labelme or CVAT, or let a model draw them first: "
+        return f"{count}, and {len(others)} files like {others[0].name}, which are no labels of any layout"
+    return (f"{count} and no labels; draw lanes in labelme or CVAT, or let a model draw them first: "
             "python inference_fixed.py ROOT --labels NEW_FOLDER")
 
 
@@ -103,13 +103,13 @@ def detect(root: Path) -> str | None:
 
 def other_layouts(root: Path, listing: Listing) -> list[str]:
     """A line for each other layout in which a folder has labels, of images that are not among those listed."""
-    known = {os.path.realpath(sample.image) for part in (listing.samples, listing.missing) for sample in part}
+    listed = {os.path.realpath(sample.image) for part in (listing.samples, listing.missing) for sample in part}
     lines = []
     for name, item in DATA_SETS.items():
         if name == listing.format or not item.detect(root):
             continue
         others = read_listing(root, item, stop=False).samples
-        count = sum(os.path.realpath(sample.image) not in known for sample in others)
+        count = sum(os.path.realpath(sample.image) not in listed for sample in others)
         if count:
             lines.append(f"{count} more images here have labels in the {name} layout, which are not read: give them a "
                          "folder of their own")

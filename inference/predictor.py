@@ -12,6 +12,7 @@ Shapes: B images, L lane slots, P = 6 control points, H x W the network's input,
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -89,7 +90,7 @@ class Predictor:
         `requested`: see `runtime.checkpoint.load_model`. Raises CheckpointError or ConfigError for a checkpoint or a
         device that cannot be used, and ConfigError for a threshold outside 0 to 1.
         """
-        if threshold is not None and not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+        if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
             raise ConfigError(f"threshold is {threshold!r}; expected a number from 0 to 1, or None")
         torch_device = pick_device(device)
         dtype = pick_precision(precision, torch_device)
@@ -135,8 +136,8 @@ class Predictor:
         """
         expected = self.grid.height, self.grid.width, 3
         if not len(pixels) or any(image.shape != expected or image.dtype != np.uint8 for image in pixels):
-            found = ", ".join(sorted({f"{image.dtype} {image.shape}" for image in pixels})) or "no image"
-            raise ValueError(f"got {found}; expected a sequence of uint8 {expected}, each of predictor.preprocess")
+            got = ", ".join(sorted({f"{image.dtype} {image.shape}" for image in pixels})) or "no image"
+            raise ValueError(f"got {got}; expected a sequence of uint8 {expected}, each of predictor.preprocess")
         return _unpacked(self.runner.on_host(pixels))
 
     def detect(self, pixels: Sequence[np.ndarray]) -> Detections:

@@ -22,7 +22,7 @@ class RunStats:
 
     def __init__(self):
         self.unreadable = 0
-        self.seen: set[tuple[int, int]] = set()  # checksums of images: the same one twice shows nothing
+        self.checksums: set[tuple[int, int]] = set()  # of images: the same one twice shows nothing
         self.sums: list[Tensor] = []  # over images: confidence (L), x (L, P) and its squares
         self.pixels: list[np.ndarray] = []  # of a few frames, (H, W, 3)
 
@@ -34,9 +34,9 @@ class RunStats:
             return
         if frame.pixels is not None and len(self.pixels) < SENSITIVITY_IMAGES:
             self.pixels.append(frame.pixels)
-        if frame.checksum in self.seen or len(self.seen) == MAX_IMAGES:
+        if frame.checksum in self.checksums or len(self.checksums) == MAX_IMAGES:
             return
-        self.seen.add(frame.checksum)
+        self.checksums.add(frame.checksum)
         confidence, x = result.detections.confidence.double(), result.detections.points[..., 0].double()
         values = [confidence, x, x * x]
         self.sums = [total + value for total, value in zip(self.sums, values, strict=True)] if self.sums else values
@@ -44,7 +44,7 @@ class RunStats:
     @property
     def images(self) -> int:
         """N, the number of different images."""
-        return len(self.seen)
+        return len(self.checksums)
 
     def spread_px(self) -> float:
         """Standard deviation of lanes over the images, weighted by confidence, in px of the reference width."""

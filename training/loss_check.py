@@ -45,8 +45,8 @@ def refuse_diverged(model: nn.Module, prediction: LanePrediction, epoch: int) ->
 
     No loss has shown what an epoch's last steps have done; and finite weights may be too large to compute with.
     """
-    found = {"weights": model.parameters(), "predictions for validation images": prediction}
-    for what, tensors in found.items():
+    checked = {"weights": model.parameters(), "predictions for validation images": prediction}
+    for what, tensors in checked.items():
         if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
             raise TrainingError(f"the network has {what} that are not finite after epoch {epoch}: training has "
                                 "diverged; lower train.learning_rate")
