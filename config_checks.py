@@ -3,6 +3,7 @@
 ConfigError, the metadata of a field, strict YAML, and the conversion of values. The settings are in config.py.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -108,23 +109,15 @@ def _converted(where: str, value: Any, kind: Any) -> Any:
     if origin is tuple:  # a single value stands for a list of one
         items = value if isinstance(value, (list, tuple)) else (value,)
         return tuple(_converted(where, item, arguments[0]) for item in items)
-    if arguments:  # bool | str, float | str
-        if isinstance(value, arguments):
-            return value
-        if float in arguments and isinstance(value, int):
+    kinds = arguments or (kind,)  # bool | str, float | str
+    if float in kinds and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 1e-4 as text
             return float(value)
-    elif kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    elif kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    elif kind is int and isinstance(value, float) and value.is_integer():
+    if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    elif kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)  # data.split=0.1 without quotes
-    elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return os.path.expanduser(value) if kind is str else value  # ~ is the home folder, as in a shell
-    names = " or ".join(a.__name__ for a in arguments) if arguments else kind.__name__
+    if isinstance(value, kinds) and not (kind is int and isinstance(value, bool)):
+        return os.path.expanduser(value) if isinstance(value, str) else value  # ~ is the home folder, as in a shell
+    names = " or ".join(one.__name__ for one in kinds)
     raise ConfigError(f"{where} is {shown(value)} ({type(value).__name__}); expected {names}")

@@ -98,7 +98,7 @@ def epoch_order(parts: Sequence[int], weights: Sequence[float], seed: int, epoch
     order, start = [torch.empty(0, dtype=torch.int32)], 0
     whole = sum(weight for size, weight in zip(parts, weights, strict=True) if size)
     for size, weight in zip(parts, weights, strict=True):
-        share = round(total * weight / whole) if size and whole else 0
+        share = round(total * weight / whole) if size else 0
         order += [start + _shuffled(size, generator)[:share - done] for done in range(0, share, size or 1)]
         start += size
     order = torch.cat(order)
@@ -163,6 +163,9 @@ def split_from_config(config: Config, training: bool = True) -> DataSplit:
         val += [(root, val_part)] if val_part else []
         notes += [f"{root}: {line}" for line in lines]
     if training:
+        if settings.weights and not any(weight for part, weight in zip(train, settings.weights, strict=True) if part):
+            raise ConfigError(f"data.weights {list(settings.weights)} gives nothing to the folders that have images to "
+                              "train on; raise the number of one of them")
         _check_apart(settings.root, train, [part for _, part in val])
     return DataSplit(train, _end_to_end([part for _, part in val]), notes, splits.sizes_by_name(val))
 

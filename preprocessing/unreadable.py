@@ -29,8 +29,7 @@ def unreadable(samples: Sequence[Sample], folder: Path | None) -> dict[int, str]
     Raises DataError where a file has gone since it was listed, and OSError where the result cannot be written.
     """
     path = folder / f"unreadable-{files_digest(samples)}.json" if folder else None
-    if path and path.is_file():
-        rows = [int(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    if path and (rows := _kept_rows(path)) is not None:
         again = prefetch(partial(why_unreadable, samples[row]) for row in rows)
         return {row: reason for row, reason in zip(rows, again, strict=True) if reason}
     found = tqdm(_reasons(samples), "Looking for broken images", len(samples), unit="img", file=sys.stderr)
@@ -38,6 +37,13 @@ def unreadable(samples: Sequence[Sample], folder: Path | None) -> dict[int, str]
     if path:
         write_text(path, json.dumps(broken))
     return broken
+
+
+def _kept_rows(path: Path) -> list[int] | None:
+    """The rows that an earlier run could not read; None where none has looked, or its file is damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return [int(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    return None
 
 
 def _reasons(samples: Sequence[Sample]) -> Iterator[str]:

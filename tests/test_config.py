@@ -39,6 +39,19 @@ def test_round_trip_through_plain_values():
     assert config_from_dict(to_dict(config)) == config
 
 
+@pytest.mark.parametrize("key", ["train.learning_rate", "inference.threshold", "train.input_scale"])
+def test_a_number_may_have_an_exponent(key):
+    section, name = key.split(".")
+    assert getattr(getattr(load_config(None, [f"{key}=9e-1"]), section), name) == 0.9
+
+
+def test_home_is_home_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = load_config(None, ["model.pretrained=~/w.pth", "train.init_from=~/w.pth", "data.root=~/roads"])
+    assert (config.model.pretrained, config.train.init_from, config.data.root) == ("/home/me/w.pth", "/home/me/w.pth",
+                                                                                   ("/home/me/roads",))
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

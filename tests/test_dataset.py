@@ -206,6 +206,14 @@ def test_a_root_may_validate_alone_after_one_that_trains(tmp_path):
         split_from_config(load_config(None, [words, "data.split=[all, none]"]))
 
 
+def test_weights_that_give_nothing_to_what_trains_are_an_error(tmp_path):
+    roots = [tusimple(tmp_path / name) for name in "ab"]
+    words = [f"data.root=[{roots[0]}, {roots[1]}]", "data.split=[auto, all]", "data.validate=all"]
+    with pytest.raises(ConfigError, match="gives nothing to the folders"):
+        split_from_config(load_config(None, [*words, "data.weights=[0, 1]"]))
+    assert split_from_config(load_config(None, [*words, "data.weights=[1, 0]"])).train[0]
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["data.root=[]"], "data.root is empty"),
     (["data.split=[auto, auto]"], "data.split has 2 entries for 1 roots"),

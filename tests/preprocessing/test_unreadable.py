@@ -37,6 +37,14 @@ def test_what_cannot_be_read_is_found_once(broken, tmp_path, monkeypatch):
     assert list(unreadable(samples, None)) == [6]
 
 
+@pytest.mark.parametrize("content", ["", "{", "[null]", "3"])
+def test_a_damaged_result_is_found_anew(broken, tmp_path, content):
+    samples = registry.list_samples(broken)
+    first = unreadable(samples, tmp_path / "cache")
+    next((tmp_path / "cache").glob("unreadable-*.json")).write_text(content)
+    assert unreadable(samples, tmp_path / "cache") == first
+
+
 def test_what_can_be_read_again_is_left_out_no_longer(broken, tmp_path, monkeypatch):
     """A disk that was away, or rights that were missing, change neither size nor time of a file."""
     samples = registry.list_samples(broken)
