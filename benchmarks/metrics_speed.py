@@ -9,6 +9,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository root, from wherever it is run
 
+from formats.culane_metric import counts_of_pairs, scaled_canvas
 from metrics import culane, tusimple
 
 
@@ -59,7 +60,8 @@ def main(argv=None) -> None:
 
     pairs = culane_pairs(rng, args.culane_images, args.lanes)
     start = time.perf_counter()
-    score = culane.culane_score(pairs, workers=args.workers)
+    canvas = scaled_canvas(culane.CULANE_SIZE)
+    score = culane.culane_score(counts_of_pairs(pairs, canvas, args.workers))
     seconds = time.perf_counter() - start
     workers = "the default" if args.workers is None else args.workers
     print(f"CULane {len(pairs)} images: {seconds:.2f} s, workers: {workers} (f1@50 {score['f1@50']:.4f})")

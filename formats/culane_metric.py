@@ -6,9 +6,11 @@ CurveLanes, LLAMAS and folders of one's own are scored by it as well, each on a 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -21,18 +23,21 @@ from metrics.culane import (
     CULANE_LANE_WIDTH,
     CULANE_SIZE,
     CULANE_THRESHOLDS,
+    culane_counts,
     culane_counts_from_iou,
-    culane_counts_many,
-    culane_iou_many,
+    culane_iou,
     culane_score,
 )
 from runtime.files import write_text
+from runtime.processes import check_wanted, cores, in_processes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CURVE_POINTS = 32  # a lane of 300 px is then given every 10 px, as in CULane's own labels
 AT_50 = CULANE_THRESHOLDS.index(0.5)
+IMAGES_PER_PROCESS = 150  # starting one takes longer than scoring fewer
+CHUNK = 16  # images that a process scores before it reports
 
 
 class Canvas(NamedTuple):
@@ -74,7 +79,7 @@ class CULaneMetric(Metric):
         """(N, 10, 3) int tp, fp, fn of each image at CULANE_THRESHOLDS."""
         counts = np.zeros((len(labels), len(CULANE_THRESHOLDS), 3), int)
         for canvas, indices, pairs in self._pairs_by_canvas(predictions, labels, sizes_px):
-            counts[indices] = culane_counts_many(pairs, workers, size=canvas.size_px, lane_width=canvas.lane_width_px)
+            counts[indices] = counts_of_pairs(pairs, canvas, workers)
         return counts
 
     def selection_scores(self, scores: Mapping[str, float]) -> tuple[float, float]:
@@ -90,9 +95,8 @@ class CULaneMetric(Metric):
         has_points = np.array([[len(lane) >= 2 for lane in image] for image in lanes]).reshape(confidence.shape)
         iou: list = [None] * len(labels)
         for canvas, indices, pairs in self._pairs_by_canvas(lanes, labels, sizes_px):
-            matrices = culane_iou_many(pairs, workers=1, size=canvas.size_px, lane_width=canvas.lane_width_px)
-            for i, matrix in zip(indices, matrices, strict=True):
-                iou[i] = matrix
+            for i, pair in zip(indices, pairs, strict=True):
+                iou[i] = culane_iou(*pair, *canvas)
         kept = lane_nms(points, confidence, by_threshold(thresholds)).numpy() & has_points  # (T, N, L)
         counts = np.zeros((len(thresholds), len(CULANE_THRESHOLDS), 3), int)
         for i, matrix in enumerate(iou):
@@ -142,6 +146,28 @@ class CULaneMetric(Metric):
             indices.append(i)
             pairs.append(([lane * scale for lane in lanes], [lane * scale for lane in label.lanes]))
         return [(canvas, *group) for canvas, group in groups.items()]
+
+
+def counts_of_pairs(pairs: Sequence[tuple], canvas: Canvas, workers: int | None = None) -> np.ndarray:
+    """(N, 10, 3) int tp, fp, fn of N images' (pred, gt) in pixels of the canvas.
+
+    `workers` processes share the work; None starts up to one a core, for 150 images or more each. Raises ProcessKilled.
+    """
+    count = min(cores(), len(pairs) // IMAGES_PER_PROCESS) if workers is None else workers
+    if count <= 1:
+        return _counts_of_chunk(pairs, canvas)
+    chunks = (pairs[start:start + CHUNK] for start in range(0, len(pairs), CHUNK))
+    job = partial(_counts_of_chunk, canvas=canvas)
+    with contextlib.closing(in_processes(job, chunks, count, "scores lanes")) as parts:
+        return np.concatenate(list(parts))
+
+
+def _counts_of_chunk(pairs: Sequence[tuple], canvas: Canvas) -> np.ndarray:
+    counts = np.empty((len(pairs), len(CULANE_THRESHOLDS), 3), int)
+    for row, pair in zip(counts, pairs, strict=True):
+        check_wanted()
+        row[:] = culane_counts(*pair, CULANE_THRESHOLDS, *canvas)
+    return counts
 
 
 def sampled_lanes(curves: Tensor, size_px: Size) -> list[np.ndarray]:

@@ -3,16 +3,13 @@
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import torch
 
-from formats.base import DataError
 from inference.frames import READ_CHUNK, Frame, Preprocess, read_chunk, read_frame
 from inference.sources import Source
 from inference.video import TIMEOUT_S, VideoReader
-from preprocessing.chunks import PROCESS_KILLED
 from preprocessing.images import read_image
 from runtime import distributed
 from runtime.prefetch import prefetch
@@ -78,14 +75,12 @@ def read_frames(sources: Iterable[Source], preprocess: Preprocess, keep_images: 
 
 
 def _frames_by_processes(sources: Sequence[Source], preprocess: Preprocess, count: int) -> Iterator[Frame]:
-    """The frames of images, read by so many processes. Raises DataError where one of them was killed."""
+    """The frames of images, read by so many processes."""
     chunks = (sources[first:first + READ_CHUNK] for first in range(0, len(sources), READ_CHUNK))
-    try:
-        with contextlib.closing(in_processes(partial(read_chunk, preprocess=preprocess), chunks, count)) as parts:
-            for frames in parts:
-                yield from frames
-    except BrokenProcessPool:
-        raise DataError(PROCESS_KILLED) from None
+    job = partial(read_chunk, preprocess=preprocess)
+    with contextlib.closing(in_processes(job, chunks, count, "reads images")) as parts:
+        for frames in parts:
+            yield from frames
 
 
 def _video_frames(source: Source, preprocess: Preprocess, keep_images: bool, ahead: int) -> Iterator[Frame]:

@@ -8,10 +8,6 @@ Lanes are (N, 2) points in pixels of the benchmark's image. T IoU thresholds.
 """
 
 import math
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 
 import cv2
 import numpy as np
@@ -23,7 +19,6 @@ CULANE_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _SPLINE_SAMPLES = 50  # points that the evaluator draws between two given points
 _MATCH_TOLERANCE = 1e-2  # slack up to which its matching counts a pair as tight
 _INT_OF_NAN = -(2**31)  # what C++ makes of a NaN that is rounded to an int on x86
-_IMAGES_PER_WORKER = 150  # starting a process takes longer than scoring fewer
 
 
 def _spline_points(lane: np.ndarray) -> np.ndarray:
@@ -167,52 +162,13 @@ def culane_counts_from_iou(iou: np.ndarray, thresholds=CULANE_THRESHOLDS) -> np.
     return np.stack([tp, len(iou) - tp, iou.shape[1] - tp], axis=1)
 
 
-def _counts_of_pair(pair, **options) -> np.ndarray:
-    """`culane_counts` of one argument, for a pool."""
-    return culane_counts(*pair, **options)
-
-
-def _iou_of_pair(pair, **options) -> np.ndarray:
-    return culane_iou(*pair, **options)
-
-
-def culane_iou_many(pairs, workers: int | None = None, **options) -> list[np.ndarray]:
-    """The IoU matrices of an iterable of (pred, gt); `options` as in `culane_iou`, `workers` as below."""
-    return _map_images(partial(_iou_of_pair, **options), pairs, workers)
-
-
-def culane_counts_many(pairs, workers: int | None = None, **options) -> np.ndarray:
-    """(N, T, 3) int counts for an iterable of (pred, gt); `options` and errors are those of `culane_counts`.
-
-    `workers` processes share the work; None starts up to one a core, for 150 images or more each. They are spawned: a
-    script that calls this must do its own work under `if __name__ == "__main__"`.
-    """
-    counts = _map_images(partial(_counts_of_pair, **options), pairs, workers)
-    return np.array(counts, int).reshape(len(counts), len(options.get("thresholds", CULANE_THRESHOLDS)), 3)
-
-
-def _map_images(function, pairs, workers: int | None) -> list[np.ndarray]:
-    """function(pair) of all pairs, in order, by as many processes."""
-    pairs = list(pairs)
-    if workers is None:
-        workers = min(os.cpu_count() or 1, len(pairs) // _IMAGES_PER_WORKER)
-    if workers <= 1:
-        return [function(pair) for pair in pairs]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:  # a killed worker ends it
-        return list(pool.map(function, pairs, chunksize=16))
-
-
-def culane_score(pairs_or_counts, workers: int | None = None) -> dict:
+def culane_score(counts: np.ndarray) -> dict:
     """CULane's figures as fractions: "precision", "recall" and "f1", each {threshold: value}, and "f1@50",
     "f1@75" and "mf1", the mean f1 over the ten thresholds from 0.50 to 0.95.
 
-    Takes an iterable of (pred, gt), or counts (..., T, 3) at CULANE_THRESHOLDS, which are summed over images. A ratio
-    without a denominator is 0, where the evaluator prints -1 or nan. Raises ValueError for counts of another shape,
-    and as `culane_counts`.
+    counts (..., T, 3) at CULANE_THRESHOLDS are summed over images. A ratio without a denominator is 0, where the
+    evaluator prints -1 or nan. Raises ValueError for counts of another shape.
     """
-    counts = pairs_or_counts
-    if not isinstance(counts, np.ndarray):
-        counts = culane_counts_many(counts, workers)
     if counts.ndim < 2 or counts.shape[-2:] != (len(CULANE_THRESHOLDS), 3):
         raise ValueError(f"counts have shape {counts.shape}, expected (..., {len(CULANE_THRESHOLDS)}, 3)")
     tp, fp, fn = counts.reshape(-1, *counts.shape[-2:]).sum(0).T.astype(float)  # (T,) each

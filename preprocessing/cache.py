@@ -18,7 +18,6 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,7 @@ from formats.base import DataError, Sample
 from formats.sample_index import SampleIndex
 from geometry.curve_fit import CONTROL_POINTS
 from geometry.input_grid import InputGrid
-from preprocessing.chunks import FIT_CHUNK, PROCESS_KILLED, READ_CHUNK, Chunk, ChunkTask, write_chunk
+from preprocessing.chunks import FIT_CHUNK, READ_CHUNK, Chunk, ChunkTask, write_chunk
 from preprocessing.lane_fit import LaneProblems, fit_lanes
 from preprocessing.samples import ReadImages, read_images
 from preprocessing.targets import curves_in_slots
@@ -201,13 +200,10 @@ def _chunks(path: Path, offset: int, samples: Sequence[Sample], grid: InputGrid,
     if not count:
         yield from _chunks_by_threads(path, samples, grid, bar)
         return
-    try:
-        with contextlib.closing(in_processes(partial(write_chunk, grid=grid), tasks, count)) as chunks:
-            for chunk in chunks:
-                bar.update(len(chunk.sums))
-                yield chunk
-    except BrokenProcessPool:
-        raise DataError(PROCESS_KILLED) from None
+    with contextlib.closing(in_processes(partial(write_chunk, grid=grid), tasks, count, "reads images")) as chunks:
+        for chunk in chunks:
+            bar.update(len(chunk.sums))
+            yield chunk
 
 
 def _chunks_by_threads(path: Path, samples: Sequence[Sample], grid: InputGrid, bar: tqdm) -> Iterator[Chunk]:

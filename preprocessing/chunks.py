@@ -18,7 +18,6 @@ from runtime.processes import check_wanted
 
 READ_CHUNK = 8  # images that are read at a time: few, since Ctrl-C waits for them
 FIT_CHUNK = 128  # images whose lanes are fitted together: of a few at a time Python costs more than arithmetic
-PROCESS_KILLED = "a process that reads images was killed (no memory left?); close other programs and start again"
 
 
 class ChunkTask(NamedTuple):

@@ -4,15 +4,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from formats.base import DataError, Sample
+from formats.base import Sample
 from preprocessing.cache import files_digest
-from preprocessing.chunks import PROCESS_KILLED, reasons
+from preprocessing.chunks import reasons
 from preprocessing.samples import why_unreadable
 from runtime.files import write_text
 from runtime.prefetch import prefetch
@@ -53,10 +52,7 @@ def _reasons(samples: Sequence[Sample]) -> Iterator[str]:
     if not count:
         yield from prefetch(partial(why_unreadable, sample) for sample in samples)
         return
-    try:
-        chunks = (samples[start:start + CHUNK] for start in starts)
-        with contextlib.closing(in_processes(reasons, chunks, count)) as parts:
-            for part in parts:
-                yield from part
-    except BrokenProcessPool:
-        raise DataError(PROCESS_KILLED) from None
+    chunks = (samples[start:start + CHUNK] for start in starts)
+    with contextlib.closing(in_processes(reasons, chunks, count, "reads images")) as parts:
+        for part in parts:
+            yield from part

@@ -7,7 +7,6 @@ root/manifest.json: without a manifest that equals the request, the data set is 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,10 +179,7 @@ def run_tasks(render: Callable[[tuple], int], tasks: Sequence[tuple], workers: i
         finally:
             cv2.setNumThreads(threads)
         return
-    try:
-        yield from in_processes(render, tasks, workers)
-    except BrokenProcessPool:
-        raise OSError("a rendering process was killed (memory?); run again to finish") from None
+    yield from in_processes(render, tasks, workers, "renders")
 
 
 def _render_shard(task: tuple[Path, dict[str, int], Shard]) -> int:

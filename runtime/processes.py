@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,10 @@ AHEAD = 2  # tasks for each process that are begun before their results are need
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
 _stop: Any = None  # in a process of `in_processes`: a byte that it shares with the one that started it
+
+
+class ProcessKilled(ValueError):
+    """A process of `in_processes` was killed from outside, most often since no memory was left."""
 
 
 class Stopped(Exception):
@@ -50,11 +55,12 @@ def processes_for(images: int) -> int:
     return min(cores(), MAX_PROCESSES) if cores() > THREADS_PAY and images >= MIN_IMAGES else 0
 
 
-def in_processes(job: Callable[[Task], Result], tasks: Iterable[Task], count: int) -> Iterator[Result]:
+def in_processes(job: Callable[[Task], Result], tasks: Iterable[Task], count: int, work: str) -> Iterator[Result]:
     """The results of the tasks, in order, by `count` processes; a few tasks for each are begun ahead.
 
     An exception of a task is raised in its turn. Then, or at the end of the iterator, the tasks behind it are
-    cancelled and those that ask `check_wanted` end soon. Raises BrokenProcessPool where a process was killed.
+    cancelled and those that ask `check_wanted` end soon. Raises ProcessKilled; `work` is what its message says that
+    the process does.
     """
     spawn = multiprocessing.get_context("spawn")
     stop = spawn.RawValue(ctypes.c_byte, 0)  # without a lock, which a killed process would keep
@@ -67,6 +73,9 @@ def in_processes(job: Callable[[Task], Result], tasks: Iterable[Task], count: in
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise ProcessKilled(f"a process that {work} was killed (no memory left?); close other programs and start "
+                            "again") from None
     finally:
         stop.value = 1
         pool.shutdown(cancel_futures=True)

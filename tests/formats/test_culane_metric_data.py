@@ -8,7 +8,7 @@ import torch
 
 from formats import culane_metric
 from formats.base import Label, Sample
-from formats.culane_metric import Canvas, CULaneMetric, scaled_canvas, scores_from_counts
+from formats.culane_metric import Canvas, CULaneMetric, counts_of_pairs, scaled_canvas, scores_from_counts
 from formats.registry import DATA_SETS
 from geometry.bezier import control_points_from_x
 from geometry.decode import lane_nms
@@ -73,6 +73,18 @@ def test_scores_are_those_of_the_official_counts():
     assert scores["precision@50"] == pytest.approx(2 / 4) and scores["recall@50"] == pytest.approx(2 / 3)
     official = culane_score(counts)
     assert scores["f1@50"] == official["f1@50"] == pytest.approx(4 / 7) and scores["mf1"] == official["mf1"]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_processes_count_the_same():
+    pairs = [([upright_lane(300), upright_lane(900 + i)], [upright_lane(300 + i), upright_lane(900)])
+             for i in range(40)]
+    canvas = scaled_canvas(SIZE_PX)
+    serial = counts_of_pairs(pairs, canvas, workers=1)
+    assert np.array_equal(counts_of_pairs(pairs, canvas, workers=2), serial)
+    assert serial.tolist() == [culane_counts(pred, gt).tolist() for pred, gt in pairs]
+    assert (serial[0] != serial[-1]).any()
 
 
 def test_categories_are_the_lists_of_test_split():

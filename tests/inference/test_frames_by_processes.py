@@ -12,12 +12,12 @@ import pytest
 from processes import children, needs_kill, needs_proc
 from roads import write_pictures
 
-from formats.base import DataError
 from geometry.input_grid import InputGrid, RowWarp
 from inference import inputs
 from inference.frames import READ_CHUNK
 from inference.sources import list_sources
 from preprocessing.images import preprocess
+from runtime.processes import ProcessKilled
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 PREPROCESS = partial(preprocess, grid=InputGrid(32, 16, RowWarp(0.25, 1.8)))
@@ -52,7 +52,7 @@ def test_a_killed_process_ends_the_run_in_one_line(monkeypatch):
     next(reading)
     for child in children(os.getpid()):
         os.kill(child, signal.SIGKILL)
-    with pytest.raises(DataError, match="a process that reads images was killed"):
+    with pytest.raises(ProcessKilled, match="a process that reads images was killed"):
         list(reading)
 
 

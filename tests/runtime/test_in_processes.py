@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 
 import jobs
 import pytest
 from processes import children, needs_kill, needs_proc, until
 
 from runtime import processes
-from runtime.processes import check_wanted, cores, in_processes, processes_for
+from runtime.processes import ProcessKilled, check_wanted, cores, in_processes, processes_for
 
 
 def mask():
@@ -24,7 +23,7 @@ def mask():
 def test_results_are_in_order_and_their_processes_start_without_pytorch_or_the_script(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     before = mask(), vars(sys.modules["__main__"]).get("__file__")
-    results = list(in_processes(jobs.surroundings, range(12), 2))
+    results = list(in_processes(jobs.surroundings, range(12), 2, "tests"))
     assert [number for number, *_ in results] == list(range(12))
     assert 1 <= len({pid for _, pid, _ in results} - {os.getpid()}) <= 2
     expected = {"torch": False, "script": None, "numpy": "1", "opencv": 1, "SIGINT": True}
@@ -37,7 +36,7 @@ def test_results_are_in_order_and_their_processes_start_without_pytorch_or_the_s
 def test_the_first_error_in_order_is_raised_and_the_tasks_behind_it_end_soon():
     done, start = [], time.monotonic()
     with pytest.raises(ValueError, match="2: broken"):
-        done.extend(in_processes(jobs.fail_at_two, range(100), 2))
+        done.extend(in_processes(jobs.fail_at_two, range(100), 2, "tests"))
     assert time.monotonic() - start < 30, "a task takes a minute"
 
 
@@ -46,7 +45,7 @@ def test_the_first_error_in_order_is_raised_and_the_tasks_behind_it_end_soon():
 @needs_proc
 def test_an_iterator_that_is_closed_leaves_no_process():
     before = children(os.getpid())
-    results = in_processes(jobs.surroundings, range(100), 2)
+    results = in_processes(jobs.surroundings, range(100), 2, "tests")
     assert next(results)[0] == 0 and len(children(os.getpid())) == len(before) + 2
     results.close()
     assert until(lambda: children(os.getpid()) == before, 10)
@@ -56,8 +55,8 @@ def test_an_iterator_that_is_closed_leaves_no_process():
 @pytest.mark.process
 @needs_kill
 def test_a_killed_process_is_an_error():
-    with pytest.raises(BrokenProcessPool):
-        list(in_processes(jobs.end_by_kill, range(4), 2))
+    with pytest.raises(ProcessKilled, match="a process that tests was killed"):
+        list(in_processes(jobs.end_by_kill, range(4), 2, "tests"))
 
 
 @pytest.mark.slow
@@ -67,7 +66,8 @@ def test_a_killed_process_is_an_error():
 def test_a_signal_to_the_group_of_the_script_kills_no_process(number):
     """A scheduler or a shell sends it to all; the script says what becomes of the others."""
     code = ("import signal, sys, jobs\nfrom runtime.processes import in_processes\n"
-            f"signal.signal({int(number)}, lambda *_: None)\nresults = in_processes(jobs.surroundings, range(40), 2)\n"
+            f"signal.signal({int(number)}, lambda *_: None)\n"
+            "results = in_processes(jobs.surroundings, range(40), 2, 'tests')\n"
             "next(results)\nprint('begun', flush=True)\nsys.stdin.readline()\nassert len(list(results)) == 39")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -14,7 +14,7 @@ from config import load_config
 from formats import registry
 from formats.base import DataError
 from formats.registry import list_samples
-from metrics.culane import culane_score
+from metrics.culane import culane_counts, culane_score
 from metrics.tusimple import tusimple_score
 from renderer.drive_writer import write_drives
 from runtime.checkpoint import build_model, save_checkpoint
@@ -173,12 +173,12 @@ def one_clip(tmp_path):
 def test_real_culane_images(tmp_path, checkpoint):
     root = DATA / "culane"
     scores = assert_scored_again(tmp_path, checkpoint, root, "out", "data.split=all")
-    pairs = []
+    counts = []
     for sample in list_samples(root):  # as the official evaluator: file against file
         files = (tmp_path / "out" / sample.name, root / sample.name)
-        pairs.append([[np.float32(line.split()).reshape(-1, 2) for line in file.with_suffix(".lines.txt").read_text()
-                       .splitlines()] for file in files])
-    assert culane_score(pairs)["mf1"] == scores["mf1"]
+        counts.append(culane_counts(*([np.float32(line.split()).reshape(-1, 2) for line in
+                                       file.with_suffix(".lines.txt").read_text().splitlines()] for file in files)))
+    assert culane_score(np.array(counts))["mf1"] == scores["mf1"]
 
 
 @pytest.mark.skipif(not (DATA / "tusimple").is_dir(), reason=f"{DATA / 'tusimple'} is not on this machine")
