@@ -15,8 +15,7 @@ import torch
 
 from config import Config
 from dataset import split_from_config
-from formats.files import Tree
-from formats.parsing import IMAGE_SUFFIXES
+from formats.files import IMAGE_SUFFIXES, Tree
 from formats.sample_index import evenly_spaced
 from geometry.input_grid import InputGrid
 from inference import export, export_check

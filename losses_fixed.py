@@ -36,7 +36,7 @@ class LossTerms(NamedTuple):
     regression: Tensor
     existence: Tensor
     curvature: Tensor
-    columns: Tensor  # 0 where no rows were given
+    columns: Tensor  # 0 where no row logits were given
 
 
 class LaneLoss:
@@ -54,11 +54,11 @@ class LaneLoss:
         if not any(self.weights.values()):
             raise ValueError("loss: all weights are 0, so there is nothing to learn; set one above 0")
 
-    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, rows: RowLogits | None = None,
+    def __call__(self, points: Tensor, logits: Tensor, target: LaneTarget, row_logits: RowLogits | None = None,
                  reduce_count: ReduceCount = identity) -> LossTerms:
         """Terms for predicted points (B, L, P, 2) and logits (B, L) against a target of the same shapes.
 
-        rows are the head's logits row by row, which exist in training only; without them the `columns` term is 0.
+        row_logits are the head's, which exist in training only; without them the `columns` term is 0.
         Where several processes have a part of the batch each, `reduce_count` gives the mean of a count over them: the
         mean of their terms is then the term of the whole batch.
         """
@@ -66,7 +66,7 @@ class LaneLoss:
             "regression": regression_loss(points, target, reduce_count),
             "existence": existence_loss(logits, target, reduce_count),
             "curvature": curvature_loss(points, target, reduce_count),
-            "columns": logits.new_zeros(()) if rows is None else columns_loss(rows, target, reduce_count),
+            "columns": logits.new_zeros(()) if row_logits is None else columns_loss(row_logits, target, reduce_count),
         }
         total = sum(self.weights[name] * term for name, term in terms.items() if self.weights[name] > 0)
         return LossTerms(total, **terms)

@@ -89,8 +89,8 @@ class LaneHead(nn.Module):
         self.warp = warp
         self.modulation = nn.Linear(context, 3 * channels)  # scale and offset of the map; added along lanes
         self.mix = ConvNormAct(channels, channels, kernel=3)
-        # One cell more on each side, so that a lane at the very edge is still between two columns; a softmax does not
-        # see a bias.
+        # One cell more on each side, so that a lane at the very edge is still between two columns. No bias: a softmax
+        # would not see what the columns of a cell have in common of it.
         self.columns = nn.Conv2d(channels, slots * COLUMNS_PER_CELL, 3, padding=(1, 2), bias=False)
         self.lane_embedding = nn.Parameter(torch.randn(slots, channels) * 0.1)
         self.x_embedding = nn.Parameter(torch.randn(channels) * 0.1)
@@ -146,7 +146,8 @@ def modal_x(weights: Tensor, grid: FeatureGrid, present: Tensor) -> Tensor:
     """x (..., h) of the grid's rows, whose columns have weights (..., h, K): means near the likeliest one of each row.
 
     A slot may have evidence for two lines, as where the camera is above one; the mean over all columns then lies
-    between them, where there is none. Rows that cannot tell follow the others, which present (..., h) says exist.
+    between them, where there is none. Uncertain rows follow the certain ones; present (..., h) is the probability that
+    a row has the lane.
     In training that mean is compared with the label nevertheless: it has a gradient at every column.
     """
     # By sums and products, as OpenCV's dnn cannot compare; columns that are within 5 % of the likeliest share the mode.

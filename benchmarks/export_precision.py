@@ -28,8 +28,7 @@ from export_speed import open_session
 import export_fixed
 from config import Config
 from dataset import validation_samples
-from formats.files import Tree
-from formats.parsing import IMAGE_SUFFIXES
+from formats.files import IMAGE_SUFFIXES, Tree
 from formats.registry import own_metric, read_label
 from geometry.bezier import sample_curve, x_at_rows
 from geometry.decode import DecodeSettings, lane_nms

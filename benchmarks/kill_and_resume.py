@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository r
 import train_fixed
 from renderer import dataset_writer
 from runtime import checkpoint, cli
-from training.optimizer import Muon
+from training.optimizer import MuonAdamW
 
 CLOCK_KEYS = ("seconds", "images_per_second")
 TRAIN, VAL, BATCH, EPOCHS = 72, 16, 6, 6
@@ -91,7 +91,7 @@ def train(settings: Sequence[str], die_at: int = 0, delay: float = 0.0) -> None:
 
 def train_and_die(settings: Sequence[str], die_at: int, delay: float) -> None:
     """Train, and kill this process `delay` seconds after the given step of the optimizer; 0: let it live."""
-    steps, usual = 0, Muon.step
+    steps, usual = 0, MuonAdamW.step
 
     def step_and_die(*arguments: Any) -> None:
         nonlocal steps
@@ -102,7 +102,7 @@ def train_and_die(settings: Sequence[str], die_at: int, delay: float) -> None:
                 os.kill(os.getpid(), KILL)
             threading.Timer(delay, os.kill, (os.getpid(), KILL)).start()
 
-    with mock.patch.object(Muon, "step", step_and_die):
+    with mock.patch.object(MuonAdamW, "step", step_and_die):
         cli.run(lambda: train_fixed.main(settings))
 
 

@@ -26,7 +26,7 @@ from renderer import dataset_writer
 from training import step
 from training.device_batches import DeviceBatches
 from training.ema import ExponentialMovingAverage
-from training.optimizer import Muon
+from training.optimizer import MuonAdamW
 from training.run_dir import RunDir
 
 USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of its networks
@@ -155,7 +155,7 @@ def second_epoch(device: torch.device, words: Sequence[str], folder: str) -> tup
             timed = watch.timed(part, getattr(owner, name))
             stack.enter_context(mock.patch.object(owner, name, as_method(timed)))
         stack.enter_context(mock.patch.object(train_fixed, "wrap_model", lambda *args: watch.hook(wrap_model(*args))))
-        stack.enter_context(mock.patch.object(Muon, "step", watch.optimizer(Muon.step)))
+        stack.enter_context(mock.patch.object(MuonAdamW, "step", watch.optimizer(MuonAdamW.step)))
         train_fixed.main([*words, "train.epochs=2", f"train.device={device.type}", f"train.checkpoint_dir={folder}",
                           "train.cuda_graph=false"])  # a graph is one part
     return epochs[1]

@@ -6,7 +6,6 @@ N points, 2 = (x, y) in pixels.
 import os
 import re
 from abc import abstractmethod
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -17,10 +16,10 @@ import numpy as np
 from formats.base import DataError, MissingFile, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet
-from formats.files import PassedOver, Tree, inner_path
+from formats.files import IMAGE_SUFFIXES, PassedOver, Tree, inner_path
 from formats.folder import UNLABELLED
 from formats.list_names import folder_purpose, purpose
-from formats.parsing import CONTROL, IMAGE_SUFFIXES, MAX_POINTS, numbers
+from formats.parsing import CONTROL, MAX_POINTS, numbers
 
 NOT_A_LANE = re.compile(r"cross.?walk|zebra|curb|kerb|stop.?lines?\b|stop.?bar", re.IGNORECASE)
 LABEL_FOLDERS = {"labels", "label", "annotations", "annotation", "ann", "json", "jsons"}
@@ -80,18 +79,15 @@ class AnnotationFiles(DataSet):
         return any(map(self.has_labels, islice(label_files(root, self.suffix), self.sniffed)))
 
     def list_samples(self, root: Path) -> Iterator[Sample | DataError | PassedOver]:
-        named = array("q")
+        named: set[int] = set()  # hashes, which take a fifth of the room of paths
         for item in self.list_labelled(root):
             if isinstance(item, Sample):
-                named.append(hash(os.path.normpath(item.image)))
+                named.add(hash(os.path.normpath(item.image)))
             yield item
-        numbers, passed_over = np.sort(np.asarray(named, np.int64)), []
+        passed_over: list[PassedOver] = []
         for path in Tree(root, passed_over.append).files():
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                number = hash(os.path.normpath(path))
-                row = np.searchsorted(numbers, number)
-                if row == len(numbers) or numbers[row] != number:
-                    yield PassedOver(path, UNLABELLED)
+            if path.suffix.lower() in IMAGE_SUFFIXES and hash(os.path.normpath(path)) not in named:
+                yield PassedOver(path, UNLABELLED)
         yield from passed_over
 
 

@@ -23,7 +23,7 @@ from formats.annotations import (
     shape_name,
 )
 from formats.base import DataError, Label, Sample
-from formats.files import file_head
+from formats.files import file_head, reading
 from formats.json_stream import first_char, object_items, value_at
 from formats.parsing import MAX_POINTS, list_of
 
@@ -114,10 +114,8 @@ def coco_index(path: Path) -> CocoIndex | None:
 
     A file is read once in each process, and again when it has changed.
     """
-    try:
+    with reading(path):
         status = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     return _index(path, status.st_size, status.st_mtime_ns)
 
 

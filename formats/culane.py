@@ -7,7 +7,7 @@ from pathlib import Path
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import CULaneMetric
 from formats.data_set import DataSet, LabelledImage
-from formats.files import IMAGE_SUFFIXES, PassedOver, Tree
+from formats.files import IMAGE_SUFFIXES, PassedOver, Tree, file_head
 from formats.parsing import (
     append_line,
     existing,
@@ -94,9 +94,5 @@ def _names_images(path: Path) -> bool:
     """Whether a text file beside the lists could be one."""
     if path.suffix.lower() not in LIST_SUFFIXES or path.name.lower().endswith(".lines.txt"):
         return False
-    try:
-        with path.open("rb") as file:
-            head = file.read(2000).lower()
-    except OSError:
-        return False
+    head = file_head(path, 2000).lower()
     return any(suffix.encode() in head for suffix in IMAGE_SUFFIXES)

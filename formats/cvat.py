@@ -20,6 +20,7 @@ from formats.annotations import (
     shape_name,
 )
 from formats.base import DataError, Label, Sample
+from formats.files import file_head, reading
 from formats.parsing import list_of
 
 CHUNK = 1 << 16
@@ -40,11 +41,7 @@ class Cvat(AnnotationFiles):
     sniffed = 10
 
     def has_labels(self, path: Path) -> bool:
-        try:
-            with path.open("rb") as file:
-                return re.search(rb"<annotations[\s>]", file.read(SNIFFED_BYTES)) is not None
-        except OSError:
-            return False
+        return re.search(rb"<annotations[\s>]", file_head(path, SNIFFED_BYTES)) is not None
 
     def list_labelled(self, root: Path) -> Iterator[Sample | DataError]:
         for path in filter(self.has_labels, label_files(root, self.suffix)):
@@ -148,13 +145,10 @@ def _feed(parser: expat.XMLParserType, chunk: bytes, where: str, line: int) -> N
 
 def _chunks(path: Path, offset: int) -> Iterator[bytes]:
     """The bytes from the offset on, and last an empty chunk, at which expat 2.6 reports what it has put off."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            yield from iter(lambda: file.read(CHUNK), b"")
-            yield b""
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    with reading(path), path.open("rb") as file:
+        file.seek(offset)
+        yield from iter(lambda: file.read(CHUNK), b"")
+        yield b""
 
 
 def _pairs(points: str, where: str) -> list[list[float]]:

@@ -3,12 +3,15 @@
 The one rule for training, the check and inference.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import NamedTuple
+
+from formats.base import DataError
 
 SYSTEM_NAMES = frozenset(("__macosx", "lost+found", "@eadir", "#recycle", "$recycle.bin", "system volume information",
                           "thumbs.db", "ehthumbs.db", "desktop.ini"))  # in lower case; of whatever system
@@ -45,6 +48,15 @@ def file_head(path: Path, count: int) -> bytes:
             return file.read(count)
     except OSError:
         return b""
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """In this block a file that cannot be read is a DataError, which names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def inner_path(path: PurePath) -> PurePath:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from formats.base import DataError
+from formats.files import reading
 from formats.parsing import MAX_BYTES
 
 CHUNK = 1 << 16  # bytes read at a time; more for a value that needs them
@@ -53,10 +54,8 @@ def value_at(path: Path, offset: int) -> Any:
 
 
 def _opened(path: Path) -> BinaryIO:
-    try:
+    with reading(path):
         return path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 class _Stream:
@@ -127,9 +126,7 @@ class _Stream:
         return DataError(f"{self.path}: broken JSON at byte {self.start}: {str(error).splitlines()[0]}")
 
     def _read_more(self, size: int) -> None:
-        try:
+        with reading(self.path):
             chunk = self.file.read(size)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
         self.ended = len(chunk) < size
         self.text += chunk.decode("latin-1")

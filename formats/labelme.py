@@ -22,8 +22,9 @@ from formats.annotations import (
 )
 from formats.base import DataError, Label, Sample
 from formats.data_set import LabelledImage
+from formats.files import IMAGE_SUFFIXES
 from formats.list_names import folder_purpose
-from formats.parsing import IMAGE_SUFFIXES, json_object, list_of, whole_file
+from formats.parsing import json_object, list_of, whole_file
 from runtime.files import write_text
 
 MAX_BYTES = 200_000_000  # of a file that has its image in it, too

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from formats.base import DataError, MissingFile, Sample
-from formats.files import IMAGE_SUFFIXES  # noqa: F401 - others import it from here
+from formats.files import reading
 
 MAX_POINTS = 10_000  # in one lane; more is a broken file, not a road
 MAX_LANES = 64
@@ -29,35 +29,26 @@ ABSOLUTE = ("home", "Users", "mnt", "media", "data", "tmp", "root", "content")  
 def text_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Line number, byte offset and bytes of every line that is not blank. Raises DataError where unreadable."""
     offset = 0
-    try:
-        with path.open("rb") as file:
-            for number, text in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), start=1):
-                if len(text) > MAX_BYTES:
-                    raise DataError(f"{path}:{number}: a line of more than {MAX_BYTES / 1e6:.0f} MB is no label")
-                if text.strip():
-                    yield number, offset, text
-                offset += len(text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    with reading(path), path.open("rb") as file:
+        for number, text in enumerate(iter(lambda: file.readline(MAX_BYTES + 1), b""), start=1):
+            if len(text) > MAX_BYTES:
+                raise DataError(f"{path}:{number}: a line of more than {MAX_BYTES / 1e6:.0f} MB is no label")
+            if text.strip():
+                yield number, offset, text
+            offset += len(text)
 
 
 def line_at(path: Path, offset: int) -> bytes:
     """The line that begins at a byte offset. Raises DataError where unreadable."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.readline()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    with reading(path), path.open("rb") as file:
+        file.seek(offset)
+        return file.readline()
 
 
 def whole_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a file with one image's lanes. Raises DataError where it is unreadable or absurdly large."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(max_bytes + 1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    with reading(path), path.open("rb") as file:
+        text = file.read(max_bytes + 1)
     if len(text) > max_bytes:
         raise DataError(f"{path}: more than {max_bytes / 1e6:.0f} MB are no label of one image")
     return text
@@ -200,10 +191,9 @@ def lanes_of_text(path: Path) -> list[np.ndarray]:
     lanes = []
     for line, text in enumerate(lines, start=1):
         where = f"{path}:{line}"
+        words = decoded(text, where).split()
         try:
-            values = [float(v) for v in decoded(text, where).split()]
-        except DataError:
-            raise
+            values = [float(word) for word in words]
         except ValueError as error:
             raise DataError(f"{where}: {str(error)[:80]}; expected numbers 'x y x y ...'") from None
         if len(values) % 2:

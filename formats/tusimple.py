@@ -158,11 +158,7 @@ def _no_json_lines(path: Path, first: bytes) -> str | None:
 
 
 def _names_images(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return b'"raw_file"' in file.read(65536)
-    except OSError:
-        return False
+    return b'"raw_file"' in file_head(path, HEAD_BYTES)
 
 
 def _share_a_lane(x_px: np.ndarray, others_px: np.ndarray) -> bool:

@@ -32,8 +32,8 @@ def x_at(x: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray,
     return curve + DEGREE * slopes * beyond, beyond == 0
 
 
-def bottom_x(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """x (N) at the bottom edge of curves with control x (N, P) and ends (N, 2), straight beyond their ends."""
+def bottom_x_by_tangent(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """x (N) at the bottom edge of curves with control x (N, P) and ends (N, 2), along their near ends."""
     return x[:, -1] + DEGREE * (x[:, -1] - x[:, -2]) * (1 - ends[:, 1]) / np.maximum(ends[:, 1] - ends[:, 0], 1e-6)
 
 

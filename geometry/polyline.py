@@ -57,8 +57,8 @@ def smooth_rows(t: np.ndarray, x: np.ndarray, counts: np.ndarray, step: np.ndarr
 
     t (N) goes from 0 to 1 along each lane, ascending; rows (S) and step (L) are in the same units. Points nearer to
     each other than a step are averaged first, since the slope between two clicks on nearly the same row is all noise.
-    Between points the line is a cubic whose slopes stay within what keeps it monotone: Fritsch and Butland, A method
-    for constructing local monotone piecewise cubic interpolants, 1984.
+    Between points the line is PCHIP's monotone cubic: Fritsch and Butland, A method for constructing local monotone
+    piecewise cubic interpolants, 1984.
     """
     lane, starts, lanes = lane_of_points(counts), first_points(counts)[:, None], len(counts)
     after = _points_until(t, lane, rows, lanes).clip(starts + 1, starts + counts[:, None] - 1)

@@ -15,15 +15,20 @@ FULL_CERTAINTY = 0.6  # share of a row's probability near its maximum from which
 SLOPE_RIDGE, BEND_RIDGE = 2e-4, 2e-3  # keep the curve of one or two rows straight; more bias every curve
 FLOOR = 1e-5  # weight of a row without certainty
 
-# Of the normal matrix ((s0, s1, s2), (s1, d2, s3), (s2, s3, d4)), where s is a sum of powers and d one with a ridge:
-# the cofactors of its three rows, and once more those of the first, each as a product less another one.
-FIRST_FACTORS = "d2 s2 s1  s2 s0 s1  s1 s1 s0  d2 s2 s1"
-SECOND_FACTORS = "d4 s3 s3  s3 d4 s2  s3 s2 d2  d4 s3 s3"
-THIRD_FACTORS = "s3 s1 s2  s1 s2 s0  s2 s0 s1  s3 s1 s2"
-FOURTH_FACTORS = "s3 d4 d2  d4 s2 s3  d2 s3 s1  s3 d4 d2"
-MULTIPLIED = "b0 b1 b2  b0 b1 b2  b0 b1 b2  s0 s1 s2"  # by the cofactors: the solution, and the determinant
-NAMES = " ".join((FIRST_FACTORS, SECOND_FACTORS, THIRD_FACTORS, FOURTH_FACTORS, MULTIPLIED)).split()  # of F sums
+# The normal equations by name: s is a sum of powers, d one with a ridge, b the right side.
+MATRIX, RIGHT = (("s0", "s1", "s2"), ("s1", "d2", "s3"), ("s2", "s3", "d4")), ["b0", "b1", "b2"]
+CELLS = [(row, column) for row in (0, 1, 2, 0) for column in range(3)]  # the first row once more: for the determinant
 RIDGES = {"s0": FLOOR, "d2": SLOPE_RIDGE, "d4": BEND_RIDGE}
+
+
+def _moved(down: int, right: int) -> list[str]:
+    """The entry so far down and to the right of each cell, around the edges, which gives cofactors their sign."""
+    return [MATRIX[(row + down) % 3][(column + right) % 3] for row, column in CELLS]
+
+
+# A cofactor is the product of the first two, less that of the next two. The cofactors of a row times the right side
+# are, over the determinant, an unknown; those of the first row times that row are the determinant.
+NAMES = [*_moved(1, 1), *_moved(2, 2), *_moved(1, 2), *_moved(2, 1), *3 * RIGHT, *MATRIX[0]]  # of F sums
 
 
 class RowBasis(NamedTuple):

@@ -38,10 +38,10 @@ class RowLogits(NamedTuple):
     columns: Tensor  # (B, L, h, K)
     present: Tensor  # (B, L, h)
     centers: Tensor  # (K) x of the columns' middles, equally spaced
-    rows: Tensor  # (h) y of the rows' middles
+    y: Tensor  # (h) of the rows' middles
 
 
-def bottom_x(points: Tensor) -> Tensor:
+def bottom_x_by_chord(points: Tensor) -> Tensor:
     """x (...) where curves points (..., P, 2) reach y = 1, along the chord of their near half."""
     middle, near = sample_curve(points, 3)[..., 1:, :].unbind(-2)
     height = (near[..., 1] - middle[..., 1]).clamp(min=1e-6)
@@ -50,7 +50,7 @@ def bottom_x(points: Tensor) -> Tensor:
 
 def slot_indices(points: Tensor, exists: Tensor, slots: int) -> Tensor:
     """Slot (..., N) of each lane points (..., N, P, 2); -1 where exists is False or its side is full."""
-    x = bottom_x(points)
+    x = bottom_x_by_chord(points)
     left = x < CAMERA_X
     offset = (x - CAMERA_X).abs()
     same_side = (left.unsqueeze(-1) == left.unsqueeze(-2)) & exists.unsqueeze(-2)
@@ -91,7 +91,7 @@ def resolve_ambiguous_assignment(points: Tensor, logits: Tensor, target: LaneTar
     (B, L, P, 2), logits (B, L)). Nothing is differentiated through the choice.
     """
     slots = target.exists.shape[1]
-    x = bottom_x(target.points)
+    x = bottom_x_by_chord(target.points)
     ambiguous = target.exists & ((x - CAMERA_X).abs() < LANE_CHANGE)
     inner_left, inner_right = slots // 2 - 1, slots // 2
     shift = ambiguous[:, inner_left].long() - (ambiguous[:, inner_right] & ~ambiguous[:, inner_left]).long()  # (B)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from config import CameraConfig, Config, ConfigError, config_from_dict, load_config
+from config import CameraConfig, Config, ConfigError, config_from_dict
 from config_checks import parse_yaml
 from geometry.ground_plane import PinholeCamera
 
@@ -36,9 +36,8 @@ def with_camera_file(config: Config, path: str | Path, overrides: Sequence[str] 
     if not isinstance(values, dict) or not values:
         raise ConfigError(f"{path}: expected keys such as 'fov: 60' and 'height: 1.4'")
     camera = config_from_dict({"camera": values}, str(path)).camera
-    given = load_config(None, overrides).camera
     named = {override.partition("=")[0].partition(".")[2] for override in overrides}
-    camera = dataclasses.replace(camera, **{key: getattr(given, key) for key in named})
+    camera = dataclasses.replace(camera, **{key: getattr(config.camera, key) for key in named})
     check_camera(camera, str(path))
     return dataclasses.replace(config, camera=camera)
 

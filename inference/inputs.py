@@ -12,6 +12,7 @@ from inference.sources import Source
 from inference.video import TIMEOUT_S, VideoReader
 from preprocessing.images import read_image
 from runtime import distributed
+from runtime.device import torch_threads
 from runtime.prefetch import prefetch
 from runtime.processes import in_processes, processes_for
 
@@ -113,9 +114,5 @@ def _reason_for_none(source: Source) -> str:
 @contextlib.contextmanager
 def half_the_threads() -> Iterator[None]:
     """Leaves half of the cores to reading, which costs about as much as the network does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // 2))
-    try:
+    with torch_threads(max(1, torch.get_num_threads() // 2)):
         yield
-    finally:
-        torch.set_num_threads(threads)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from geometry.bezier import CONTROL_POINTS, fit_matrix
-from geometry.lane_arrays import FAR, bottom_x, close_pairs, gaps, nearest_pairs, without_duplicates, x_at
+from geometry.lane_arrays import FAR, bottom_x_by_tangent, close_pairs, gaps, nearest_pairs, without_duplicates, x_at
 from geometry.slots import CAMERA_X
 from inference.inputs import Frame
 from inference.predictor import Detections
@@ -92,7 +92,7 @@ def begin(lanes: Lanes, hits: int) -> Tracks:
     count = len(lanes.x)
     return Tracks(lanes.x, np.zeros_like(lanes.x), lanes.ends, lanes.confidence, np.full(count, hits),
                   np.zeros(count, int), np.zeros(count, int), np.zeros(count, bool),
-                  bottom_x(lanes.x, lanes.ends) < CAMERA_X)
+                  bottom_x_by_tangent(lanes.x, lanes.ends) < CAMERA_X)
 
 
 class Tracker:
@@ -226,7 +226,7 @@ class Tracker:
         Slots are counted outward from the camera; a line changes sides once it has passed the camera by a margin.
         """
         tracks, s = self.tracks, self.settings
-        near = bottom_x(tracks.x, tracks.ends)
+        near = bottom_x_by_tangent(tracks.x, tracks.ends)
         is_left = near < CAMERA_X + np.where(tracks.left, s.side_margin, -s.side_margin)
         least = np.where(tracks.reported, self.threshold - s.hysteresis, self.threshold)
         reported = (tracks.hits >= s.confirm) & (tracks.confidence >= least)

@@ -45,12 +45,12 @@ def sample_params(count: int, settings: AugmentConfig, aspect: float, generator:
     return AugmentParams(matrix, gain.masked_fill(hidden, 0), torch.where(hidden, gray, offset), blank)
 
 
-def augment(images: Tensor, params: AugmentParams, rows: RowWarp, size: tuple[int, int] | None = None) -> Tensor:
-    """The images (B, 3, H, W) uint8, in rows of `rows`, under the parameters: float32 in [0, 255], (B, 3, *size), by
+def augment(images: Tensor, params: AugmentParams, warp: RowWarp, size: tuple[int, int] | None = None) -> Tensor:
+    """The images (B, 3, H, W) uint8, in rows of `warp`, under the parameters: float32 in [0, 255], (B, 3, *size), by
     default as large as before. `augment_lanes` moves their lanes alike.
     """
     matrix, gain, offset, _ = params.to(images.device)
-    grid = _sampling_grid(_sampling_matrix(matrix), *(size or images.shape[2:]), rows)
+    grid = _sampling_grid(_sampling_matrix(matrix), *(size or images.shape[2:]), warp)
     images = F.grid_sample(images.float(), grid, padding_mode="zeros", align_corners=False)
     return images.mul_(gain).add_(offset).clamp_(0, 255)
 
@@ -115,18 +115,18 @@ def _sampling_matrix(matrix: Tensor) -> Tensor:
     return torch.cat((inverse, shift.unsqueeze(-1)), dim=2)
 
 
-def _sampling_grid(matrix: Tensor, height: int, width: int, rows: RowWarp) -> Tensor:
+def _sampling_grid(matrix: Tensor, height: int, width: int, warp: RowWarp) -> Tensor:
     """(B, H, W, 2): the point in [-1, 1] that each pixel is sampled at, as grid_sample takes it.
 
     It is a sum over rows and columns; affine_grid's product of matrices takes 8 times as long.
     """
     x = (2 * torch.arange(width, device=matrix.device) + 1) / width - 1
-    y = 2 * rows.y((torch.arange(height, device=matrix.device) + 0.5) / height) - 1
+    y = 2 * warp.y((torch.arange(height, device=matrix.device) + 0.5) / height) - 1
     across = x * matrix[:, :, :1] + matrix[:, :, 2:]  # (B, 2, W)
     down = y * matrix[:, :, 1:2]  # (B, 2, H)
     y_across, y_down = across[:, 1] / 2, (down[:, 1] + 1) / 2  # of the image, in [0, 1]
-    v = rows.v(y_across[:, None] + y_down[..., None]).mul_(2).sub_(1)  # (B, H, W)
-    if rows.cut_top:
+    v = warp.v(y_across[:, None] + y_down[..., None]).mul_(2).sub_(1)  # (B, H, W)
+    if warp.cut_top:
         v.clamp_(min=1 / height - 1)  # the top was not kept: the first row stands for it
     grid = torch.empty(*v.shape, 2, device=v.device)
     grid[..., 0] = across[:, :1] + down[:, 0, :, None]

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from formats.base import DataError, Sample
@@ -32,9 +31,10 @@ from formats.sample_index import SampleIndex
 from geometry.curve_fit import CONTROL_POINTS
 from geometry.input_grid import InputGrid
 from preprocessing.chunks import FIT_CHUNK, READ_CHUNK, Chunk, ChunkTask, write_chunk
-from preprocessing.lane_fit import LaneProblems, fit_lanes
+from preprocessing.lane_fit import PROBLEMS, LaneProblems, fit_lanes
 from preprocessing.samples import ReadImages, read_images
 from preprocessing.targets import curves_in_slots
+from runtime.device import torch_threads
 from runtime.files import lock
 from runtime.prefetch import prefetch
 from runtime.processes import in_processes, processes_for
@@ -164,10 +164,11 @@ def _write_images(path: Path, samples: Sequence[Sample], grid: InputGrid, slots:
         np.lib.format.write_array_header_1_0(file, header)
         offset = file.tell()
     points, exists = np.empty((count, slots, CONTROL_POINTS, 2), np.float32), np.empty((count, slots), bool)
-    sizes_px, sums, counts = np.empty((count, 2), np.int32), np.empty(count, np.uint32), np.zeros(6, np.int64)
-    stop = 0
+    sizes_px, sums = np.empty((count, 2), np.int32), np.empty(count, np.uint32)
+    counts, stop = np.zeros(len(PROBLEMS), np.int64), 0
+    # One thread of PyTorch: for a chunk's few curves more would wait for cores that read images.
     with (tqdm(total=count, desc="Reading images", unit="img", file=sys.stderr) as bar,
-          contextlib.closing(_chunks(path, offset, samples, grid, bar)) as chunks, _one_torch_thread()):
+          contextlib.closing(_chunks(path, offset, samples, grid, bar)) as chunks, torch_threads(1)):
         for chunk in chunks:
             rows = slice(stop, stop := stop + len(chunk.sums))
             sizes_px[rows], sums[rows] = chunk.sizes_px, chunk.sums
@@ -175,17 +176,6 @@ def _write_images(path: Path, samples: Sequence[Sample], grid: InputGrid, slots:
             points[rows], exists[rows] = (part.numpy() for part in target)
             counts += np.sum(problems, axis=0)
     return points, exists, sizes_px, sums, counts
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """In this block PyTorch has one thread: for a chunk's few curves more would wait for cores that read images."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _chunks(path: Path, offset: int, samples: Sequence[Sample], grid: InputGrid, bar: tqdm) -> Iterator[Chunk]:

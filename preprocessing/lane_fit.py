@@ -30,14 +30,13 @@ class LaneProblems(NamedTuple):
     far_off: int = 0  # no curve is near
     imprecise: int = 0  # in the target, by a curve that misses a point by more than FIT_TOLERANCE
 
-    def __add__(self, other: "LaneProblems") -> "LaneProblems":
-        return LaneProblems(*(a + b for a, b in zip(self, other, strict=True)))
-
     @property
     def left_out(self) -> int:
         """How many lanes are not in the target."""
         return sum(self) - self.imprecise
 
+
+PROBLEMS = LaneProblems(*range(len(LaneProblems._fields)))  # the place of each in an array of counts
 LANE_PROBLEMS = {
     "unassigned": "do not fit the {slots} slots (model.slots)",
     "too_short": "have fewer than two points in the image",
@@ -65,30 +64,29 @@ def fit_lanes(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]]) -> F
     number = np.arange(len(image)) - first_points(per_image)[image]
     lanes = [lane for label in labels for lane in label.lanes]
     chosen, curves, problem = _curves(lanes, np.asarray(sizes_px, float).reshape(-1, 2)[image])
-    kinds = len(LaneProblems._fields)
+    kinds = len(PROBLEMS)
     counts = np.bincount(image[problem >= 0] * kinds + problem[problem >= 0], minlength=kinds * len(labels))
     return FittedLanes(image[chosen], number[chosen], curves, per_image, counts.reshape(len(labels), kinds))
 
 
 def _curves(lanes: Sequence[np.ndarray], size_px: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The C of K lanes that are taught, ascending; their control points (C, P, 2); and the problem of each of the K:
-    the position of its field in LaneProblems, or -1.
+    its place in LaneProblems, or -1.
 
     lanes (N, 2) are in pixels of images of size_px (K, 2).
     """
-    too_short, level, back, far_off, imprecise = range(1, 6)
     lane = lane_of_points(np.array([len(points) for points in lanes], int))
     points = np.concatenate([np.zeros((0, 2)), *lanes]) / size_px[lane]
     points, lane = inside_image(points, lane)
     counts = np.bincount(lane, minlength=len(lanes))
-    problem = np.where(counts < 2, too_short, -1)
+    problem = np.where(counts < 2, PROBLEMS.too_short, -1)
     points, kept = points[counts[lane] >= 2], np.flatnonzero(counts >= 2)
     if len(kept):
         starts = first_points(counts[kept])
         extent = np.maximum.reduceat(points, starts) - np.minimum.reduceat(points, starts)
         width_px, height_px = (extent * size_px[kept]).T
         is_level = (extent[:, 1] < MIN_HEIGHT) | (height_px < LEVEL * width_px)
-        problem[kept[is_level]] = level
+        problem[kept[is_level]] = PROBLEMS.level
         slant = np.hypot(width_px, height_px)[~is_level] / height_px[~is_level]  # TuSimple's tolerance grows with it
         points, kept = points[np.repeat(~is_level, counts[kept])], kept[~is_level]
     if not len(kept):
@@ -99,6 +97,7 @@ def _curves(lanes: Sequence[np.ndarray], size_px: np.ndarray) -> tuple[np.ndarra
     worst, far = np.maximum.reduceat(off, starts), np.add.reduceat((off > np.repeat(FAR * slant, counts)) * 1, starts)
     aspect = size_px[kept, 1] / size_px[kept, 0]
     turned = (turned_back(points[:, 1], counts) * aspect > FIT_TOLERANCE) & (worst > IN_ANY_ORDER)
-    problem[kept] = np.select((turned, far > FAR_SHARE * counts, worst > FIT_TOLERANCE), (back, far_off, imprecise), -1)
+    problem[kept] = np.select((turned, far > FAR_SHARE * counts, worst > FIT_TOLERANCE),
+                              (PROBLEMS.turned_back, PROBLEMS.far_off, PROBLEMS.imprecise), -1)
     taught = ~turned & (far <= FAR_SHARE * counts)
     return kept[taught], curves[taught], problem

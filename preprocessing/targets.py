@@ -10,7 +10,7 @@ import torch
 from formats.base import Label
 from geometry.curve_fit import CONTROL_POINTS
 from geometry.slots import LaneTarget, assign_slots
-from preprocessing.lane_fit import FittedLanes, LaneProblems, fit_lanes
+from preprocessing.lane_fit import PROBLEMS, FittedLanes, LaneProblems, fit_lanes
 
 
 def lanes_in_slots(labels: Sequence[Label], sizes_px: Sequence[tuple[int, int]], slots: int
@@ -30,5 +30,5 @@ def curves_in_slots(lanes: FittedLanes, slots: int) -> tuple[LaneTarget, list[La
     every[lanes.image, lanes.number], exists[lanes.image, lanes.number] = torch.from_numpy(lanes.curves).float(), True
     target = assign_slots(every, exists, slots)
     counts = lanes.problems.copy()
-    counts[:, 0] = (exists.sum(1) - target.exists.sum(1)).numpy()
+    counts[:, PROBLEMS.unassigned] = (exists.sum(1) - target.exists.sum(1)).numpy()
     return target, [LaneProblems(*row) for row in counts.tolist()]

@@ -35,23 +35,23 @@ Draw = Callable[[np.random.Generator, np.ndarray, Camera, Road, Weather, float],
 
 
 class Wave(NamedTuple):
-    """base + height * sin(position / length + phase)."""
+    """base + amplitude * sin(position / length + phase)."""
 
     base: float
-    height: float
+    amplitude: float
     length: float
     phase: float
 
     def value(self, position: float) -> float:
-        return self.base + self.height * np.sin(position / self.length + self.phase)
+        return self.base + self.amplitude * np.sin(position / self.length + self.phase)
 
     def rate(self, position: float) -> float:
         """The derivative at a position."""
-        return self.height / self.length * np.cos(position / self.length + self.phase)
+        return self.amplitude / self.length * np.cos(position / self.length + self.phase)
 
     def integral(self, position: float) -> float:
         """The integral from 0 to a position."""
-        return self.base * position - self.height * self.length * (
+        return self.base * position - self.amplitude * self.length * (
             np.cos(position / self.length + self.phase) - np.cos(self.phase))
 
 

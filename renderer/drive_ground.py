@@ -13,7 +13,7 @@ from renderer import pavement
 from renderer.camera import Camera
 from renderer.drawing import OpacityMask, noise_texture, sample_noise
 from renderer.ground import ground_coordinates, light_ground, top_row
-from renderer.paint import draw_lane_line, paint_coverage
+from renderer.paint import paint_colors, paint_coverage, paint_lines
 from renderer.road import Road
 from renderer.shadows import SCALE, draw_band_across
 from renderer.weather import Weather
@@ -47,23 +47,11 @@ def draw_drive_ground(rng: np.random.Generator, image: np.ndarray, camera: Camer
     ground = np.float32(cv2.split(pavement.base_colors(rng, camera, road, top, concrete, patches=False)))
     ground *= tone
     unpainted_ground = ground.copy()
-    _paint_lines(rng, ground, camera, road, top, coverage)
+    white, yellow = paint_colors(rng)
+    paint_lines(ground, camera, road, top, coverage, {"white": white, "yellow": yellow})
     unpainted = image.copy()
     light_ground(rng, [ground, unpainted_ground], [image[top:], unpainted[top:]], camera, top, weather, light)
     return unpainted
-
-
-def _paint_lines(rng: np.random.Generator, ground: np.ndarray, camera: Camera, road: Road, top: int,
-                 coverage: np.ndarray) -> None:
-    """Blend the lane lines into `ground` (3, h, W) in place; `coverage` (h, W) is the share of paint left."""
-    white = rng.uniform(190, 300) * np.float32([1, rng.uniform(0.97, 1.02), rng.uniform(0.9, 1.03)])
-    yellow = rng.uniform(170, 260) * np.float32([1, rng.uniform(0.62, 0.85), rng.uniform(0.1, 0.5)])
-    for color, rgb in (("white", white), ("yellow", yellow)):
-        mask = OpacityMask(camera, top)
-        for line in road.lines:
-            if line.color == color:
-                draw_lane_line(mask, line)
-        ground += mask.opacity() * coverage * (rgb[:, None, None] - ground)
 
 
 def _cells(seed: int, camera: Camera, travelled: float, reach: float) -> Iterator[tuple[np.random.Generator, float]]:

@@ -1,5 +1,7 @@
 """Paint on the road: lane lines, other markings, and what wear leaves of them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from renderer.camera import Camera
@@ -41,21 +43,33 @@ def paint_road(
 
     `coverage` (h, W) is the share of paint left.
     """
-    white = rng.uniform(190, 300) * np.float32([1, rng.uniform(0.97, 1.02), rng.uniform(0.9, 1.03)])
-    yellow = rng.uniform(170, 260) * np.float32([1, rng.uniform(0.62, 0.85), rng.uniform(0.1, 0.5)])
+    white, yellow = paint_colors(rng)
     stone = rng.uniform(110, 230) * np.float32([1, rng.uniform(0.95, 1.02), rng.uniform(0.85, 1.02)])
     mask = OpacityMask(camera, top)
     for _ in range(1 if road.place != "town" else rng.integers(1, 5)):
         _draw_symbols(rng, mask, road)
     _blend_color(ground, mask, coverage, white)
     unpainted = ground.copy()
-    for color, rgb in (("white", white), ("yellow", yellow), ("stone", stone)):
+    paint_lines(ground, camera, road, top, coverage, {"white": white, "yellow": yellow, "stone": stone})
+    return unpainted
+
+
+def paint_colors(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """White and yellow paint, float32 RGB, in the light of the day."""
+    white = rng.uniform(190, 300) * np.float32([1, rng.uniform(0.97, 1.02), rng.uniform(0.9, 1.03)])
+    yellow = rng.uniform(170, 260) * np.float32([1, rng.uniform(0.62, 0.85), rng.uniform(0.1, 0.5)])
+    return white, yellow
+
+
+def paint_lines(ground: np.ndarray, camera: Camera, road: Road, top: int, coverage: np.ndarray,
+                colors: Mapping[str, np.ndarray]) -> None:
+    """Blend the lane lines of each color into `ground` (3, h, W) in place; `coverage` is that of `paint_road`."""
+    for color, rgb in colors.items():
         mask = OpacityMask(camera, top)
         for line in road.lines:
             if line.color == color:
                 draw_lane_line(mask, line)
         _blend_color(ground, mask, coverage, rgb)
-    return unpainted
 
 
 def _blend_color(ground: np.ndarray, mask: OpacityMask, coverage: np.ndarray, rgb: np.ndarray) -> None:

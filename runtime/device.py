@@ -63,6 +63,17 @@ def autocast(device: torch.device, dtype: torch.dtype, cache: bool = True) -> to
 
 
 @contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """In this block PyTorch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def warm_up(device: torch.device) -> Iterator[None]:
     """While the block reads data, a thread loads what a GPU needs for its first convolution, which takes seconds.
 

@@ -39,7 +39,7 @@ def test_lanes_lie_in_the_rows_that_the_network_has(warp):
     y = points[..., 1]
     assert y.min() >= warp.cut_top - 1e-6 and y.max() <= 1 + 1e-6
     middles = (torch.arange(HEIGHT // 8) + 0.5) / (HEIGHT // 8)
-    torch.testing.assert_close(rows.rows, warp.y(middles))
+    torch.testing.assert_close(rows.y, warp.y(middles))
 
 
 @pytest.mark.parametrize("height", [96, 432])

@@ -25,8 +25,9 @@ EPSILON = 1e-8  # of AdamW
 SMALLEST = 2.5e-17  # the square of a momentum's norm below which a step is shorter: it is rounding error
 
 
-class Muon:
-    """Kernels are stepped by Muon at KERNEL_RATE times lr, the rest by AdamW at lr; `others` are not decayed.
+class MuonAdamW:
+    """Kernels are stepped by Muon at KERNEL_RATE times lr, the rest by AdamW at lr; `others` are not decayed. Without
+    kernels it is AdamW.
 
     It looks like one of torch.optim's, and is none: those import PyTorch's compiler, which takes seconds.
     """

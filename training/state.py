@@ -13,7 +13,7 @@ from runtime import checkpoint, distributed
 from runtime.checkpoint import CheckpointError
 from training.ema import ExponentialMovingAverage
 from training.loss_scaler import LossScaler
-from training.optimizer import Muon
+from training.optimizer import MuonAdamW
 from training.schedule import Schedule
 
 MAY_CHANGE = ("data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device", "train.device",
@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
 
     model: LaneNet
     ema: ExponentialMovingAverage  # of the weights: what is validated and saved as the best model
-    optimizer: Muon
+    optimizer: MuonAdamW
     schedule: Schedule
     scaler: LossScaler
 
@@ -58,7 +58,7 @@ def build_model(config: Config, device: torch.device, resumed: bool) -> LaneNet:
     model = checkpoint.build_model(config, load_pretrained=not (resumed or config.train.init_from))
     if config.train.init_from and not resumed:
         start = checkpoint.load_checkpoint(config.train.init_from, "started from")
-        checkpoint.load_weights(model, start.get("model"), config.train.init_from,
+        checkpoint.load_weights(model, checkpoint.validated_weights(start), config.train.init_from,
                                 checkpoint.model_differences(start["config"].model, config.model))
     return distributed.sync_batch_norm(model, device).to(device, memory_format=torch.channels_last)
 
@@ -74,16 +74,17 @@ def build_state(model: LaneNet, config: Config, steps: int, device: torch.device
     )
 
 
-def build_optimizer(model: LaneNet, config: Config) -> Muon:
+def build_optimizer(model: LaneNet, config: Config) -> MuonAdamW:
     """Muon or AdamW; weight decay for matrices and kernels only."""
     settings = config.train
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     if settings.optimizer == "adamw":
-        return Muon([], decayed, others, settings.learning_rate, settings.weight_decay, ADAMW_BETAS)
+        return MuonAdamW([], decayed, others, settings.learning_rate, settings.weight_decay, ADAMW_BETAS)
     kernels = [p for p in decayed if p.ndim == 4 and p.shape[1] > 3]  # the first, of three colors, is AdamW's
     muon = set(kernels)
-    return Muon(kernels, [p for p in decayed if p not in muon], others, settings.learning_rate, settings.weight_decay)
+    rest = [p for p in decayed if p not in muon]
+    return MuonAdamW(kernels, rest, others, settings.learning_rate, settings.weight_decay)
 
 
 def to_payload(state: TrainState, progress: TrainProgress) -> dict[str, Any]:

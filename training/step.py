@@ -71,9 +71,9 @@ def step(setup: StepSetup, images: Tensor, target: LaneTarget, params: AugmentPa
     factor, average_weight = state.schedule.advance()
     images = augment(images, params, setup.warp, size)
     with autocast(setup.device, setup.dtype, cache=False):  # each weight is cast once; a graph would keep a stale copy
-        (points, logits), rows = setup.ddp_model(images, with_rows=True)
+        (points, logits), row_logits = setup.ddp_model(images, with_rows=True)
     target = resolve_ambiguous_assignment(points, logits, target)
-    terms = setup.loss(points, logits, target, rows, distributed.all_reduce_mean)
+    terms = setup.loss(points, logits, target, row_logits, distributed.all_reduce_mean)
 
     state.optimizer.zero_grad()
     scale = state.scaler.scale if state.scaler.enabled else None

@@ -25,8 +25,9 @@ from formats import registry
 from formats.base import DataError, Label, Sample
 from formats.culane_metric import Canvas, CULaneMetric
 from formats.data_set import DataSet
+from formats.files import IMAGE_SUFFIXES
 from formats.metric import Metric
-from formats.parsing import IMAGE_SUFFIXES, json_file
+from formats.parsing import json_file
 from formats.registry import DATA_SETS, METRICS
 from formats.tusimple_metric import TuSimpleMetric
 from geometry.decode import DecodeSettings

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geometry import bezier, slots
-from geometry.lane_arrays import FAR, bottom_x, close_pairs, gaps, nearest_pairs, without_duplicates, x_at
+from geometry.lane_arrays import FAR, bottom_x_by_tangent, close_pairs, gaps, nearest_pairs, without_duplicates, x_at
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def test_rows_may_differ_between_curves(curves):
 def test_the_bottom_is_along_the_near_end():
     """A straight lane reaches the bottom where the slots see it."""
     points = bezier.fit_bezier(torch.tensor([[0.5, 0.3], [0.3, 0.7]]))[None]
-    assert bottom_x(points[..., 0].numpy(), points[:, [0, -1], 1].numpy()) == pytest.approx(
-        slots.bottom_x(points).numpy(), abs=1e-5)
+    assert bottom_x_by_tangent(points[..., 0].numpy(), points[:, [0, -1], 1].numpy()) == pytest.approx(
+        slots.bottom_x_by_chord(points).numpy(), abs=1e-5)
 
 
 def test_gaps_are_over_common_rows():

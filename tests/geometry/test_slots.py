@@ -10,7 +10,7 @@ from geometry.slots import (
     CAMERA_X,
     LaneTarget,
     assign_slots,
-    bottom_x,
+    bottom_x_by_chord,
     resolve_ambiguous_assignment,
     shift_slots,
     slot_indices,
@@ -46,8 +46,8 @@ apart = st.lists(st.floats(-0.5, 1.5, width=32).filter(lambda x: abs(x - 0.5) > 
 
 
 def test_bottom_x_is_extrapolated_to_the_lower_edge():
-    torch.testing.assert_close(bottom_x(lanes_at(-0.3, 0.2, 0.5, 1.4)), torch.tensor([-0.3, 0.2, 0.5, 1.4]))
-    torch.testing.assert_close(bottom_x(lanes_at(0.2, y_near=1.0)), torch.tensor([0.2]))
+    torch.testing.assert_close(bottom_x_by_chord(lanes_at(-0.3, 0.2, 0.5, 1.4)), torch.tensor([-0.3, 0.2, 0.5, 1.4]))
+    torch.testing.assert_close(bottom_x_by_chord(lanes_at(0.2, y_near=1.0)), torch.tensor([0.2]))
 
 
 def test_slots_are_counted_outward_from_the_camera():
@@ -100,7 +100,7 @@ def test_absent_lanes_take_no_slot_and_no_rank():
 
 def test_a_lane_exactly_at_the_camera_has_one_slot():
     points = lanes_at(0.5)
-    assert bottom_x(points).item() == CAMERA_X
+    assert bottom_x_by_chord(points).item() == CAMERA_X
     assert slot_indices(points, torch.tensor([True]), SLOTS).tolist() == [3]
     assert indices_at(0.5, 0.6, 0.4) == [3, 4, 2]
 

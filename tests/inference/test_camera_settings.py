@@ -51,7 +51,8 @@ def test_a_file_has_the_keys_alone_or_in_their_section(tmp_path, text):
     path.write_text(text)
     camera = CameraConfig(fov=70.0, height=1.3, pitch=2.0)
     assert with_camera_file(Config(), path) == Config(camera=camera)
-    changed = with_camera_file(Config(), path, ["camera.height=2", "camera.pitch=auto"])
+    overrides = ["camera.height=2", "camera.pitch=auto"]
+    changed = with_camera_file(load_config(None, overrides), path, overrides)
     assert changed.camera == CameraConfig(fov=70.0, height=2.0)
 
 

@@ -99,7 +99,7 @@ def test_images_of_many_sizes_are_those_of_each_alone():
         points, exists, alone = target_of(*label.lanes, size_px=size_px, slots=4)
         assert exists.equal(together.exists[i]) and alone == problems[i]
         np.testing.assert_allclose(points, together.points[i], atol=1e-6)
-    assert problems[2].unassigned + problems[2].too_short > 0 and LaneProblems() + problems[2] == problems[2]
+    assert problems[2].unassigned + problems[2].too_short > 0
     nothing, problems = lanes_in_slots([], [], 4)
     assert nothing.points.shape == (0, 4, 6, 2) and problems == []
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from training.loss_scaler import FIRST_SCALE, GROWTH_STEPS, LossScaler, clip_gradients, undone_unless
-from training.optimizer import Muon
+from training.optimizer import MuonAdamW
 
 INF, NAN = float("inf"), float("nan")
 
@@ -21,7 +21,7 @@ def parameters():
 
 
 def muon(weights):
-    return Muon(weights[:1], weights[1:2], weights[2:], lr=0.01, weight_decay=0.1)
+    return MuonAdamW(weights[:1], weights[1:2], weights[2:], lr=0.01, weight_decay=0.1)
 
 
 def test_the_scale_grows_and_falls_as_that_of_pytorch():

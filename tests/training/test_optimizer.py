@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.optimizer import BETAS, GROUP, KERNEL_RATE, MOMENTUM, QUINTIC, ROUNDS, Muon, orthogonalizers
+from training.optimizer import BETAS, GROUP, KERNEL_RATE, MOMENTUM, QUINTIC, ROUNDS, MuonAdamW, orthogonalizers
 
 
 def random(*shape, seed=0):
@@ -30,7 +30,7 @@ def test_singular_values_come_near_one_and_directions_stay(shape):
 def test_the_order_of_a_kernel_in_memory_does_not_matter(shape):
     plain, interleaved = (torch.nn.Parameter(random(*shape)) for _ in range(2))
     interleaved.data = interleaved.data.contiguous(memory_format=torch.channels_last)
-    optimizers = [Muon([p], [], [], lr=0.01, weight_decay=0.1) for p in (plain, interleaved)]
+    optimizers = [MuonAdamW([p], [], [], lr=0.01, weight_decay=0.1) for p in (plain, interleaved)]
     for step in range(3):
         for p, optimizer in zip((plain, interleaved), optimizers, strict=True):
             p.grad = random(*shape, seed=step + 1)  # plain, whatever the kernel is
@@ -44,8 +44,8 @@ def test_the_order_of_a_kernel_in_memory_does_not_matter(shape):
 def test_kernels_are_stepped_together_as_each_alone():
     shapes = [(GROUP + 20, 8, 3, 3), (4, 16, 1, 1), (40, 4, 1, 1), (12, 5, 3, 3)]  # the third is higher than wide
     together, alone = ([torch.nn.Parameter(random(*shape)) for shape in shapes] for _ in range(2))
-    optimizers = [Muon(together, [], [], lr=0.01, weight_decay=0.1)]
-    optimizers += [Muon([p], [], [], lr=0.01, weight_decay=0.1) for p in alone]
+    optimizers = [MuonAdamW(together, [], [], lr=0.01, weight_decay=0.1)]
+    optimizers += [MuonAdamW([p], [], [], lr=0.01, weight_decay=0.1) for p in alone]
     for step in range(3):
         for size, *pair in zip((1, 1e-2, 1e-4, 1), together, alone, strict=True):
             for p in pair:
@@ -58,7 +58,7 @@ def test_kernels_are_stepped_together_as_each_alone():
 def test_a_gradient_that_is_only_rounding_moves_little():
     kernel = torch.nn.Parameter(random(16, 8, 3, 3))
     before, kernel.grad = kernel.detach().clone(), 1e-12 * random(16, 8, 3, 3, seed=1)
-    Muon([kernel], [], [], lr=0.01, weight_decay=0.0).step()
+    MuonAdamW([kernel], [], [], lr=0.01, weight_decay=0.0).step()
     whole = 16**0.5 * 0.01 * KERNEL_RATE  # about the norm of a step that is not held back
     assert (kernel - before).norm() < 0.2 * whole
 
@@ -66,7 +66,7 @@ def test_a_gradient_that_is_only_rounding_moves_little():
 def test_no_gradient_and_a_gradient_of_zero_change_nothing():
     weights = [torch.nn.Parameter(random(4, 3, 3, 3)), torch.nn.Parameter(random(5)), torch.nn.Parameter(random(5, 5))]
     before = copy.deepcopy(weights)
-    optimizer = Muon(weights[:1], weights[1:2], weights[2:], lr=0.1, weight_decay=0.0)
+    optimizer = MuonAdamW(weights[:1], weights[1:2], weights[2:], lr=0.1, weight_decay=0.0)
     weights[0].grad, weights[1].grad = torch.zeros_like(weights[0]), torch.zeros_like(weights[1])
     optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(weights, before, strict=True))
@@ -76,7 +76,7 @@ def test_no_gradient_and_a_gradient_of_zero_change_nothing():
 @pytest.mark.parametrize("shape", [(24, 60), (60, 24)])
 def test_kernels_step_as_with_pytorchs_muon(shape):
     ours, theirs = torch.nn.Parameter(random(*shape)), torch.nn.Parameter(random(*shape))
-    optimizer = Muon([ours], [], [], lr=0.02 / KERNEL_RATE, weight_decay=0.1)
+    optimizer = MuonAdamW([ours], [], [], lr=0.02 / KERNEL_RATE, weight_decay=0.1)
     reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="original")
     for step in range(5):
         ours.grad = random(*shape, seed=step + 1)
@@ -92,7 +92,7 @@ def test_a_kernels_step_by_hand():
     shape = GROUP + 5, 9, 3, 3
     kernel = torch.nn.Parameter(random(*shape))
     gradients = [random(*shape, seed=1), random(*shape, seed=2)]
-    optimizer = Muon([kernel], [], [], lr=0.01, weight_decay=0.5)
+    optimizer = MuonAdamW([kernel], [], [], lr=0.01, weight_decay=0.5)
     expected, momentum, rate = kernel.detach().double().flatten(1), 0, 0.01 * KERNEL_RATE
     for gradient in gradients:
         kernel.grad = gradient.clone()
@@ -111,7 +111,7 @@ def test_a_kernels_step_by_hand():
 @pytest.mark.parametrize("decays", [True, False])
 def test_others_step_as_with_pytorchs_adamw(decays):
     ours, theirs = torch.nn.Parameter(random(7, 3)), torch.nn.Parameter(random(7, 3))
-    optimizer = Muon([], [ours] if decays else [], [] if decays else [ours], lr=0.01, weight_decay=0.5)
+    optimizer = MuonAdamW([], [ours] if decays else [], [] if decays else [ours], lr=0.01, weight_decay=0.5)
     reference = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.5 if decays else 0.0, betas=BETAS)
     for step in range(10):
         ours.grad = random(7, 3, seed=step + 1)
@@ -131,7 +131,7 @@ def test_a_saved_optimizer_goes_on_as_if_it_had_not_stopped():
     def made():
         weights = [torch.nn.Parameter(random(6, 4, 3, 3)), torch.nn.Parameter(random(6, 6)),
                    torch.nn.Parameter(random(6))]
-        return weights, Muon(weights[:1], weights[1:2], weights[2:], lr=0.01, weight_decay=0.1)
+        return weights, MuonAdamW(weights[:1], weights[1:2], weights[2:], lr=0.01, weight_decay=0.1)
 
     whole, half, rest = made(), made(), made()
     run(range(6), *whole)

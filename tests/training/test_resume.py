@@ -159,8 +159,17 @@ def test_a_run_of_an_earlier_version_is_not_resumed_and_stays_as_it_was(settings
 def test_a_run_may_start_from_a_model_of_an_earlier_version(settings, trained, name, version):
     write_as_version(version, trained / name, "old.pth")
     config = load_config(None, [*settings, "train.init_from=old.pth"])
-    started, expected = build_model(config, torch.device("cpu"), False).state_dict(), weights(trained / name)
-    assert started.keys() == expected.keys() and all(torch.equal(started[k], expected[k]) for k in expected)
+    started, saved = build_model(config, torch.device("cpu"), False).state_dict(), torch.load("old.pth")
+    prefix, expected = ("module.", saved["ema"]) if "ema" in saved else ("", saved["model"])  # 6 named it otherwise
+    assert all(torch.equal(value, expected[prefix + name]) for name, value in started.items())
+
+
+def test_a_run_that_starts_from_an_interrupted_one_takes_the_average_that_was_validated(settings, trained):
+    config, last = load_config(None, [*settings, f"train.init_from={trained / 'last.pth'}"]), trained / "last.pth"
+    started = build_model(config, torch.device("cpu"), False).state_dict()
+    average = checkpoint.load_model(last, torch.device("cpu"))[0].state_dict()
+    assert all(torch.equal(started[name], average[name]) for name in average)
+    assert not all(torch.equal(started[name], value) for name, value in weights(last).items())
 
 
 # Starting from a model, and keeping the earlier one -----------------------------------------------------------

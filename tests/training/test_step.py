@@ -18,7 +18,7 @@ from runtime import checkpoint
 from runtime.signals import Interrupt
 from training.epoch import epoch_params, epoch_seed, train_epoch
 from training.loss_check import CHECK_EVERY, refuse_invalid_loss
-from training.optimizer import Muon
+from training.optimizer import MuonAdamW
 from training.run_dir import TrainingError
 from training.state import TrainProgress, build_state
 from training.step import step_setup
@@ -82,7 +82,7 @@ def test_gradients_are_clipped(images, monkeypatch):
         grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
         norms.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
 
-    monkeypatch.setattr(Muon, "step", record)
+    monkeypatch.setattr(MuonAdamW, "step", record)
     for clip_norm in (1e9, 0.01):
         train_epoch(setup_of(f"train.clip_norm={clip_norm}"), images, BATCH_INDICES[:1], TrainProgress(), Interrupt())
     free, clipped = norms
