@@ -85,9 +85,7 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     predictor = Predictor(model, checkpoint.input_grid(config), device,
                           pick_precision(config.train.precision, device))
     prediction = evaluator.predict(predictor, dataset, gt.indices, config.inference.batch_size, config.data.workers)
-    diagnose = partial(collapse_detector.diagnose, min_diversity=config.guard.min_diversity,
-                       min_sensitivity=config.guard.min_sensitivity,
-                       is_early=checkpoint.steps_of_training(payload) < config.guard.first_steps)
+    diagnose = partial(collapse_detector.diagnose, guard=config.guard, steps=checkpoint.steps_of_training(payload))
     check = validation_sets.check_collapse(predictor, dataset, gt, prediction, diagnose)
     if distributed.rank() == 0:
         decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)

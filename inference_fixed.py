@@ -168,9 +168,8 @@ def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file:
     sensitivity = stats.sensitivity(predictor)
     if not math.isnan(sensitivity):
         line += f", and {subject}follow {100 * sensitivity:.0f} % of the way when an image moves"
-    diagnosis = collapse_detector.diagnose(
-        CollapseStats(sensitivity=sensitivity), config.guard.min_diversity, config.guard.min_sensitivity,
-        is_early=predictor.trained_steps < config.guard.first_steps, labelled=False)
+    diagnosis = collapse_detector.diagnose(CollapseStats(sensitivity=sensitivity), config.guard,
+                                           predictor.trained_steps, labelled=False)
     print(f"{line}; verdict: {diagnosis}", file=file)
     return int(diagnosis.state == COLLAPSING)
 

@@ -69,7 +69,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     print(opening_lines(model, data, config, device, dtype), flush=True)
 
     setup = step_setup(state, wrap_model(model, config, device), loss, config, device, dtype)
-    steps = device_steps(setup, data.train_set)
+    recorded_steps = device_steps(setup, data.train_set)
     predictor = Predictor(state.ema.module, checkpoint.input_grid(config), device, dtype,
                           cuda_graphs=not config.train.compile)  # the compiler's own graphs free what these would read
     with Interrupt().caught() as interrupt, contextlib.closing(run_dir):
@@ -78,7 +78,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
             order = epoch_order(data.part_sizes, config.data.weights, config.train.seed, progress.epoch)
             batch_indices = batches(order, config.train.batch_size)
             num_images = sum(map(len, batch_indices[progress.step:]))
-            progress = train_epoch(setup, data.train_set, batch_indices, progress, interrupt, steps)
+            progress = train_epoch(setup, data.train_set, batch_indices, progress, interrupt, recorded_steps)
             if stop := distributed.all_reduce_max(interrupt.signal):
                 interrupt.signal = stop
                 progress = progress._replace(seconds=progress.seconds + time.perf_counter() - began)
@@ -90,7 +90,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
                                           progress.epoch * steps_per_epoch)
             seconds = time.perf_counter() - began
             record |= {"images_per_second": num_images / seconds, "seconds": progress.seconds + seconds}
-            progress, is_best = select_best(progress, record, evaluation)
+            progress, is_best = next_progress(progress, record, evaluation)
             run_dir.write_epoch(state, progress, record, evaluation, is_best)
             print(epoch_line(record, evaluation.diagnosis, data.val_gt, config.train), flush=True)
             if progress.collapsed_epochs >= config.guard.patience:
@@ -133,9 +133,7 @@ def validate(setup: StepSetup, predictor: Predictor, data: TrainingData, losses:
     refuse_diverged(setup.state.ema.module, prediction, epoch)
     train_stats = evaluator.label_stats(
         data.train_gt, evaluator.predict(predictor, data.train_set, data.train_gt.indices, batch_size, workers))
-    diagnose = partial(collapse_detector.diagnose, min_diversity=config.guard.min_diversity,
-                       min_sensitivity=config.guard.min_sensitivity, train_stats=train_stats,
-                       is_early=steps < config.guard.first_steps)
+    diagnose = partial(collapse_detector.diagnose, guard=config.guard, steps=steps, train_stats=train_stats)
     check = validation_sets.check_collapse(predictor, data.val_set, gt, prediction, diagnose)
     decode, scores = validation_sets.choose_decode(prediction, gt, config.inference.threshold,
                                                    config.inference.end_tolerance)
@@ -151,7 +149,8 @@ def validate(setup: StepSetup, predictor: Predictor, data: TrainingData, losses:
     return record, evaluation
 
 
-def select_best(progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation) -> tuple[TrainProgress, bool]:
+def next_progress(progress: TrainProgress, record: dict[str, Any], evaluation: Evaluation
+                  ) -> tuple[TrainProgress, bool]:
     """The progress at the start of the next epoch, and whether this one's model is the best so far."""
     key = validation_sets.selection_key(evaluation.gt, record)
     is_best = key > progress.best and evaluation.diagnosis.savable

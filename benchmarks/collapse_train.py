@@ -188,8 +188,7 @@ def score_record(prediction: LanePrediction, gt: GroundTruth, variant: Variant, 
         error_px=collapse.mean_x_error(prediction.points.numpy(), points, exists),
         constant_error_px=collapse.mean_x_error(constant, gt_points, gt_exists),
     )
-    limits = Config().guard
-    verdict = diagnose(stats, limits.min_diversity, limits.min_sensitivity).state
+    verdict = diagnose(stats, Config().guard).state
     names = "error_px", "constant_error_px", "diversity", "sensitivity"
     return {name: getattr(stats, name) for name in names} | tusimple_scores(prediction, gt) | {"verdict": verdict}
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from config import GuardConfig
 from metrics import collapse
 
 LEARNING, NOT_YET, COLLAPSING, UNKNOWN = "learning", "not better than a constant yet", "collapsing", "cannot tell"
@@ -56,33 +57,32 @@ def prediction_stats(points: np.ndarray, label_points: np.ndarray, exists: np.nd
     )
 
 
-def is_blind(stats: CollapseStats, min_diversity: float, min_sensitivity: float) -> bool:
+def is_blind(stats: CollapseStats, guard: GuardConfig) -> bool:
     """Whether predictions do not depend on the image; statistics that are NaN speak for the model.
 
     Lanes that stay are no proof where the error is low: a globally pooled head may know the scene and not positions.
     """
     clearly_better = stats.error_px < CLEAR_IMPROVEMENT * stats.constant_error_px
-    return stats.diversity < min_diversity or (stats.sensitivity < min_sensitivity and not clearly_better)
+    return stats.diversity < guard.min_diversity or (stats.sensitivity < guard.min_sensitivity and not clearly_better)
 
 
-def diagnose(stats: CollapseStats, min_diversity: float, min_sensitivity: float,
-             train_stats: CollapseStats | None = None, is_early: bool = False, labelled: bool = True) -> Diagnosis:
-    """The diagnosis of validation statistics, with those on training images where given.
+def diagnose(stats: CollapseStats, guard: GuardConfig, steps: float = math.inf,
+             train_stats: CollapseStats | None = None, labelled: bool = True) -> Diagnosis:
+    """The diagnosis of validation statistics after so many steps, with those on training images where given.
 
+    A network learns the mean lane first, so in the first steps the same lanes for all images are no collapse yet.
     `labelled`: whether the images have labels; without any only the sensitivity is known.
-
-    A network learns the mean lane first, so early in training the same lanes for all images are no collapse yet.
     """
-    if is_blind(stats, min_diversity, min_sensitivity):
-        if stats.diversity < min_diversity:
-            symptom = f"the same lanes for every image (diversity {stats.diversity:.3f}, below {min_diversity:g})"
+    if is_blind(stats, guard):
+        is_same = stats.diversity < guard.min_diversity
+        if is_same:
+            symptom = f"the same lanes for every image (diversity {stats.diversity:.3f}, below {guard.min_diversity:g})"
         else:
             symptom = ("the lanes stay where they are when the image moves "
-                       f"(sensitivity {stats.sensitivity:.3f}, below {min_sensitivity:g})")
-        if is_early:
-            return Diagnosis(NOT_YET, f"so far {symptom}, as is normal in the first steps",
-                             savable=not stats.diversity < min_diversity)
-        return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, min_diversity)}", savable=False)
+                       f"(sensitivity {stats.sensitivity:.3f}, below {guard.min_sensitivity:g})")
+        if steps < guard.first_steps:
+            return Diagnosis(NOT_YET, f"so far {symptom}, as is normal in the first steps", savable=not is_same)
+        return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, guard)}", savable=False)
     if math.isnan(stats.error_px if labelled else stats.sensitivity):
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
@@ -102,10 +102,10 @@ def worst(diagnoses: Mapping[str, Diagnosis]) -> Diagnosis:
     return Diagnosis(diagnosis.state, reason, all(part.savable for part in diagnoses.values()))
 
 
-def _cause_of_blindness(train_stats: CollapseStats | None, min_diversity: float) -> str:
+def _cause_of_blindness(train_stats: CollapseStats | None, guard: GuardConfig) -> str:
     if train_stats is None:
         return "train afresh, see QUICK_FIX.md"
-    if train_stats.diversity >= min_diversity:
+    if train_stats.diversity >= guard.min_diversity:
         return (f"on training images they differ (diversity {train_stats.diversity:.2f}), so the validation images are "
                 "of another kind: compare both with python check_dataset.py ROOT --sheet FILE")
     return ("on training images too: lower train.learning_rate, see that no loss weight drowns the others, and that "

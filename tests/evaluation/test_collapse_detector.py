@@ -9,7 +9,7 @@ import torch
 
 import evaluate_fixed
 import inference_fixed
-from config import load_config
+from config import GuardConfig, load_config
 from evaluation.collapse_detector import (
     COLLAPSING,
     LEARNING,
@@ -22,14 +22,14 @@ from evaluation.collapse_detector import (
 from geometry.bezier import control_points_from_x
 from runtime import checkpoint
 
-LIMITS = (0.05, 0.1)  # diversity, sensitivity
+GUARD = GuardConfig(min_diversity=0.05, min_sensitivity=0.1, first_steps=300)
 SMALL = ["model.width=128", "model.height=96", "train.device=cpu", "train.precision=fp32"]
 HEALTHY = CollapseStats(0.7, 0.9, 20.0, 100.0, 110.0, 120.0)
 ALL_NAN = CollapseStats()
 
 
-def diagnosis_of(stats, train_stats=None, is_early=False):
-    return diagnose(stats, *LIMITS, train_stats, is_early)
+def diagnosis_of(stats, train_stats=None, steps=300):
+    return diagnose(stats, GUARD, steps, train_stats)
 
 
 @pytest.mark.parametrize("diversity", [0.0, 1e-6, 0.0499])
@@ -80,7 +80,7 @@ def test_overfitting_is_named_as_the_cause():
 
 
 def test_the_same_lanes_for_all_are_no_collapse_in_the_first_steps_but_no_model_to_keep_either():
-    diagnosis = diagnosis_of(HEALTHY._replace(diversity=0.01, sensitivity=0.0, error_px=150.0), is_early=True)
+    diagnosis = diagnosis_of(HEALTHY._replace(diversity=0.01, sensitivity=0.0, error_px=150.0), steps=299)
     assert diagnosis.state == NOT_YET and not diagnosis.savable
     assert "first steps" in diagnosis.reason
 
@@ -107,11 +107,11 @@ def test_images_without_lanes_show_nothing():
         diagnosis = diagnosis_of(stats)
         assert diagnosis.state == UNKNOWN and diagnosis.savable
     assert diagnosis_of(ALL_NAN._replace(sensitivity=0.0)).state == COLLAPSING
-    assert diagnose(ALL_NAN._replace(sensitivity=0.9), 0.05, 0.1, labelled=False).state == LEARNING, "inference"
+    assert diagnose(ALL_NAN._replace(sensitivity=0.9), GUARD, labelled=False).state == LEARNING, "inference"
 
 
 def test_limits_of_zero_turn_the_guard_off():
-    assert diagnose(HEALTHY._replace(diversity=0.0, sensitivity=0.0), 0.0, 0.0).state == LEARNING
+    assert diagnose(HEALTHY._replace(diversity=0.0, sensitivity=0.0), GuardConfig(0.0, 0.0)).state == LEARNING
 
 
 # The statistics -----------------------------------------------------------------------------------------------

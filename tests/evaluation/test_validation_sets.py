@@ -8,6 +8,7 @@ import pytest
 import torch
 from layouts import culane, curvelanes, tusimple
 
+from config import GuardConfig
 from dataset import LaneDataset
 from evaluation import collapse_detector, evaluator, validation_sets
 from evaluation.collapse_detector import COLLAPSING, LEARNING, NOT_YET, UNKNOWN, CollapseStats, Diagnosis, worst
@@ -26,7 +27,7 @@ from model import LanePrediction
 
 SIZE_PX = (1280, 720)
 CHECK = CollapseCheck(CollapseStats(), Diagnosis(LEARNING))
-DIAGNOSE = partial(collapse_detector.diagnose, min_diversity=0.05, min_sensitivity=0.1)
+DIAGNOSE = partial(collapse_detector.diagnose, guard=GuardConfig())
 
 
 def upright_curve(x_px):

@@ -105,7 +105,7 @@ def evaluation_of(diagnosis):
 def test_the_best_model_so_far_is_selected_and_a_collapsed_one_never():
     def select(progress, f1, state, savable=True):
         record = {"f1": f1, "accuracy_with_lanes": 0.9, "error_px": 10.0, "seconds": 7.0}
-        return train_fixed.select_best(progress, record, evaluation_of(Diagnosis(state, savable=savable)))
+        return train_fixed.next_progress(progress, record, evaluation_of(Diagnosis(state, savable=savable)))
 
     progress = TrainProgress(epoch=3, step=5, sums=torch.ones(5), best=(0.5, -9.0, 0.5), data="fingerprint")
     better, is_best = select(progress, 0.8, LEARNING)
