@@ -54,6 +54,15 @@ def test_whether_a_row_has_a_lane_costs_its_cross_entropy_over_all_rows():
     assert columns_loss(unsure, target).item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("x", [1.3, -0.3])
+def test_a_lane_far_outside_the_image_is_in_the_outermost_column(x):
+    target = one_lane(control_points_from_x(torch.full((6,), x), torch.tensor(0.1), torch.tensor(0.9)))
+    columns = torch.zeros(1, 1, 12, 22)
+    columns[..., -1 if x > 1 else 0] = 30.0
+    level, right = (columns_loss(with_certainty(logits, target), target).item() for logits in (0 * columns, columns))
+    assert level == pytest.approx(math.log(22), rel=1e-4) and right == pytest.approx(0, abs=1e-4)
+
+
 def test_perfect_columns_have_the_lane_as_their_mean():
     """What the loss asks of the columns is what the head reads from them."""
     _, _, target = scene()

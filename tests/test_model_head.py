@@ -71,6 +71,9 @@ def test_a_straight_line_stays_straight_in_any_rows(warp):
     shares = (1 - (expected_x[:, None] - centers).abs() / (centers[1] - centers[0])).clamp(min=0)  # (h, K)
     cells = shares.clamp(min=1e-30).log().unflatten(1, (-1, COLUMNS_PER_CELL)).permute(2, 0, 1)  # (2, h, w + 2)
     model.head.columns.forward = lambda features: cells.repeat(6, 1, 1).expand(len(features), -1, -1, -1)
+    ends = torch.full((2, 4, HEIGHT // 8, 6), -1e4)
+    ends[:, 0, 0] = ends[:, 1, -1] = ends[:, 3] = 1e4  # from the upper edge of the first row to the lower of the last
+    model.head.ends.forward = lambda along: ends
     with torch.inference_mode():
         points = model(pictures(2)).points
     torch.testing.assert_close(points[..., 0], 0.2 + 0.5 * points[..., 1], atol=1e-5, rtol=0)
@@ -133,6 +136,24 @@ def test_evidence_for_two_lines_gives_one_of_them_and_not_their_mean(net, monkey
     share = 1 / (1 + math.exp(-0.2))
     expected = share * centers[8] + (1 - share) * centers[28]
     torch.testing.assert_close(mean[..., 0], expected.expand_as(mean[..., 0]), atol=1e-3, rtol=0)
+
+
+def test_a_second_line_two_cells_beside_the_likelier_one_has_no_say():
+    """Columns 20 and 24 of 44, a tenth of the image apart: their mean would be between both."""
+    grid = feature_grid(12, 44, RowWarp(), torch.device("cpu"))
+    weights = torch.zeros(12, 44)
+    weights[:, 20], weights[:, 24] = 0.65, 0.35
+    torch.testing.assert_close(modal_x(weights, grid, torch.ones(12)), grid.centers[20].expand(12), atol=1e-3, rtol=0)
+
+
+def test_rows_without_the_lane_have_no_say_in_where_others_follow():
+    """The first three rows cannot tell, the next three see another line where the lane is not, the last six the lane.
+    """
+    grid, weights, present = feature_grid(12, 44, RowWarp(), torch.device("cpu")), torch.zeros(12, 44), torch.ones(12)
+    weights[:3], weights[3:6, 36], weights[6:, 20] = 1 / 44, 1.0, 1.0
+    present[3:6] = 1e-4
+    x = modal_x(weights, grid, present)
+    assert (x[:3] - grid.centers[20]).abs().max() < 0.05
 
 
 def test_rows_that_cannot_tell_follow_the_others(net, monkeypatch):

@@ -64,6 +64,7 @@ def curve_with(objective):
 def test_the_objective_decides():
     assert best_threshold(curve_with([0.5, 0.6, 0.7])) == 0.8
     assert best_threshold(curve_with([0.7, 0.6, 0.5])) == 0.2
+    assert best_threshold(curve_with([0.7, 0.69, 0.5])) == 0.2, "a percent is no chance"
 
 
 def test_less_than_the_slack_does_not_move_the_threshold():

@@ -174,3 +174,12 @@ def test_a_list_of_one_part_takes_no_image_of_another(tmp_path):
     (root / "a.jpg").unlink()
     write_image(root / "val" / "a.jpg")
     assert "the image 'a.jpg' is missing" in label_error(root)
+
+
+def test_lines_of_two_styles_beside_each_other_are_two(tmp_path):
+    """A solid line beside a dashed one: no edges of one painted line."""
+    labels = [bdd_label([(x, y) for x, y in LANES[0]], "lane", laneType="double white", laneStyle="solid"),
+              bdd_label([(x + 4, y) for x, y in LANES[0]], "lane", laneType="double white", laneStyle="dashed")]
+    assert len(only_label(written(tmp_path, labels)).lanes) == 2
+    labels[1]["attributes"]["laneStyle"] = "solid"
+    assert len(only_label(written(tmp_path, labels)).lanes) == 1

@@ -72,7 +72,8 @@ def test_which_categories_are_lanes(tmp_path, names, lanes, left_out):
 @pytest.mark.parametrize(("points", "expected"), [
     (LANES[0], True), ([(0, 0), (9, 9)], True), ([(5, 5)], False), ([(100, 170), (102, 80), (104, 170)], False),
     ([(100, 170), (150, 80), (155, 80), (110, 170)], False), ([(300, 170), (200, 90), (120, 60), (60, 50)], True),
-    ([(100, 100), (200, 100)], True)])
+    ([(100, 100), (200, 100)], True), ([(100, 100), (300, 110), (320, 130), (110, 160)], False),
+    ([(100, 170), (150, 80), (200, 170)], False)])
 def test_a_line_is_told_from_an_area(points, expected):
     assert is_open(np.float32(points)) is expected
 

@@ -65,10 +65,10 @@ def test_every_data_set_in_every_layout_that_can_be_written(tmp_path, source, ta
 def test_tusimple_has_its_own_rows_in_images_of_any_size(tmp_path):
     target = registry.data_set("tusimple")
     lane = np.float32([[100, 1080], [500, 300]])
-    left_out = target.write_label(tmp_path, LabelledImage("clips/a.jpg", [lane, lane[:1], lane * [1, 0.2]],
-                                                          (1920, 1080), "val"))
+    left_out = target.write_label(tmp_path, LabelledImage("clips/a.jpg", [lane, lane[:1], lane * [1, 0.2],
+                                                          lane * [1, 0] + [[0, 250], [0, 260]]], (1920, 1080), "val"))
     record = json.loads((tmp_path / "label_data_val.json").read_text())
-    assert left_out == 2 and record["raw_file"] == "clips/a.jpg" and len(record["lanes"]) == 1
+    assert left_out == 3 and record["raw_file"] == "clips/a.jpg" and len(record["lanes"]) == 1
     assert record["h_samples"] == list(range(240, 1066, 15))
     assert record["lanes"][0][0] == -2, "above the far end"
     assert record["lanes"][0][-1] == pytest.approx(100 + 400 * 15 / 780, abs=0.01)

@@ -111,6 +111,7 @@ def test_curvelanes_is_drawn_on_its_own_canvas():
 def test_canvas_of_other_sizes_keeps_the_share_of_the_width():
     assert scaled_canvas((1640, 590)) == Canvas((1640, 590), 30)
     assert scaled_canvas((820, 295)) == Canvas((820, 295), 15)
+    assert scaled_canvas((1280, 720)) == Canvas((1280, 720), 23)  # 30 of 1640, whatever the height
     assert scaled_canvas((16, 9)).lane_width_px == 1
 
 

@@ -121,6 +121,12 @@ def test_many_lines_of_one_image_end_soon(tmp_path):
     assert len(registry.list_samples(labelled(tmp_path, *[("clips/a.jpg", [x_at_rows(100)])] * 2000))) == 1
 
 
+def test_two_lines_30_px_apart_are_two_lanes(tmp_path):
+    root = labelled(tmp_path, ("clips/a.jpg", [x_at_rows(100)]), ("clips/a.jpg", [x_at_rows(130)]))
+    sample, = registry.list_samples(root)
+    assert len(registry.read_label(sample).lanes) == 2
+
+
 @links
 @pytest.mark.parametrize("make", [os.symlink, os.link])
 def test_a_link_to_an_image_is_the_same_image(tmp_path, make):

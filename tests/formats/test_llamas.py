@@ -1,8 +1,10 @@
 """LLAMAS: markers become the lines that its benchmark scores."""
 
+import json
+
 import numpy as np
 import pytest
-from layouts import label_error, llamas
+from layouts import label_error, llamas, marker
 
 from formats import registry
 from formats.culane_metric import Canvas
@@ -40,3 +42,12 @@ def test_canvas_is_30_px_in_its_own_size_and_a_share_of_the_width_in_others():
 def test_broken_label_is_named(tmp_path, content):
     (llamas(tmp_path) / "labels" / "valid" / "drive" / "1_2.json").write_text(content)
     assert "1_2.json" in label_error(tmp_path)
+
+
+def test_nothing_is_above_the_first_row_of_the_benchmark(tmp_path):
+    path = llamas(tmp_path) / "labels" / "valid" / "drive" / "1_2.json"
+    markers = [marker((500, 450), (500, 400), 9), marker((500, 350), (500, 250), 20)]
+    path.write_text(json.dumps({"lanes": [{"lane_id": "l0", "markers": markers}]}))
+    sample, = registry.list_samples(tmp_path)
+    lane, = registry.read_label(sample).lanes
+    assert lane[[0, -1]].tolist() == [[500, 300], [500, 450]]

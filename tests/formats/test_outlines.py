@@ -35,3 +35,9 @@ def test_neighboring_lanes_are_kept():
     lanes, joined = join_outlines(lines, 1280)
     assert joined == 0 and all(map(np.array_equal, lanes, [points for _, points in lines]))
     assert join_outlines([], 1280) == ([], 0)
+
+
+def test_a_line_that_leaves_another_one_is_not_its_edge():
+    """5 px beside it for most of its way, 95 px at its end: 22 in the mean."""
+    lines = [("w", line((100, 700), (100, 300))), ("w", line((105, 700), (105, 450), (195, 300)))]
+    assert join_outlines(lines, 1280)[1] == 0

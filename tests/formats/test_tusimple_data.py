@@ -1,5 +1,6 @@
 """TuSimple: the places of its label files and images, its labels, and what is refused."""
 
+import json
 import pickle
 
 import pytest
@@ -64,3 +65,11 @@ def test_broken_line_is_named(tmp_path, line, words):
 def test_empty_label_file_is_named(tmp_path):
     (tusimple(tmp_path) / "label_data_0313.json").write_text("\n")
     assert "label_data_0313.json: the label file is empty" in label_error(tmp_path)
+
+
+def test_a_point_at_the_left_border_is_a_point(tmp_path):
+    path = tusimple(tmp_path) / "label_data_0313.json"
+    lanes = [[-2, 0, 5], [-2, -2, -2]]
+    path.write_text(json.dumps({"raw_file": "clips/1/20.jpg", "lanes": lanes, "h_samples": [60, 70, 80]}) + "\n")
+    sample, = registry.list_samples(tmp_path)
+    assert [lane.tolist() for lane in registry.read_label(sample).lanes] == [[[0, 70], [5, 80]], []]

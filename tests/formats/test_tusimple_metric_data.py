@@ -8,7 +8,7 @@ import torch
 
 from formats import tusimple_metric
 from formats.base import Label
-from formats.tusimple_metric import TuSimpleMetric
+from formats.tusimple_metric import TuSimpleMetric, label_x_at_rows
 from geometry.bezier import control_points_from_x
 from geometry.decode import lane_nms
 from metrics.tusimple import TUSIMPLE_ROWS
@@ -102,6 +102,20 @@ def test_images_of_other_sizes_are_scaled_to_1280x720():
     for shift_px, accuracy in ((4, 1), (10, 0)):
         scores, _ = METRIC.score([label.x_at_rows + shift_px], [None], [label], [(320, 180)])
         assert scores["accuracy"] == accuracy
+
+
+def test_the_slant_of_a_lane_is_that_in_1280x720():
+    """Of 45 degrees: 20 px become 28.28, which are 14.14 of an image half as large."""
+    rows = np.array(TUSIMPLE_ROWS, float) / 2
+    label = Label([np.stack((rows + 100, rows), 1).astype(np.float32)], rows, rows[None] + 100)
+    for shift_px, accuracy in ((14, 1), (14.3, 0)):
+        scores, _ = METRIC.score([label.x_at_rows + shift_px], [None], [label], [(640, 360)])
+        assert scores["accuracy"] == accuracy
+
+
+def test_a_point_on_the_right_border_lies_outside_and_one_on_the_left_inside():
+    left, right = label_x_at_rows(Label([np.float32([[x, 100], [x, 720]]) for x in (0, 1280)]), SIZE_PX)
+    assert set(left[4:]) == {0} and set(right) == {-2}
 
 
 def test_no_image_has_no_score():

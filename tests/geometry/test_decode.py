@@ -31,6 +31,20 @@ def test_of_two_duplicates_the_more_confident_is_kept():
     assert lane_nms(points, tie, 0.5).sum() == 5
 
 
+@pytest.mark.parametrize(("apart_px", "count"), [(18, 1), (21, 2)])
+def test_lanes_are_one_line_up_to_19_px_of_1280(apart_px, count):
+    points = lanes_at(0.4, 0.4)
+    points[1, :, 0] += apart_px / 1280
+    assert lane_nms(points[None], torch.tensor([[0.9, 0.8]]), 0.5).sum() == count
+
+
+def test_a_lane_that_is_left_out_hides_no_other():
+    """The second is near both others, which are 26 px of 1280 apart."""
+    points = lanes_at(0.4, 0.4, 0.4)
+    points[..., 0] += torch.tensor([0.0, 0.01, 0.02])[:, None]
+    assert lane_nms(points[None], torch.tensor([[0.9, 0.8, 0.7]]), 0.5).tolist() == [[True, False, True]]
+
+
 def test_duplicates_of_different_length_are_duplicates():
     points = torch.cat((lanes_at(0.2, y_far=0.4), lanes_at(0.2, y_far=0.55)))[None]
     assert lane_nms(points, torch.tensor([[0.9, 0.8]]), 0.5).tolist() == [[True, False]]

@@ -18,6 +18,8 @@ def test_columns_and_rows_cover_the_image(warp):
     torch.testing.assert_close(grid.middles, warp.y((torch.arange(18) + 0.5) / 18))
     torch.testing.assert_close(grid.above[2:], grid.middles)
     torch.testing.assert_close(grid.below[:-2], grid.middles)
+    growth = warp.zoom ** (1 / 18)  # of each row over the one above it
+    assert grid.beyond.tolist() == pytest.approx([1 / growth, growth], rel=1e-4)
     torch.testing.assert_close(grid.above + grid.to_above + grid.to_below, grid.below)
 
 

@@ -92,3 +92,11 @@ def test_what_a_lens_turns_back_to_the_middle_is_not_shown():
     road = GroundPlane(camera, 1.4)
     near = road.to_pixels(np.array([[0.0, 0.6], [0.0, 2.0]]))
     assert np.isnan(near[0]).all() and np.isfinite(near[1]).all()
+
+
+def test_a_camera_rolls_about_its_own_axis():
+    """Turned clockwise, it sees the point that it is pitched away from turn counterclockwise about its middle."""
+    pitch, roll = 0.2, 0.3
+    point = GroundPlane(PinholeCamera(1000.0, 1000.0, 640.0, 360.0), 1.4, pitch, roll).vanishing_point()
+    radius = 1000 * math.tan(pitch)
+    assert point == pytest.approx((640 - radius * math.sin(roll), 360 - radius * math.cos(roll)))

@@ -103,3 +103,8 @@ def test_rows_that_are_not_made_were_not_used(grid, times, aspect):
     whole = resize(image, grid.width, grid.fine_rows)
     assert np.array_equal(preprocess(image, grid), grid.resample(whole))
     assert np.array_equal(grid.resample(whole[grid.rows_left_out:]), grid.resample(whole))
+
+
+def test_the_aspect_is_that_of_the_whole_image():
+    """144 rows are three quarters of it."""
+    assert InputGrid(320, 144, RowWarp(0.25)).aspect == pytest.approx(320 / 192)

@@ -56,3 +56,9 @@ def test_of_duplicates_the_more_confident_stays():
     assert close_pairs(distance) == [(0, 1)]
     assert without_duplicates(distance, np.array([0.6, 0.9, 0.1])).tolist() == [1, 2]
     assert without_duplicates(distance, np.array([0.9, 0.6, 0.1])).tolist() == [0, 2]
+
+
+def test_a_lane_that_is_left_out_hides_no_other():
+    """The second is near both others, which are apart."""
+    distance = np.array([[0, 0.01, 0.02], [0.01, 0, 0.01], [0.02, 0.01, 0]])
+    assert without_duplicates(distance, np.array([0.9, 0.8, 0.7])).tolist() == [0, 2]

@@ -64,6 +64,14 @@ def test_a_road_that_bends_and_climbs_is_found(road, pitch):
     assert fit.curvature(20).value == pytest.approx(road.get("curvature", 0) + 20 * road.get("rate", 0), abs=5e-6)
 
 
+def test_the_ground_is_that_of_a_camera_that_is_turned_aside():
+    road, z = GroundPlane(CAMERA, HEIGHT, PITCH_DOWN, yaw=0.05), np.linspace(40, 6, 16)
+    lanes = [road.to_pixels(np.stack((np.full(16, x), z), -1)) for x in LINES]
+    fit = fitted(lanes, Estimate(PITCH_DOWN, 1e-3), yaw=0.05)
+    for lane, x in zip(lanes, LINES, strict=True):
+        assert fit.ground.to_metres(lane) == pytest.approx(np.stack((np.full(16, x), z), -1), abs=1e-2)
+
+
 def test_the_pitch_takes_two_lanes_that_come_together():
     assert fitted(seen(LINES[:1])) is None
     assert fitted(seen(LINES[:1]), Estimate(PITCH_DOWN, 1e-3)).offsets == pytest.approx(LINES[:1], abs=1e-6)
@@ -122,6 +130,22 @@ def test_a_bend_that_goes_straight_on_far_away_is_found_and_less_sure(radius):
     error = [abs(fit.curvature(20).value * radius - 1) for fit in (naive, rows)]
     assert error[0] > 0.1 and error[1] < 0.6 * error[0]
     assert rows.curvature(20).std > 1.5 * naive.curvature(20).std
+
+
+def test_points_farther_off_than_was_said_make_values_less_sure():
+    """By 20 px where 0.5 are said: the deviations follow from the points."""
+    rng, lanes, noise = np.random.default_rng(0), seen(points=48), PointNoise(0.5, outlier=1e6)
+    noisy = [lane + rng.normal(0, 20, (48, 1)) * (1, 0) for lane in lanes]
+    exact, rough = (fitted(part, Estimate(PITCH_DOWN, 1e-3), noise).curvature(20) for part in (lanes, noisy))
+    assert rough.std > 3 * exact.std
+
+
+def test_points_beyond_the_farthest_are_not_looked_at():
+    """Where a label ends or a lorry hides the road a lane may do anything: here it is 20 px aside from 30 m on."""
+    lanes, row = seen(points=48), GroundPlane(CAMERA, HEIGHT, PITCH_DOWN).to_pixels(np.array([0.0, 30.0]))[1]
+    lanes = [lane + 20 * (lane[:, 1:] < row) * (1, 0) for lane in lanes]
+    fit = fit_road(CAMERA, lanes, RoadPrior(HEIGHT, Estimate(PITCH_DOWN, 1e-3)), EXACT, np.ones(3), 25.0)
+    assert fit.offsets == pytest.approx(LINES, abs=1e-4) and fit.misfit < 0.1
 
 
 def test_rows_cost_nothing_on_a_straight_road():

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometry.bezier import control_points_from_x
+from geometry.bezier import control_points_from_x, fit_bezier
 from geometry.slots import (
     CAMERA_X,
     LaneTarget,
@@ -48,6 +48,13 @@ apart = st.lists(st.floats(-0.5, 1.5, width=32).filter(lambda x: abs(x - 0.5) > 
 def test_bottom_x_is_extrapolated_to_the_lower_edge():
     torch.testing.assert_close(bottom_x_by_chord(lanes_at(-0.3, 0.2, 0.5, 1.4)), torch.tensor([-0.3, 0.2, 0.5, 1.4]))
     torch.testing.assert_close(bottom_x_by_chord(lanes_at(0.2, y_near=1.0)), torch.tensor([0.2]))
+
+
+def test_a_bent_lane_goes_on_as_its_near_half():
+    """x = y^2 from 0.4 to 0.9: 0.4225 at the middle of its rows, 0.81 at their end."""
+    y = torch.linspace(0.4, 0.9, 40)
+    bottom = bottom_x_by_chord(fit_bezier(torch.stack((y**2, y), dim=-1)))
+    assert float(bottom) == pytest.approx(0.81 + 0.1 * (0.81 - 0.4225) / 0.25, abs=1e-3)
 
 
 def test_slots_are_counted_outward_from_the_camera():
@@ -165,6 +172,17 @@ def test_the_nearer_curves_decide_where_existence_says_nothing():
         rough = prediction.points + 0.02
         chosen = resolve_ambiguous_assignment(rough, logits, target)
         assert torch.equal(chosen.exists, prediction.exists)
+
+
+def test_existence_decides_where_both_slots_see_the_line_and_empty_slots_say_nothing():
+    target = target_at(0.48)
+    other = shift_slots(target, torch.tensor([1]))
+    points = target.points + other.points
+    for prediction in (target, other):
+        chosen = resolve_ambiguous_assignment(points, logits_for(prediction.exists), target)
+        assert torch.equal(chosen.exists, prediction.exists)
+    points[0, 2, :, 0], points[0, 3, :, 0] = 0.9, points[0, 3, :, 0] - 0.02
+    assert torch.equal(resolve_ambiguous_assignment(points, torch.zeros(1, SLOTS), target).exists, other.exists)
 
 
 def test_between_lines_there_is_one_count_whatever_the_prediction():

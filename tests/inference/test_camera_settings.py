@@ -74,6 +74,8 @@ def test_a_matrix_is_scaled_to_the_image_and_refuses_another_shape():
     camera = pinhole_camera(CameraConfig(**MATRIX, distortion=(0.1,)), (640, 360))
     assert (camera.fx, camera.fy, camera.cx, camera.cy, camera.distortion) == (500, 505, 320, 175, (0.1,))
     refusal(lambda: pinhole_camera(CameraConfig(**MATRIX), (640, 480)), ValueError, "640x480", "for 1280x720")
+    refusal(lambda: pinhole_camera(CameraConfig(**MATRIX), (1280, 768)), ValueError, "1280x768", "for 1280x720")
+    assert pinhole_camera(CameraConfig(**MATRIX), (641, 360)).cx == pytest.approx(320.5)  # rounded when resized
 
 
 def test_a_field_of_view_is_across_the_width_of_any_image():

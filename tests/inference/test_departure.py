@@ -47,6 +47,12 @@ def test_even_drift_is_found_within_a_second_at_any_rate(fps, speed):
     assert speeds[-1] == pytest.approx(speed, abs=0.01)
 
 
+def test_lines_far_aside_tremble_more_and_count_less():
+    """One at 1 m, one at 3 m: 1 / 2 and 1 / 10, while both move little."""
+    speeds = drift([{1: 1 - 1e-4 * t, 2: 3 + 1e-4 * t} for t in range(60)], 0.05)
+    assert speeds[-1] == pytest.approx(2e-3 * (0.5 - 0.1) / (0.5 + 0.1), rel=0.02)
+
+
 def test_a_change_of_the_own_lane_is_no_jump():
     """The numbering of slots shifts, identities stay."""
     places = [{1: -1.8 - 0.02 * t, 2: 1.7 - 0.02 * t, 3: 5.2 - 0.02 * t} for t in range(120)]

@@ -90,6 +90,14 @@ def test_neither_network_changes_with_the_other(network, dtype):
     assert not pointers & {value.data_ptr() for value in fused.state_dict().values()}
 
 
+def test_a_network_in_training_is_fused_for_inference(network):
+    """In training x is the mean over all columns: no epoch must be validated by that."""
+    images, training = pictures(2), copy.deepcopy(network).train()
+    expected, _ = output(fuse_batch_norms(network, torch.float32), images, torch.float32)
+    actual, _ = output(fuse_batch_norms(training, torch.float32), images, torch.float32)
+    assert torch.equal(actual.points, expected.points)
+
+
 def test_batch_norms_of_several_gpus_are_folded_as_well(network):
     synced = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(network))
     assert any(isinstance(module, nn.SyncBatchNorm) for module in synced.modules())

@@ -12,6 +12,7 @@ from trainings import SHORT
 import check_dataset
 import train_fixed
 from formats.registry import list_samples, read_label
+from geometry.bezier import sample_curve
 from inference.label_files import TOLERANCE_PX, label_lanes
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -99,6 +100,15 @@ def test_lanes_have_few_points_on_their_curve_and_end_at_the_border():
     assert lanes[0] == pytest.approx(np.float32([[0.7 * 1280, 720], [0.2 * 1280, 0]]), abs=TOLERANCE_PX)
     assert lanes[1][0, 0] == pytest.approx(0, abs=0.01) and lanes[1][0, 1] < 700 and 3 <= len(lanes[1]) < 20
     assert label_lanes(torch.zeros(0, 6, 2), (1280, 720)) == []
+
+
+def test_few_points_are_within_a_pixel_of_the_curve():
+    x = torch.tensor([0.3, 0.35, 0.45, 0.45, 0.35, 0.3])
+    curve = torch.stack((x, torch.linspace(0.3, 1, 6)), 1)
+    lane, = label_lanes(curve[None], (1280, 720))
+    dense = sample_curve(curve, 200).numpy() * (1280, 720)
+    off = np.interp(dense[:, 1], lane[::-1, 1], lane[::-1, 0]) - dense[:, 0]
+    assert np.abs(off).max() < 1 and len(lane) < 32
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ def test_a_known_road_gives_its_metres(camera, heading, radius):
         assert position.radius_m == pytest.approx(radius, rel=0.05)
     for estimate in (position.left, position.right, position.offset, position.width):
         assert 0.005 < estimate.std < 0.2
+    assert 1e-4 < position.heading.std < 0.02
 
 
 def test_where_the_pitch_comes_from_is_said():

@@ -16,6 +16,7 @@ from geometry.input_grid import InputGrid
 from inference.batch_runner import to_batch
 from inference.onednn import SWITCH
 from inference.predictor import Detections, Predictor
+from model import LanePrediction
 from preprocessing.images import preprocess, read_image
 from runtime.checkpoint import input_grid, load_model
 from visualization.draw import write_image
@@ -45,6 +46,17 @@ def test_detections_are_those_of_the_network_itself(checkpoint):
             torch.testing.assert_close(detections.confidence[i:i + 1], logits.sigmoid(), atol=1e-4, rtol=0)
     assert torch.equal(detections.keep, lane_nms(detections.points, detections.confidence, 0.96))
     assert detections.keep.any() and not detections.keep.all()
+
+
+def test_of_one_line_in_two_slots_one_is_reported(checkpoint, monkeypatch):
+    """Slots 3 and 4 see the line under the camera, 6 px of 1280 apart."""
+    points, logits = torch.zeros(1, 6, CONTROL_POINTS, 2), torch.full((1, 6), -4.0)
+    points[..., 1] = torch.linspace(0.4, 1, CONTROL_POINTS)
+    points[0, 2, :, 0], points[0, 3, :, 0] = 0.5, 0.505
+    logits[0, 2:4] = torch.tensor([2.0, 3.0])
+    predictor = Predictor.load(checkpoint, "cpu")
+    monkeypatch.setattr(predictor, "predict", lambda pixels: LanePrediction(points, logits))
+    assert [slot for slot, *_ in predictor(picture()).lanes()] == [4]
 
 
 def test_lanes_of_a_batch_are_those_of_its_images(checkpoint):

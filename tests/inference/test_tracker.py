@@ -166,6 +166,15 @@ def test_lines_that_leave_at_the_side_are_counted_by_where_they_run_not_by_how_t
     assert torch.allclose(tracked.points[[inner, outer]], detections.points[[inner, outer]], atol=1e-5)
 
 
+def test_a_lane_far_to_the_side_is_followed_by_its_distance_across():
+    """It is nearly level: 0.06 of the width along its rows, in the mean, are 0.01 across it."""
+    tracker = Tracker(THRESHOLD)
+    for _ in range(4):
+        tracker.update(seen({1: -1.5, 3: 0.7}))
+    tracked = tracker.update(seen({1: -1.62, 3: 0.7}))
+    assert min(bottoms(tracked).values()) == pytest.approx(-1.56, abs=0.005), "half way"
+
+
 def test_the_order_of_slots_does_not_matter():
     rng, a, b = np.random.default_rng(0), Tracker(THRESHOLD), Tracker(THRESHOLD)
     for _ in range(10):
@@ -207,6 +216,7 @@ def test_an_empty_video_and_more_lanes_than_a_side_has():
         assert not tracker.update(seen({})).detections.keep.any()
     tracked = tracker.update(seen(dict(enumerate((0.0, 0.1, 0.2, 0.3, 0.4, 0.7)))))
     assert numbering(tracked) and tracked.detections.keep.tolist() == [True] * 4 + [False] * 2
+    assert sorted(bottoms(tracked).values()) == pytest.approx([0.2, 0.3, 0.4, 0.7], abs=1e-4), "the nearest ones"
 
 
 def test_each_video_has_a_tracker_and_images_have_none():

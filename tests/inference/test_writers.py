@@ -56,6 +56,19 @@ def test_a_tusimple_submission_is_one_that_can_be_scored(rendered, run):
     assert rows == [label["h_samples"] for label in json_lines(rendered / "label_data_val.json")]
 
 
+def test_a_submission_has_the_lanes_that_are_reported_alone(run):
+    write_pictures(".", "a.png")
+    run("a.png", "--json", "a.json", "--tusimple", "submission.json", "--threshold", "0.955")
+    (record,), (line,) = json_lines("a.json"), json_lines("submission.json")
+    assert 0 < len(line["lanes"]) <= len(record["lanes"]) < 6
+
+
+def test_frames_of_a_video_have_names_of_their_own_in_a_submission(run):
+    write_video("drive.avi", 3, (320, 180))
+    run("drive.avi", "--tusimple", "submission.json")
+    assert [r["raw_file"] for r in json_lines("submission.json")] == [f"drive.avi/{i}" for i in (1, 2, 3)]
+
+
 def test_a_submission_for_a_folder_names_images_below_it(run):
     write_pictures("set", "clips/1/20.jpg", "clips/2/20.jpg")
     run("set", "--tusimple", "submission.json")

@@ -161,6 +161,22 @@ def test_an_image_whose_slots_are_assigned_anew_does_not_hide_the_others():
     assert sensitivity_of(jumps, images) == pytest.approx(1, abs=1e-4)
 
 
+def test_lanes_that_are_gone_after_the_shift_do_not_count():
+    """Of three lanes one follows; the others are no longer seen, and their points are anywhere."""
+    before, after = lanes_at([0.3, 0.5, 0.7]), lanes_at([0.35, 0.9, 0.95])
+    confidence = torch.tensor([[1.0], [0.0], [0.0]])
+    shift = collapse.sensitivity((before, torch.ones(3, 1)), (after, confidence), 200)
+    assert shift == pytest.approx(1, abs=1e-4)
+
+
+def test_sensitivity_is_the_median():
+    before = lanes_at([0.2, 0.4, 0.6, 0.8])
+    after = before.clone()
+    after[1:, ..., 0] += torch.tensor([0.02, 0.03, 0.05])[:, None, None]  # of a shift of 0.05
+    assert collapse.sensitivity((before[1:], torch.ones(3, 1)), (after[1:], torch.ones(3, 1)), 200) == pytest.approx(
+        0.6, abs=1e-4)
+
+
 def test_a_model_that_ignores_the_image_has_no_sensitivity():
     assert sensitivity_of(lambda images: bright_column(striped([70] * len(images))), striped([40, 90, 150])) == 0
 
@@ -174,4 +190,6 @@ def test_the_shift_is_a_twentieth_of_the_width_and_leaves_the_images_alone():
     assert torch.equal(collapse.shift_images(images), striped([50, 100]))
     assert torch.equal(images, striped([40, 90]))
     assert collapse.shift_images(images).dtype == torch.uint8
+    ramp = torch.arange(40, dtype=torch.uint8).expand(1, 3, 2, 40)
+    assert collapse.shift_images(ramp)[0, 0, 0].tolist() == [0, 0, *range(38)], "the left column fills the gap"
     assert collapse.gray_image(4, 6).shape == (1, 3, 4, 6)

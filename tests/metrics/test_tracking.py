@@ -81,6 +81,11 @@ def test_jitter_knows_lanes_by_their_places():
     assert jitter_px([clip]) == pytest.approx(4 / 2)
 
 
+def test_jitter_of_a_lane_that_another_one_was_near_is_its_own():
+    """The lane at 130 is gone; that at 110 is nearest to it, too, but came from 100."""
+    assert jitter_px([[lanes(100, 130), lanes(110), lanes(120)]]) == 0
+
+
 def test_jitter_needs_three_frames_of_a_lane():
     assert math.isnan(jitter_px([[lanes(100), lanes(100)], [lanes(100)]]))
     assert math.isnan(jitter_px([[lanes(100), lanes(), lanes(100)]]))

@@ -52,6 +52,10 @@ def test_tusimple_lane_needs_85_percent_of_its_rows(rows_right, matched):
     assert score == pytest.approx((rows_right / R, 1 - matched, 1 - matched), abs=1e-12)
 
 
+def test_tusimple_85_percent_exactly_are_enough():
+    assert tusimple.tusimple_image([[300] * 17 + [900] * 3], [[300] * 20], range(20)) == (0.85, 0, 0)
+
+
 def test_tusimple_fifth_lane_is_forgiven():
     gt = [upright(100 + 150 * i) for i in range(6)]
     assert tusimple.tusimple_image(gt[:4], gt[:5], ROWS) == (1.0, 0.0, 0.0)

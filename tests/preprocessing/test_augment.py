@@ -165,11 +165,17 @@ def test_gain_stays_within_its_setting():
     assert not offset.any()
 
 
+def test_contrast_leaves_gray_as_it_is():
+    gain, offset = sample_color(500, dataclasses.replace(NOTHING, contrast=0.3), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(127.5 * gain + offset, torch.full_like(gain, 127.5))
+    assert gain.min() < 0.8 and gain.max() > 1.25
+
+
 def test_geometry_stays_within_its_settings():
     settings = dataclasses.replace(ALL, flip=0.0, shear=0.0)
     matrix = sample_affine(500, settings, 2.0, torch.Generator().manual_seed(0))
     center = matrix @ torch.tensor([0.5, 0.5, 1.0])
-    assert (center - 0.5).abs().max() <= 0.1 + 1e-5
+    assert (center - 0.5).abs().max() <= 0.1 + 1e-5 and (center - 0.5).abs().amax(0).min() > 0.09
     size = torch.linalg.det(matrix[:, :, :2]).sqrt()
     assert size.min() >= 1 / 1.2 - 1e-4 and size.max() <= 1.2 + 1e-4
     angle = torch.rad2deg(torch.atan2(matrix[:, 1, 0] / 2.0, matrix[:, 1, 1]))  # aspect 2

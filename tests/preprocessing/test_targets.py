@@ -74,9 +74,38 @@ def test_a_lane_with_one_point_far_from_its_curve_is_taught_and_counted():
     assert (curves[exists][0, :, 0] * 1280 - 640).abs().max() < 100
 
 
+@pytest.mark.parametrize(("fall", "taught"), [(17, False), (35, True)])
+def test_a_line_is_level_below_two_percent(fall, taught):
+    """As high as 1.5 or 3.2 % of its width of 1100 px: a stop line, or a lane far to the side."""
+    _, exists, problems = target_of(lane((100, 400), (1200, 400 + fall)))
+    assert (exists.any(), problems) == (taught, LaneProblems(level=1 - taught))
+
+
+@pytest.mark.parametrize(("every", "expected"), [(10, LaneProblems(imprecise=1)), (5, LaneProblems(far_off=1))])
+def test_a_lane_that_misses_a_tenth_of_its_points_is_taught_and_a_fifth_is_too_many(every, expected):
+    """They are 60 px aside, to the left and to the right in turn."""
+    aside = [60 * (-1) ** (i // every) if i % every == 2 else 0 for i in range(80)]
+    _, _, problems = target_of(lane(*[(640 + x, 300 + 5 * i) for i, x in enumerate(aside)]))
+    assert problems == expected
+
+
+def test_a_slanted_lane_may_be_farther_off_along_its_row():
+    """Every fifth point is 40 px aside, 13 across a lane that runs three times as far aside as down."""
+    aside = [40 * (-1) ** (i // 5) if i % 5 == 2 else 0 for i in range(80)]
+    for slope, expected in ((0, LaneProblems(far_off=1)), (3, LaneProblems(imprecise=1))):
+        points = [(60 + slope * 5 * i + x, 300 + 5 * i) for i, x in enumerate(aside)]
+        assert target_of(lane(*points))[2] == expected
+
+
 def test_clicks_that_go_back_by_pixels_are_a_lane():
     _, exists, problems = target_of(lane((500, 300), (460, 340), (458, 337), (300, 500)))
     assert int(exists.sum()) == 1 and problems == LaneProblems()
+
+
+def test_how_far_clicks_go_back_is_measured_in_widths():
+    """6 px are 0.8 % of the height, and 0.5 % of the width, where 0.6 are allowed."""
+    _, exists, _ = target_of(lane((500, 300), (460, 340), (454, 334), (300, 500)))
+    assert int(exists.sum()) == 1
 
 
 def test_points_in_any_order_are_a_lane_if_one_curve_passes_them_all():

@@ -217,3 +217,10 @@ def test_processes_that_render_do_not_import_the_script_that_started_them(tmp_pa
     subprocess.run([sys.executable, script, tmp_path], env=environment, check=True)
     assert len(list(tmp_path.glob("imported-*"))) == 1
     assert dataset_writer.is_complete(tmp_path, 20, 3, 7, 96, 64)
+
+
+def test_a_picture_keeps_its_colors():
+    """A yellow line must not become a blue one."""
+    image = np.full((16, 16, 3), (250, 200, 20), np.uint8)
+    written = cv2.imdecode(np.frombuffer(dataset_writer.encode_jpeg(image, 95), np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(written[..., ::-1].astype(int) - image).max() < 6

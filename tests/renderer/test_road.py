@@ -11,6 +11,7 @@ from renderer.road import JUNCTIONS, PLACES, LaneLine, sample_road
 def test_a_line_shifts_smoothly_between_two_distances():
     line = LaneLine(1.0, shift=2.0, shift_start=30.0, shift_length=60.0)
     assert line.u([10.0, 30.0, 60.0, 90.0, 120.0]).tolist() == [1.0, 1.0, 2.0, 3.0, 3.0]
+    assert line.u(45.0) == 1 + 2 * (3 / 4**2 - 2 / 4**3), "3 t^2 - 2 t^3 of a quarter of the way"
 
 
 def test_roads_surround_the_camera_with_one_to_five_lines():

@@ -169,7 +169,7 @@ def test_a_foreign_file_is_refused(tmp_path, content):
     ({"model": {"criterion.log_vars.0": torch.zeros(3)}}, "log_vars.0"),
     ({"log_sigma": torch.zeros(1)}, "log_sigma"),
     ({"epoch": 3, "val_loss": -2.47, "model": {}}, "-2.47"),
-    ({"metrics": {"val_loss": -2.47}}, "-2.47"),
+    ({"metrics": {"val_loss": -2.47}}, "-2.47"), ({"val_loss": -0.01}, "-0.01"),
     ({"format": checkpoint.FORMAT, "version": 1, "best_val_loss": -2.47}, "-2.47"),
 ], ids=lambda v: v if isinstance(v, str) else "")
 def test_the_collapsed_checkpoint_is_refused_by_its_evidence(tmp_path, content, evidence):

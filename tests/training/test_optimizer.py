@@ -155,3 +155,16 @@ def test_it_does_not_import_pytorchs_compiler():
             "state.optimizer.zero_grad()\nassert 'torch._dynamo' not in sys.modules")
     done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parents[2])], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_share_of_the_rate_is_a_smaller_rate_for_all():
+    """As the schedule gives it: of kernels, of the decay, and of what AdamW steps."""
+    def stepped(lr, factor):
+        kernel, matrix, bias = (torch.nn.Parameter(random(*shape)) for shape in ((8, 4, 3, 3), (7, 3), (5,)))
+        optimizer = MuonAdamW([kernel], [matrix], [bias], lr=lr, weight_decay=0.1)
+        for p in (kernel, matrix, bias):
+            p.grad = random(*p.shape, seed=1)
+        optimizer.step(torch.tensor(factor))
+        return kernel, matrix, bias
+
+    torch.testing.assert_close(stepped(0.01, 0.25), stepped(0.0025, 1.0))

@@ -13,7 +13,9 @@ from config import load_config
 from dataset import LaneDataset
 from formats.registry import list_samples
 from geometry.input_grid import InputGrid
+from geometry.slots import LaneTarget, shift_slots
 from losses_fixed import LaneLoss, LossTerms
+from model import LanePrediction
 from runtime import checkpoint
 from runtime.signals import Interrupt
 from training.epoch import epoch_params, epoch_seed, train_epoch
@@ -21,7 +23,7 @@ from training.loss_check import CHECK_EVERY, refuse_invalid_loss
 from training.optimizer import MuonAdamW
 from training.run_dir import TrainingError
 from training.state import TrainProgress, build_state
-from training.step import step_setup
+from training.step import step, step_setup
 
 CPU = torch.device("cpu")
 BATCH_INDICES = [[0, 1, 2], [3, 4, 5], [6, 7]]
@@ -73,6 +75,37 @@ def test_a_step_changes_all_weights_and_moves_schedule_and_average_once(images):
     pairs = zip(setup.state.model.parameters(), setup.state.ema.module.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs), "the first weights are the average"
     assert setup.state.model.training
+
+
+def test_above_a_line_the_count_that_the_network_made_is_not_corrected():
+    """A line at 0.48 is left 1 by its label and right 1 by the prediction, which is as right."""
+    points, setup = torch.zeros(1, 6, 6, 2), setup_of()
+    points[0, 2] = torch.stack((torch.linspace(0.5, 0.48, 6), torch.linspace(0.4, 1, 6)), dim=-1)
+    target = LaneTarget(points, torch.arange(6)[None] == 2)
+    other, weight = shift_slots(target, torch.tensor([1])), next(setup.state.model.parameters())
+
+    def network(_images, with_rows):
+        logits = torch.where(other.exists, 9.0, -9.0)
+        return LanePrediction(other.points + 0 * weight.sum(), logits + 0 * weight.sum()), None
+
+    pixels = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    step(setup._replace(ddp_model=network), pixels, target, epoch_params(setup.config, 1.0, 1, 1), 1)
+    terms = LossTerms(*setup.losses.last.tolist())
+    assert terms.existence < 1e-3 and terms.regression < 1e-6
+
+
+def test_a_step_whose_gradients_overflow_in_half_precision_changes_no_weight():
+    setup = setup_of()
+    state = build_state(setup.state.model, setup.config, 10, CPU, torch.float16)
+    before, weight = [tensor.detach().clone() for tensor in state.optimizer.tensors()], next(state.model.parameters())
+
+    def network(_images, with_rows):
+        return LanePrediction(torch.zeros(1, 6, 6, 2) + 1e38 * weight.sum(), torch.zeros(1, 6)), None
+
+    target = LaneTarget(torch.zeros(1, 6, 6, 2), torch.ones(1, 6, dtype=torch.bool))
+    pixels = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    step(setup._replace(state=state, ddp_model=network), pixels, target, epoch_params(setup.config, 1.0, 1, 1), 1)
+    assert all(map(torch.equal, before, state.optimizer.tensors())) and float(state.scaler.scale) == 2**15
 
 
 def test_gradients_are_clipped(images, monkeypatch):
