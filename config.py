@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config_checks import ConfigError, check_name, checked, parse_yaml, setting, shown
+from config_checks import ConfigError, check_name, checked, parse_yaml, refuse_learned_weights, setting, shown
 
 MAX_TEXT = 1_000_000  # characters of a settings file; ours has 4,000
 RENAMED = {  # (section, old key): new key; the old ones are still read
@@ -227,6 +227,8 @@ def config_from_dict(values: dict[str, Any], source: str = "settings") -> Config
         cls = sections[name]
         fields = {f.name: f for f in dataclasses.fields(cls)}
         for key in section:
+            if name == "loss":
+                refuse_learned_weights(key, source)
             check_name(key, fields, f"{source}: unknown key {shown(f'{name}.{key}')}", prefix=f"{name}.")
         built[name] = cls(**{k: checked(f"{source}: {name}.{k}", v, fields[k]) for k, v in section.items()})
     return Config(**built)

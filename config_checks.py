@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 MAX_INT = 2**63 - 1
+LEARNED = re.compile("uncertain|log_?(var|sigma)|learn", re.IGNORECASE)  # keys of a loss that learns its own weights
 UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")  # the rest stands for other encodings
 
 
@@ -79,6 +80,13 @@ def check_name(name: Any, names: typing.Iterable[str], message: str, prefix: str
     hint = f"did you mean '{prefix}{near[0]}'?" if near else f"expected one of {', '.join(names)}"
     label = message if prefix else f"{message} {shown(name)}"
     raise ConfigError(f"{label}; {hint}")
+
+
+def refuse_learned_weights(key: Any, source: str) -> None:
+    """Raise ConfigError for a key of section `loss` that asks for what made models collapse."""
+    if LEARNED.search(str(key)):
+        raise ConfigError(f"{source}: loss.{str(key)[:80]}: the weights of the loss are fixed and never learned here; "
+                          "take it out (MODEL_COLLAPSE_FIX.md says why)")
 
 
 def checked(where: str, value: Any, spec: dataclasses.Field) -> Any:

@@ -168,8 +168,8 @@ def print_diagnosis(stats: RunStats, predictor: Predictor, config: Config, file:
     sensitivity = stats.sensitivity(predictor)
     if not math.isnan(sensitivity):
         line += f", and {subject}follow {100 * sensitivity:.0f} % of the way when an image moves"
-    diagnosis = collapse_detector.diagnose(CollapseStats(sensitivity=sensitivity), config.guard,
-                                           predictor.trained_steps, labelled=False)
+    moved = CollapseStats(sensitivity=sensitivity, probes=len(stats.pixels))
+    diagnosis = collapse_detector.diagnose(moved, config.guard, predictor.trained_steps, labelled=False)
     print(f"{line}; verdict: {diagnosis}", file=file)
     return int(diagnosis.state == COLLAPSING)
 

@@ -19,6 +19,10 @@ ROUNDING_PX = 1e-3  # an error below it is none: a lane's distance from itself
 CLEAR_IMPROVEMENT = 0.75  # of a constant's error: a model below it uses the image, however little lanes follow a shift
 
 
+FEW_IMAGES = 4  # fewer may all be hard ones, whose lanes follow anything when the image moves
+STILL = 0.02  # of the shift: lanes that follow by less do not move at all
+
+
 class CollapseStats(NamedTuple):
     """What tells a model that uses the image from one that does not; NaN where images or labels cannot show it."""
 
@@ -28,6 +32,7 @@ class CollapseStats(NamedTuple):
     constant_error_px: float = math.nan  # of the best prediction that is the same for all images
     shuffled_error_px: float = math.nan  # when each image gets the prediction of another
     gray_error_px: float = math.nan  # when each image gets the prediction for an empty gray one
+    probes: float = math.inf  # images whose sensitivity was measured
 
     def record(self) -> dict[str, float]:
         """The statistics by the keys of log.jsonl and of evaluate_fixed.py --json."""
@@ -62,8 +67,15 @@ def is_blind(stats: CollapseStats, guard: GuardConfig) -> bool:
 
     Lanes that stay are no proof where the error is low: a globally pooled head may know the scene and not positions.
     """
-    clearly_better = stats.error_px < CLEAR_IMPROVEMENT * stats.constant_error_px
-    return stats.diversity < guard.min_diversity or (stats.sensitivity < guard.min_sensitivity and not clearly_better)
+    if stats.probes < FEW_IMAGES:
+        stays = abs(stats.sensitivity) < min(STILL, guard.min_sensitivity)
+    else:
+        stays = stats.sensitivity < guard.min_sensitivity
+    return stats.diversity < guard.min_diversity or (stays and not _is_clearly_better(stats))
+
+
+def _is_clearly_better(stats: CollapseStats) -> bool:
+    return stats.error_px < CLEAR_IMPROVEMENT * stats.constant_error_px
 
 
 def diagnose(stats: CollapseStats, guard: GuardConfig, steps: float = math.inf,
@@ -85,6 +97,9 @@ def diagnose(stats: CollapseStats, guard: GuardConfig, steps: float = math.inf,
         return Diagnosis(COLLAPSING, f"{symptom}; {_cause_of_blindness(train_stats, guard)}", savable=False)
     if math.isnan(stats.error_px if labelled else stats.sensitivity):
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
+    if stats.probes < FEW_IMAGES and stats.sensitivity < guard.min_sensitivity and not _is_clearly_better(stats):
+        return Diagnosis(UNKNOWN, f"the lanes of {stats.probes} images hardly follow when these move (sensitivity "
+                         f"{stats.sensitivity:.3f}), as those of hard images may; {FEW_IMAGES} or more can tell")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
     blind_error = stats.constant_error_px if stats.constant_error_px > ROUNDING_PX else stats.gray_error_px
     if stats.error_px >= blind_error:
@@ -103,7 +118,7 @@ def worst(diagnoses: Mapping[str, Diagnosis]) -> Diagnosis:
 
 
 def _cause_of_blindness(train_stats: CollapseStats | None, guard: GuardConfig) -> str:
-    if train_stats is None:
+    if train_stats is None or math.isnan(train_stats.diversity):
         return "train afresh, see QUICK_FIX.md"
     if train_stats.diversity >= guard.min_diversity:
         return (f"on training images they differ (diversity {train_stats.diversity:.2f}), so the validation images are "

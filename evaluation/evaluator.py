@@ -132,7 +132,7 @@ def collapse_stats(predictor: Predictor, dataset: LaneDataset, gt: GroundTruth, 
     gray_points = gray.points.cpu().expand_as(prediction.points).numpy()
     points, exists = (part.numpy() for part in resolve_ambiguous_assignment(*prediction, gt.target))
     return label_stats(gt, prediction)._replace(
-        sensitivity=sensitivity, gray_error_px=collapse.mean_x_error(gray_points, points, exists))
+        sensitivity=sensitivity, probes=len(probes), gray_error_px=collapse.mean_x_error(gray_points, points, exists))
 
 
 def validation_losses(prediction: LanePrediction, gt: GroundTruth, loss: LaneLoss, threshold: float

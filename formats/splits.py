@@ -14,6 +14,8 @@ from formats.listing import Listing
 from formats.registry import own_data_set
 from formats.sample_index import SampleIndex, concatenate
 
+FEW = 5  # images: the scores of fewer say little, and neither an epoch nor a threshold can be chosen by them
+
 
 class Split(NamedTuple):
     """Samples for training and for validation, and what is to be said of those left out."""
@@ -26,11 +28,11 @@ class Split(NamedTuple):
 def split(samples: SampleIndex, rule: str, training: bool = True) -> tuple[SampleIndex, SampleIndex]:
     """Samples for training and for validation.
 
-    rule: `auto` (the data set's own validation list, or else the last tenth; with validation lists or test lists
-    alone, where nothing is trained, all of them), `all` (everything validates), `none` (everything trains),
-    a fraction such as 0.1 (the last tenth; neighbours in a drive stay together), `clip>=N` (images whose folder
-    has a number of at least N validate), or the name of the list that validates. Images of test lists train only
-    with `none`, or where there are no others. Raises DataError for another rule.
+    rule: `auto` (the data set's own validation list, or else the last tenth, of few images up to a quarter; with
+    validation lists or test lists alone, where nothing is trained, all of them), `all` (everything validates), `none`
+    (everything trains), a fraction such as 0.1 (the last tenth; neighbours in a drive stay together), `clip>=N`
+    (images whose folder has a number of at least N validate), or the name of the list that validates. Images of test
+    lists train only with `none`, or where there are no others. Raises DataError for another rule.
     """
     return tuple(map(samples.take, _rows(samples, rule, training)))
 
@@ -132,7 +134,9 @@ def _rows(samples: SampleIndex, rule: str, training: bool) -> tuple[np.ndarray, 
 
 
 def _auto_rows(samples: SampleIndex, may_train: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of the lists whose names say that they validate; else of those that do by custom; else a tenth."""
+    """The rows of the lists whose names say that they validate; else of those that do by custom; else a tenth, and of
+    few images more: up to FEW, as long as that is a quarter at most.
+    """
     validates = samples.where_lists(lambda lists: VALIDATION in map(purpose, lists))
     for name in own_data_set(samples).validation_lists:
         if not validates.any():
@@ -140,7 +144,8 @@ def _auto_rows(samples: SampleIndex, may_train: np.ndarray, training: bool) -> t
     trains = may_train & ~validates
     if validates.any() and (trains.any() or not training):
         return _partition(validates, may_train)
-    return _last_part(samples, may_train, 0.1)
+    count = int(may_train.sum())
+    return _last_part(samples, may_train, max(0.1, min(FEW, count // 4) / max(count, 1)))
 
 
 def _partition(validates: np.ndarray, may_train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,10 @@
 """Checkpoints: plain dicts that carry their configuration, written whole or not at all, read without trust."""
 
+import contextlib
 import dataclasses
 import math
 import os
+import pickletools
 import re
 import warnings
 import zipfile
@@ -87,8 +89,12 @@ def load_checkpoint(path: str | Path, purpose: str = "used") -> dict[str, Any]:
             payload = torch.load(file, map_location="cpu", weights_only=True)
         evidence = uncertainty_weighting_evidence(payload)
     except Exception as error:  # unpickling a damaged or hostile file can fail in any way
+        evidence = learned_weight_in_pickle(path)
         reason = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))[:120]
-        raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
+        if "Weights only load failed" in reason:  # what follows is how to load it nevertheless
+            reason = "it holds more than tensors and plain values"
+        if not evidence:
+            raise CheckpointError(f"{path}: not a checkpoint that can be loaded safely ({reason}); if it is from older "
                               "or other software, train afresh with: python train_fixed.py") from None
     if evidence:
         raise CheckpointError(f"{path}: {evidence}: this comes from the uncertainty-weighted loss whose model "
@@ -133,13 +139,29 @@ def uncertainty_weighting_evidence(payload: Any) -> str:
         if not isinstance(node, dict):
             continue
         for name, value in node.items():
-            if any(word.startswith(("log_var", "log_sigma")) for word in str(name).split(".")):
+            if is_learned_weight(str(name)):
                 return f"it contains {shown(name)}"
             if isinstance(value, torch.Tensor) and value.ndim == 0:
                 value = value.item()
-            if "loss" in str(name) and isinstance(value, (int, float)) and value < 0:
-                return f"its {shown(name)} is {value:.4g}, below zero"
+            for number in value if isinstance(value, (list, tuple)) else [value]:
+                if "loss" in str(name) and isinstance(number, (int, float)) and number < 0:
+                    return f"its {shown(name)} is {number:.4g}, below zero"
             stack.append(value)
+    return ""
+
+
+def is_learned_weight(name: str) -> bool:
+    """Whether a parameter's name, such as criterion.log_vars, is that of a weight that a loss learns."""
+    return any(word.startswith(("log_var", "log_sigma")) for word in name.split("."))
+
+
+def learned_weight_in_pickle(path: Path) -> str:
+    """As `uncertainty_weighting_evidence`, by the words of a file that cannot be loaded: nothing of it is run."""
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:  # a damaged file can fail in any way
+        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        for _, word, _ in pickletools.genops(archive.read(pickled)):
+            if isinstance(word, str) and is_learned_weight(word):
+                return f"it contains {shown(word)}"
     return ""
 
 

@@ -67,6 +67,9 @@ def test_home_is_home_in_every_path(monkeypatch):
         ("model.pretrained=3", ["expected bool or str"]),
         ("train.epochs=[1, 2", ["not valid YAML"]),
         ("epochs", ["section.key=value"]),
+        ("loss.uncertainty=true", ["loss.uncertainty", "fixed and never learned", "MODEL_COLLAPSE_FIX.md"]),
+        ("loss.log_var_init=0", ["loss.log_var_init", "take it out"]),
+        ("loss.regresion=1", ["did you mean 'loss.regression'"]),
     ],
 )
 def test_mistake_is_named(override, words):

@@ -44,7 +44,7 @@ def test_batches_come_in_the_order_of_their_indices(folder):
 
 
 @pytest.mark.parametrize(("second", "settings"), [
-    ("", ["data.split=[none, auto]"]), ("sub", ["data.split=[auto, 0.5]"]),
+    ("", ["data.split=[none, auto]"]), ("sub", ["data.split=[0.1, 0.5]"]),
     ("sub", ["data.split=[none, auto]", "data.validate=all"])])
 def test_no_image_validates_that_another_root_trains_on(folder, second, settings):
     write_images(folder / "sub", 3)

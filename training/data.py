@@ -16,6 +16,7 @@ from formats.base import DataError, Label
 from formats.label_checks import no_lane_hint, size_hint, stated_size_hint
 from formats.registry import check_folder
 from formats.sample_index import evenly_spaced
+from formats.splits import FEW
 from runtime import distributed
 
 RENDERED_SCALE = 0.87  # of the input: lanes of photographs are found better in images larger than rendered ones were
@@ -64,9 +65,18 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
         raise DataError(f"{config.data.root[-1]}: no labelled lane can be learned: all lie outside their image, have "
                         "one point, run level, turn back or are far from every curve; labels of another image size? "
                         "python check_dataset.py ROOT tells more")
-    hints = list(filter(None, (size_hint(labels, sizes_px), stated_size_hint(labels, sizes_px), no_lane_hint(labels))))
+    hints = list(filter(None, (size_hint(labels, sizes_px), stated_size_hint(labels, sizes_px), no_lane_hint(labels),
+                               few_images_hint(len(val_set)))))
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
                         fingerprint(train_set.samples.names(), labels), split.notes + hints)
+
+
+def few_images_hint(count: int) -> str:
+    """A line for the user where so few images validate that they choose by chance; empty otherwise."""
+    if count >= FEW:
+        return ""
+    return (f"{count} image{'s' * (count != 1)} to validate on: chance decides on scores, the best epoch and the "
+            "threshold; label more, or hold more back with data.split=0.3")
 
 
 def with_input_scale(config: Config) -> Config:

@@ -110,6 +110,16 @@ def test_images_without_lanes_show_nothing():
     assert diagnose(ALL_NAN._replace(sensitivity=0.9), GUARD, labelled=False).state == LEARNING, "inference"
 
 
+@pytest.mark.parametrize(("probes", "sensitivity", "state"), [
+    (1, 0.0, COLLAPSING), (3, -0.01, COLLAPSING), (1, -0.092, UNKNOWN), (3, 0.05, UNKNOWN), (4, 0.05, COLLAPSING),
+    (8, -0.092, COLLAPSING), (1, 0.2, LEARNING)])
+def test_a_few_hard_images_are_no_collapse_and_lanes_that_do_not_move_at_all_are(probes, sensitivity, state):
+    """The model of the repository has -0.092 on one image of CULane, alone: it is not blind."""
+    single = HEALTHY._replace(probes=probes, sensitivity=sensitivity, diversity=math.nan, constant_error_px=0.0)
+    assert diagnosis_of(single).state == state
+    assert diagnose(ALL_NAN._replace(probes=probes, sensitivity=sensitivity), GUARD, labelled=False).state == state
+
+
 def test_limits_of_zero_turn_the_guard_off():
     assert diagnose(HEALTHY._replace(diversity=0.0, sensitivity=0.0), GuardConfig(0.0, 0.0)).state == LEARNING
 

@@ -21,6 +21,14 @@ def test_by_clip_and_by_fraction(tmp_path):
     assert [len(part) for part in splits.split(samples, "all")] == [0, 10]
 
 
+@pytest.mark.parametrize(("images", "held_back"), [(2, 1), (7, 1), (8, 2), (12, 3), (20, 5), (44, 5), (66, 7)])
+def test_of_few_images_more_than_a_tenth_validates(images, held_back):
+    samples = SampleIndex(sample(f"{i:02}.jpg", ("images",), format="folder") for i in range(images))
+    train, val = splits.split(samples, "auto")
+    assert (len(train), len(val)) == (images - held_back, held_back) and list(val.names())[-1] == f"{images - 1:02}.jpg"
+    assert len(splits.split(samples, "0.1")[1]) == max(1, round(images / 10))
+
+
 def test_clips_may_be_times_in_nanoseconds_and_those_of_tests_need_no_number():
     clips = [f"clips/0601/{n}/20.jpg" for n in (1495058717560363854, 1495058717560363855)]
     samples = SampleIndex([sample(clip, ("label_data_0601.json",)) for clip in clips]

@@ -161,41 +161,6 @@ def test_a_foreign_file_is_refused(tmp_path, content):
     assert "not a checkpoint of train_fixed.py" in refusal(path)
 
 
-@pytest.mark.parametrize(("content", "evidence"), [
-    ({"model_state_dict": {"backbone.weight": torch.zeros(1)}, "criterion": {"log_var_reg": torch.zeros(1)}},
-     "log_var_reg"),
-    ({"loss.log_var_existence": torch.zeros(1)}, "log_var_existence"),
-    ({"model": {"criterion.log_vars": torch.zeros(3)}}, "log_vars"),
-    ({"model": {"criterion.log_vars.0": torch.zeros(3)}}, "log_vars.0"),
-    ({"log_sigma": torch.zeros(1)}, "log_sigma"),
-    ({"epoch": 3, "val_loss": -2.47, "model": {}}, "-2.47"),
-    ({"metrics": {"val_loss": -2.47}}, "-2.47"), ({"val_loss": -0.01}, "-0.01"),
-    ({"format": checkpoint.FORMAT, "version": 1, "best_val_loss": -2.47}, "-2.47"),
-], ids=lambda v: v if isinstance(v, str) else "")
-def test_the_collapsed_checkpoint_is_refused_by_its_evidence(tmp_path, content, evidence):
-    path = tmp_path / "best_model.pth"
-    torch.save(content, path)
-    message = refusal(path)
-    assert evidence in message
-    assert "uncertainty-weighted loss" in message and "python train_fixed.py" in message
-
-
-@pytest.mark.parametrize(("purpose", "words"), [
-    ("used", "cannot be used here"),
-    ("resumed", "cannot be resumed here"),
-    ("started from", "cannot be started from here"),
-])
-def test_the_refusal_names_the_purpose(tmp_path, purpose, words):
-    torch.save({"val_loss": -2.47}, tmp_path / "m.pth")
-    assert words in refusal(tmp_path / "m.pth", purpose)
-
-
-def test_our_own_checkpoints_show_no_such_evidence(saved):
-    assert checkpoint.uncertainty_weighting_evidence(torch.load(saved, weights_only=True)) == ""
-    assert checkpoint.uncertainty_weighting_evidence({"val_loss": 0.0, "loss": {"existence": 1.0}}) == ""
-    assert checkpoint.uncertainty_weighting_evidence({"val_loss": float("nan"), "existence": -1}) == ""
-
-
 def test_another_version_is_named(saved):
     payload = torch.load(saved, weights_only=True)
     torch.save(payload | {"version": 99}, saved)

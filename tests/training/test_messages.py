@@ -139,11 +139,12 @@ def test_lanes_that_no_curve_can_be_are_counted(tmp_path):
     for name in "abcd":
         cv2.imwrite(str(tmp_path / f"{name}.jpg"), np.full((180, 320, 3), 80, np.uint8))
         (tmp_path / f"{name}.lines.txt").write_text(u_turn + level + good + jump)
-    _, *more = opening([f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "data.split=0.5",
-                        "model.width=96", "model.height=64", "model.cut_top=0"])
+    _, few, *more = opening([f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "data.split=0.5",
+                             "model.width=96", "model.height=64", "model.cut_top=0"])
     expected = ["4 of 8 lanes in 2 images cannot be represented: 2 run level, 2 turn back, 0 are far from every curve: "
                 "left out", "2 of 8 lanes in 2 images cannot be represented to within 8 px of 1280 at every point"]
     assert more == 2 * expected, "for training and for validation"
+    assert few.startswith("2 images to validate on: chance decides")
 
 
 def test_without_a_cache_the_check_is_named(settings):
