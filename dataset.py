@@ -35,7 +35,7 @@ PRELOAD_CHUNK = 64  # images that are copied at a time: what a processor's cache
 
 
 class LaneDataset(Dataset):
-    """Samples as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget), fetched a batch at a time.
+    """Samples as (images (B, 3, H, W) uint8 in channels-last memory, LaneTarget); a batch is dataset[[3, 0, 5]].
 
     `pixels`, when given, is the cache of preprocessing/cache.py; without one every image is decoded each time.
     `preloaded` are its images, points and exists on a device, once `preload` has put them there.
@@ -49,7 +49,7 @@ class LaneDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
+    def __getitem__(self, indices: Sequence[int]) -> tuple[Tensor, LaneTarget]:
         if self.preloaded:
             device = self.preloaded[0].device
             rows = torch.from_numpy(np.asarray(indices, np.int64)).to(device, non_blocking=device.type != "mps")

@@ -33,7 +33,7 @@ USUAL = ["model.backbone=resnet18", "model.width=800", "model.height=216"]  # of
 
 FORWARD, LOSS, BACKWARD, OPTIMIZER = "forward", "loss, forward and backward", "backward of the network", "optimizer"
 TIMED_FUNCTIONS = (  # what no hook of PyTorch reaches
-    (LaneDataset, "__getitems__", "reading"), (DeviceBatches, "take", "reading"), (step, "augment", "augmentation"),
+    (LaneDataset, "__getitem__", "reading"), (DeviceBatches, "take", "reading"), (step, "augment", "augmentation"),
     (ExponentialMovingAverage, "update", "averaging the weights"),
     (train_fixed, "validate", "validation"), (evaluator, "collapse_stats", "collapse statistics"),
     (RunDir, "write_epoch", "checkpoints, log and pictures"),

@@ -124,7 +124,7 @@ def collapse_stats(predictor: Predictor, dataset: LaneDataset, gt: GroundTruth, 
                    ) -> CollapseStats:
     """All collapse statistics; they cost the forward pass of a gray image and of PROBES shifted ones."""
     probes = evenly_spaced(range(len(gt.indices)), PROBES)
-    images, _ = dataset.__getitems__([gt.indices[i] for i in probes])
+    images, _ = dataset[[gt.indices[i] for i in probes]]
     shifted = predictor.forward(collapse.shift_images(images))
     sensitivity = collapse.sensitivity((prediction.points[probes], prediction.logits[probes].sigmoid()),
                                        (shifted.points.cpu(), shifted.logits.cpu().sigmoid()), dataset.grid.width)

@@ -14,6 +14,7 @@ from runtime.signals import leave_process_group, signals_blocked
 
 MIN_BATCHES = 8  # to decode, from which on processes pay
 
+
 def loader(dataset: Dataset, batch_indices: Sequence[Sequence[int]], workers: int, pin: bool
            ) -> Iterable[tuple[Tensor, LaneTarget]]:
     """The images and lanes of each batch of a LaneDataset.
@@ -23,14 +24,14 @@ def loader(dataset: Dataset, batch_indices: Sequence[Sequence[int]], workers: in
     device.
     """
     if dataset.preloaded:
-        return map(dataset.__getitems__, batch_indices)
+        return map(dataset.__getitem__, batch_indices)
     if dataset.pixels is not None:
         workers = 0
     elif workers < 0:
         workers = min(cores(), MAX_PROCESSES) if len(batch_indices) >= MIN_BATCHES else 0
     workers = min(workers, len(batch_indices))
-    return _Loader(dataset, batch_sampler=batch_indices, collate_fn=_as_is, num_workers=workers,
-                   pin_memory=pin, multiprocessing_context="spawn" if workers else None, worker_init_fn=_start_worker)
+    return _Loader(dataset, sampler=batch_indices, batch_size=None, num_workers=workers, pin_memory=pin,
+                   multiprocessing_context="spawn" if workers else None, worker_init_fn=_start_worker)
 
 
 class _Loader(DataLoader):
@@ -42,10 +43,6 @@ class _Loader(DataLoader):
     def __iter__(self) -> Iterator:
         with signals_blocked() if self.num_workers else contextlib.nullcontext():
             return super().__iter__()
-
-
-def _as_is(batch: tuple[Tensor, LaneTarget]) -> tuple[Tensor, LaneTarget]:
-    return batch
 
 
 def _start_worker(_worker: int) -> None:

@@ -206,7 +206,7 @@ class Images:
 
     grid = InputGrid(96, 64)
 
-    def __getitems__(self, indices):
+    def __getitem__(self, indices):
         return torch.tensor(indices, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 64, 96), None
 
 

@@ -66,7 +66,7 @@ def test_images_that_are_read_and_fitted_in_chunks_are_in_their_places(folder, m
     for name in ("images", "points", "exists", "sizes_px", "sums"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name)), name
     assert whole.problems == parts.problems == LaneProblems(too_short=8) and len(set(whole.sums.tolist())) == 11
-    images, target = LaneDataset(samples, grid, 6).__getitems__([10, 0, 7])  # without a cache
+    images, target = LaneDataset(samples, grid, 6)[[10, 0, 7]]  # without a cache
     assert np.array_equal(images.permute(0, 2, 3, 1), whole.images[[10, 0, 7]])
     np.testing.assert_allclose(target.points, whole.points[[10, 0, 7]], atol=1e-6)
     assert np.array_equal(target.exists, whole.exists[[10, 0, 7]])

@@ -127,7 +127,7 @@ class ManyTensors:
 
     preloaded, pixels = (), None
 
-    def __getitems__(self, indices):
+    def __getitem__(self, indices):
         return [torch.rand(1000) for _ in range(100)]
 
 

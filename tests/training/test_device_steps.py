@@ -87,7 +87,7 @@ def test_batches_are_the_rows_of_the_order_and_of_the_views(images, monkeypatch)
         params = epoch_params(config, 1.0, number, 8)
         batches.begin(BATCH_INDICES, params, position=3)
         taken, target, views = batches.take(3)
-        expected, lanes = images.__getitems__(BATCH_INDICES[1])
+        expected, lanes = images[BATCH_INDICES[1]]
         lanes = augment_lanes(lanes, AugmentParams(*(part[3:6] for part in params)))
         assert torch.equal(taken, expected) and all(torch.equal(*pair) for pair in zip(target, lanes, strict=True))
         assert target.exists.any()
@@ -96,7 +96,7 @@ def test_batches_are_the_rows_of_the_order_and_of_the_views(images, monkeypatch)
         assert int(batches.position) == 6
     batches.begin(BATCH_INDICES, params, position=7)
     taken, *_ = batches.take(2)
-    assert torch.equal(taken, images.__getitems__([7, 9])[0]), "after the last comes the first"
+    assert torch.equal(taken, images[[7, 9]][0]), "after the last comes the first"
 
 
 def test_steps_on_the_device_are_those_of_the_loader(images):

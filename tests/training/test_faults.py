@@ -230,5 +230,5 @@ def test_an_image_is_checked_when_it_is_first_read(images):
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x07")  # the last byte of the last image
-    assert data.__getitems__([5, 0])[0].shape == (2, 3, 32, 32)
-    one_line(lambda: data.__getitems__([0, 6]), DataError, "image 6 of the cache is damaged", str(pixels.folder))
+    assert data[[5, 0]][0].shape == (2, 3, 32, 32)
+    one_line(lambda: data[[0, 6]], DataError, "image 6 of the cache is damaged", str(pixels.folder))

@@ -61,10 +61,10 @@ class Images(LaneDataset):
                  torch.ones(11, SLOTS, dtype=torch.bool))
         self.preloaded = tuple(part.to(META if on_device else "cpu") for part in parts)
 
-    def __getitems__(self, indices):
+    def __getitem__(self, indices):
         if indices == BATCH_INDICES[1]:
             self.before_second()
-        return super().__getitems__(indices)
+        return super().__getitem__(indices)
 
 
 class FromSecondOn(DeviceSteps):
