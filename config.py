@@ -208,9 +208,10 @@ def _read_sections(path: str | Path) -> dict[str, Any]:
     sections = {name: dict(s) if isinstance(s, dict) else {} if s is None else s for name, s in sections.items()}
     texts = parse_yaml(text, str(path), as_text=True)
     for name, section in sections.items():
-        for key in section if isinstance(section, dict) else ():
-            if _is_text(name, key) and section[key] is not None:
-                section[key] = texts[name][key]
+        if isinstance(section, dict):
+            for key in section:
+                if _is_text(name, key) and section[key] is not None:
+                    section[key] = texts[name][key]
     return sections
 
 

@@ -240,8 +240,9 @@ def open_dataset(samples: SampleIndex, config: Config) -> LaneDataset:
 def validation_split(config: Config) -> DataSplit:
     """The validation images that a configuration names. Raises ValueError where the split leaves none."""
     split = split_from_config(config, training=False)
-    for line in split.notes if distributed.rank() == 0 else ():
-        print(line, file=sys.stderr)
+    if distributed.rank() == 0:
+        for line in split.notes:
+            print(line, file=sys.stderr)
     if not split.val:
         raise ValueError(f"data.split={config.data.split[-1]} leaves no image to validate on; try data.split=all")
     return split

@@ -111,8 +111,8 @@ def list_inputs(options: argparse.Namespace, config: Config) -> tuple[list[Sourc
     check_written([Path(path) for path in files if path], read + [sample.label for sample in labels.values()])
     if options.tusimple:
         check_names(sources)
-    for word in options.words if options.labels else ():
-        if Path(word).is_dir() and options.labels.resolve().is_relative_to(Path(word).resolve()):
+    for word in options.words:
+        if options.labels and Path(word).is_dir() and options.labels.resolve().is_relative_to(Path(word).resolve()):
             raise ValueError(f"--labels {options.labels}: lies in {word}, where its images would be read again; name "
                              "another folder")
     if distributed.world_size() > 1 and (has_camera(sources) or options.show):

@@ -44,8 +44,8 @@ def split_listing(listing: Listing, rule: str, training: bool = True, skip: bool
     """
     parts, needed = used_samples(listing, rule, training)
     errors = list(listing.errors)
-    for sample in needed[:1]:
-        error = listing.missing_errors[min(sample.lists, key=lambda name: purpose(name) == TEST)]
+    if needed:
+        error = listing.missing_errors[min(needed[0].lists, key=lambda name: purpose(name) == TEST)]
         if not skip:
             raise error
         errors.append(error)

@@ -99,10 +99,10 @@ def check_cuda_graph(train: TrainConfig, device: torch.device, dataset: LaneData
 
 def _graph_obstacle(train: TrainConfig, device: torch.device, dataset: LaneDataset | None) -> str | None:
     """Why steps cannot be recorded; None where they can."""
-    obstacles = {
-        f"the device is {device.type}": device.type != "cuda",
-        "there are several processes": distributed.world_size() > 1,
-        "the images are not on the device (data.cache, data.on_device)": dataset is not None and not dataset.preloaded,
-        "train.compile is true": train.compile,
-    }
-    return next((words for words, applies in obstacles.items() if applies), None)
+    if device.type != "cuda":
+        return f"the device is {device.type}"
+    if distributed.world_size() > 1:
+        return "there are several processes"
+    if dataset is not None and not dataset.preloaded:
+        return "the images are not on the device (data.cache, data.on_device)"
+    return "train.compile is true" if train.compile else None
