@@ -115,6 +115,12 @@ def parallel_pitch(slopes: Sequence[np.ndarray]) -> float | None:
     return -math.atan(float(np.median(horizons))) if horizons else None
 
 
+def _levelled(slopes: Sequence[np.ndarray], prior: RoadPrior) -> list[np.ndarray]:
+    """The slopes (S, 2) of each lane as a camera without roll and yaw would have them."""
+    rays = [rays_ahead(lane, 0.0, prior.roll.value, prior.yaw) for lane in slopes]
+    return [ray[:, :2] / ray[:, 2:] for ray in rays]
+
+
 def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrior, noise: PointNoise,
              noise_scale: np.ndarray, farthest: float) -> RoadFit | None:
     """The road that lanes show, each (S, 2) pixels far to near; None where they show none.
@@ -126,7 +132,7 @@ def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrio
     """
     slopes = [camera.slopes(lane) for lane in lanes]
     pitch_prior = prior.pitch or Estimate(0.0, 1.0)
-    pitch = parallel_pitch(slopes) if prior.pitch is None else pitch_prior.value
+    pitch = parallel_pitch(_levelled(slopes, prior)) if prior.pitch is None else pitch_prior.value
     if pitch is None:
         return None
     points = _Points(camera, lanes, slopes)

@@ -38,7 +38,7 @@ def with_camera_file(config: Config, path: str | Path, overrides: Sequence[str] 
     camera = config_from_dict({"camera": values}, str(path)).camera
     named = {override.partition("=")[0].partition(".")[2] for override in overrides}
     camera = dataclasses.replace(camera, **{key: getattr(config.camera, key) for key in named})
-    check_camera(camera, str(path))
+    check_camera(camera, f"{path}, with {' '.join(overrides)}" if overrides else str(path))
     return dataclasses.replace(config, camera=camera)
 
 

@@ -56,7 +56,9 @@ def list_sources(arguments: Iterable[str], outputs: Iterable[Path] = (), report:
     sources, outputs = [], [os.path.realpath(path) for path in outputs]
     for argument in arguments:
         path = Path(argument)
-        if path.is_dir():
+        if not argument:
+            sources.append(_missing("''", "an empty name, as of a variable that is not set"))
+        elif path.is_dir():
             sources += Search(path, argument, outputs, report).folder()
         elif path.exists():
             sources += _file_sources(path)

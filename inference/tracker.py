@@ -27,6 +27,7 @@ SAMPLES = np.linspace(0, 1, 12)  # t at which a curve is fitted again to other e
 FRACTIONS = np.linspace(0, 1, CONTROL_POINTS)  # of a curve's height, of its control points
 ASPECT = 16 / 9  # of an image, for the angle of a lane
 THUMBNAIL_STEP = 12  # pixels of the network's input
+BLANK = 2.0  # levels: the standard deviation of a frame below which it shows no scene
 
 
 class TrackerSettings(NamedTuple):
@@ -36,7 +37,8 @@ class TrackerSettings(NamedTuple):
     velocity_gain: float = 0.12
     end_gain: float = 0.3  # of the ends' y
     confidence_gain: float = 0.4
-    coast: float = 0.8  # factor of confidence and velocity in a frame without the lane: four pass before it is dropped
+    coast: float = 0.8  # factor of confidence and velocity in a frame without the lane
+    coast_frames: int = 4  # without the lane in which it stays, as long as its confidence does
     hysteresis: float = 0.15  # by which the confidence of a reported track may fall below the threshold
     sustain: float = 0.5  # of the threshold: a lane so confident keeps a track, but begins none
     gate: float = 0.025  # of the image width: mean distance across the lane up to which it continues a track
@@ -142,6 +144,8 @@ class Tracker:
         before = self.thumbnail
         values = pixels[::THUMBNAIL_STEP, ::THUMBNAIL_STEP, 1].astype(np.float32).ravel()
         values -= values.sum() / values.size
+        if float(values @ values) < BLANK * BLANK * values.size:
+            return False  # black or white between two scenes: the one before is compared with the one after
         self.thumbnail = values
         if before is None or before.shape != values.shape:
             return False
@@ -229,7 +233,7 @@ class Tracker:
         near = bottom_x_by_tangent(tracks.x, tracks.ends)
         is_left = near < CAMERA_X + np.where(tracks.left, s.side_margin, -s.side_margin)
         least = np.where(tracks.reported, self.threshold - s.hysteresis, self.threshold)
-        reported = (tracks.hits >= s.confirm) & (tracks.confidence >= least)
+        reported = (tracks.hits >= s.confirm) & (tracks.confidence >= least) & (tracks.misses <= s.coast_frames)
         self.tracks = tracks._replace(reported=reported, left=is_left)
         half, ids, keep = len(points) // 2, [0] * len(points), np.zeros(len(points), bool)
         # By their chords: far to the side a line leaves the image high up, and its last bit points anywhere.

@@ -65,18 +65,20 @@ def video_writer(path: Path, fps: float, size_px: tuple[int, int], started: floa
                  ) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends images of size_px (width, height) to an MP4 file, which is written whole or not at all.
 
-    Its size and its rate since `started` (time.perf_counter) are reported on stderr. Raises OSError where the file
-    cannot be written.
+    An odd column or row is written twice. Its size and its rate since `started` (time.perf_counter) are reported on
+    stderr. Raises OSError where the file cannot be written.
     """
-    frames = 0
+    frames, (width, height) = 0, size_px
 
     def append(image: np.ndarray) -> None:
         nonlocal frames
+        image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         frames += 1
 
+    even_px = width + width % 2, height + height % 2  # the codec would cut off an odd column or row
     with atomic_write(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*CODEC), fps, size_px)
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*CODEC), fps, even_px)
         if not writer.isOpened():
             raise OSError(f"{path}: OpenCV cannot write this video")
         try:

@@ -24,12 +24,16 @@ def parse(arguments: argparse.ArgumentParser, argv: Sequence[str] | None, inputs
           ) -> tuple[argparse.Namespace, list[str]]:
     """The parsed options and the section.key=value overrides; `options.words` keeps the other positional arguments.
 
-    Where the script takes inputs, a word that names a file is one of them, whatever it looks like. Raises ConfigError
-    for such an argument where it takes none.
+    Where the script takes inputs, a word that names a file is one of them, whatever it looks like, and all words after
+    `--` are. Raises ConfigError for such an argument where it takes none.
     """
+    argv, names = list(sys.argv[1:] if argv is None else argv), []
+    if "--" in argv:  # which Python 3.11 loses
+        argv, names = argv[:argv.index("--")], argv[argv.index("--") + 1:]
     options = arguments.parse_intermixed_args(argv)
     overrides = [word for word in options.words if is_override(word) and not (inputs and is_path(word))]
     options.words = [word for word in options.words if not is_override(word) or (inputs and is_path(word))]
+    options.words += names
     if options.words and not inputs:
         raise ConfigError(f"'{options.words[0]}' is not an override; write section.key=value")
     return options, overrides

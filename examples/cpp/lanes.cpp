@@ -1,4 +1,4 @@
-// Prints the lanes of images, with OpenCV alone (4.6 or later).
+// Prints the lanes of images, with OpenCV alone, 4.6 or later (5.0: its calls were tried from Python).
 // LANES.onnx is of export_fixed.py --batch 1, and LANES.onnx.yaml beside it has what OpenCV cannot read in the file.
 // A lane is six control points of a Bezier curve, far to near, x and y in [0, 1] of the image; y is linear along it.
 #include <filesystem>
@@ -7,7 +7,7 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
-const int kPoints = 6;         // of a lane
+const int kPoints = 6, kPixels = CV_VERSION_MAJOR < 5 ? CV_32F : CV_8U;  // of a lane; type of pixels, 0 to 255
 const double kMinGap = 0.015;  // of the image width: two neighbouring slots that are closer are the same lane
 const int kColors[] = {0x56B4E9, 0xE69F00, 0x009E73, 0xF0E442, 0xD55E00, 0xCC79A7};  // RGB
 
@@ -70,7 +70,7 @@ int main(int argc, char** argv) try {
       status = 1;
       continue;
     }
-    net.setInput(cv::dnn::blobFromImage(resized(image, size), 1, {}, {}, true), "images");  // RGB, 0 to 255
+    net.setInput(cv::dnn::blobFromImage(resized(image, size), 1, {}, {}, true, false, kPixels), "images");  // RGB
     std::vector<cv::Mat> outputs;
     net.forward(outputs, std::vector<cv::String>{"points", "confidence"});
     const float* confidence = outputs[1].ptr<float>();

@@ -72,6 +72,20 @@ def test_the_ground_is_that_of_a_camera_that_is_turned_aside():
         assert fit.ground.to_metres(lane) == pytest.approx(np.stack((np.full(16, x), z), -1), abs=1e-2)
 
 
+@pytest.mark.parametrize("roll", [0.0, -0.07, 0.07])
+@pytest.mark.parametrize("yaw", [0.0, 0.14, -0.14])
+def test_the_pitch_of_a_camera_that_is_turned_and_leans_is_found(roll, yaw):
+    road, z = GroundPlane(CAMERA, HEIGHT, PITCH_DOWN, roll, yaw), np.geomspace(60, 6, 2000)
+    lanes = []
+    for offset in LINES:
+        pixels = road.to_pixels(np.stack((offset + z * z / 1000, z), -1))
+        rows = np.linspace(pixels[0, 1], pixels[-1, 1], 16)
+        lanes.append(np.stack((np.interp(rows, pixels[:, 1], pixels[:, 0]), rows), -1))
+    fit = fitted(lanes, roll=Estimate(roll, 1e-4), yaw=yaw)
+    assert fit.single(PITCH).value == pytest.approx(PITCH_DOWN, abs=1e-3)
+    assert fit.curvature(20).value == pytest.approx(1 / 500, rel=0.05)
+
+
 def test_the_pitch_takes_two_lanes_that_come_together():
     assert fitted(seen(LINES[:1])) is None
     assert fitted(seen(LINES[:1]), Estimate(PITCH_DOWN, 1e-3)).offsets == pytest.approx(LINES[:1], abs=1e-6)

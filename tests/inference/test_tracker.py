@@ -194,6 +194,27 @@ def test_a_cut_ends_all_tracks_and_begins_others_at_once():
     assert after.detections.keep.sum() == 4 and not {*before.ids} & {*after.ids} - {0}
 
 
+@pytest.mark.parametrize("blank", [0, 255])
+@pytest.mark.parametrize(("road", "is_cut"), [(OTHER_ROAD, True), (ROAD, False)], ids=["cut", "same scene"])
+def test_a_cut_through_black_or_white_is_one_and_a_black_frame_alone_is_none(blank, road, is_cut):
+    tracker = Tracker(THRESHOLD)
+    for _ in range(5):
+        before = tracker.update(seen(), ROAD)
+    for _ in range(2):
+        tracker.update(seen(confidence=0.0), np.full_like(ROAD, blank))
+    after = tracker.update(seen(), road)
+    assert after.detections.keep.sum() == 4 and {*before.ids}.isdisjoint({*after.ids} - {0}) == is_cut
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5])
+def test_a_lane_that_is_gone_stays_for_four_frames_at_most_whatever_the_threshold(threshold):
+    tracker = Tracker(threshold)
+    for _ in range(5):
+        tracker.update(seen())
+    shown = [bool(tracker.update(seen(confidence=0.0)).detections.keep.any()) for _ in range(8)]
+    assert shown == sorted(shown, reverse=True) and 1 <= sum(shown) <= 4
+
+
 def test_a_pause_changes_nothing():
     tracker = Tracker(THRESHOLD)
     for t in range(6):

@@ -77,6 +77,9 @@ def test_overrides_and_images_may_be_mixed_with_options():
     options, overrides = cli.parse(arguments, ["a.jpg", "train.seed=1", "--flag", "b.jpg", "--config", "x.yaml"])
     assert options.words == ["a.jpg", "b.jpg"] and overrides == ["train.seed=1"]
     assert options.flag and options.config == "x.yaml"
+    options, overrides = cli.parse(arguments, ["a.jpg", "train.seed=1", "--", "-dash.jpg", "--flag", "b.c=d"])
+    assert options.words == ["a.jpg", "-dash.jpg", "--flag", "b.c=d"] and overrides == ["train.seed=1"]
+    assert not options.flag
     with pytest.raises(ConfigError, match=r"'a\.jpg' is not an override; write section\.key=value"):
         cli.parse(arguments, ["train.seed=1", "a.jpg"], inputs=False)
 
