@@ -78,7 +78,7 @@ def test_the_pitch_of_a_camera_that_is_turned_and_leans_is_found(roll, yaw):
     road, z = GroundPlane(CAMERA, HEIGHT, PITCH_DOWN, roll, yaw), np.geomspace(60, 6, 2000)
     lanes = []
     for offset in LINES:
-        pixels = road.to_pixels(np.stack((offset + z * z / 1000, z), -1))
+        pixels = road.to_pixels(np.stack((offset + 0.017 * z + z * z / 1000, z), -1))
         rows = np.linspace(pixels[0, 1], pixels[-1, 1], 16)
         lanes.append(np.stack((np.interp(rows, pixels[:, 1], pixels[:, 0]), rows), -1))
     fit = fitted(lanes, roll=Estimate(roll, 1e-4), yaw=yaw)
