@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = cli.load_settings(options, overrides)
     if options.score and options.report:
         raise ValueError("--report needs the confidence of a network: give --checkpoint instead of --score")
-    if options.score:
-        return score_files(config, options)
     options.requested = cli.model_settings(options, overrides, config)
     with distributed.process_group(pick_device(config.train.device)) as device:
+        if options.score:
+            return score_files(config, options) if distributed.rank() == 0 else 0
         return score_checkpoint(config, options, device)
 
 
@@ -90,6 +90,7 @@ def score_checkpoint(config: Config, options: argparse.Namespace, device: torch.
     if distributed.rank() == 0:
         decode = DecodeSettings(config.inference.threshold, config.inference.end_tolerance)
         write_results(validation_sets.evaluate(prediction, gt, decode, check), config, payload["config"], options)
+    distributed.barrier()  # torchrun ends all when one has failed, as status 1 says: none may still be writing
     return 1 if check.diagnosis.state == COLLAPSING else 0
 
 

@@ -23,7 +23,7 @@ from runtime.checkpoint import DEFAULT_CHECKPOINT
 from runtime.device import pick_device, pick_precision, seed_everything, warm_up
 from runtime.memory import keep_freed_memory
 from runtime.signals import Interrupt
-from training.data import TrainingData, check_roots, load_data, with_input_scale
+from training.data import TrainingData, check_ranks_agree, check_roots, load_data, with_input_scale
 from training.device_steps import check_cuda_graph, device_steps
 from training.epoch import train_epoch
 from training.loss_check import refuse_diverged
@@ -59,6 +59,7 @@ def train(config: Config, device: torch.device, resume: bool, settings: Sequence
     check_roots(config)
     with warm_up(device):
         data = load_data(config, device)
+    check_ranks_agree(config, data)
     check_cuda_graph(config.train, device, data.train_set)
     config = with_input_scale(config)
     model = build_model(config, device, resume)
@@ -107,6 +108,7 @@ def resume_or_start(state: TrainState, data: TrainingData, run_dir: RunDir, resu
     if progress.data != data.fingerprint:
         raise TrainingError("images or labels are not those of the interrupted run; restore them, or start anew")
     distributed.barrier()  # no process moves the files that another one still reads
+    run_dir.remove_unfinished()
     if not resumed:
         run_dir.archive_previous_run()
         run_dir.save_last(state, progress)  # so that --resume can continue this run from its first step
@@ -116,7 +118,7 @@ def resume_or_start(state: TrainState, data: TrainingData, run_dir: RunDir, resu
 
 def wrap_model(model: torch.nn.Module, config: Config, device: torch.device) -> torch.nn.Module:
     """The model as a step calls it: wrapped for several processes, and compiled if requested."""
-    ddp_model = distributed.wrap_ddp(model, device)
+    ddp_model = distributed.wrap_ddp(model, device, find_unused=0 in vars(config.loss).values())
     if config.train.compile:  # static shapes: batches of an epoch have at most two sizes
         mode = "reduce-overhead" if device.type == "cuda" else "default"
         ddp_model = torch.compile(ddp_model, dynamic=False, mode=mode)
@@ -163,8 +165,10 @@ def save_interrupted(run_dir: RunDir, state: TrainState, progress: TrainProgress
     """Save an interrupted run and print the command that continues it."""
     run_dir.save_last(state, progress)
     if distributed.rank() == 0:
+        several = distributed.world_size() > 1
+        command = ["torchrun", f"--nproc_per_node={distributed.processes_here()}"] if several else ["python"]
         print(f"interrupted in epoch {progress.epoch} after step {progress.step}; continue with: "
-              f"python train_fixed.py {shlex.join([*settings, '--resume'])}", file=sys.stderr)
+              f"{shlex.join([*command, 'train_fixed.py', *settings, '--resume'])}", file=sys.stderr)
     distributed.barrier()  # torchrun kills the others when one process ends: none may still be saving
 
 

@@ -34,6 +34,7 @@ from preprocessing.chunks import FIT_CHUNK, READ_CHUNK, Chunk, ChunkTask, write_
 from preprocessing.lane_fit import PROBLEMS, LaneProblems, fit_lanes
 from preprocessing.samples import ReadImages, read_images
 from preprocessing.targets import curves_in_slots
+from runtime import distributed
 from runtime.device import torch_threads
 from runtime.files import lock
 from runtime.prefetch import prefetch
@@ -80,8 +81,9 @@ def open_cache(samples: Sequence[Sample], grid: InputGrid, slots: int, folder: s
     """
     shape = (len(samples), grid.height, grid.width, 3)
     if math.prod(shape) > limit_gb * 1e9:
-        print(f"cache: {math.prod(shape) / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each "
-              "epoch", file=sys.stderr)
+        if distributed.rank() == 0:
+            print(f"cache: {math.prod(shape) / 1e9:.1f} GB is over data.cache_gb={limit_gb:g}; images are decoded each "
+                  "epoch", file=sys.stderr)
         return None
     folder = Path(folder)
     path = folder / _key(samples, grid, slots)

@@ -13,6 +13,7 @@ from formats.base import Sample
 from preprocessing.cache import files_digest
 from preprocessing.chunks import reasons
 from preprocessing.samples import why_unreadable
+from runtime import distributed
 from runtime.files import write_text
 from runtime.prefetch import prefetch
 from runtime.processes import in_processes, processes_for
@@ -31,7 +32,8 @@ def unreadable(samples: Sequence[Sample], folder: Path | None) -> dict[int, str]
     if path and (rows := _kept_rows(path)) is not None:
         again = prefetch(partial(why_unreadable, samples[row]) for row in rows)
         return {row: reason for row, reason in zip(rows, again, strict=True) if reason}
-    found = tqdm(_reasons(samples), "Looking for broken images", len(samples), unit="img", file=sys.stderr)
+    found = tqdm(_reasons(samples), "Looking for broken images", len(samples), unit="img", file=sys.stderr,
+                 disable=distributed.progress_disabled())
     broken = {row: reason for row, reason in enumerate(found) if reason}
     if path:
         write_text(path, json.dumps(broken))

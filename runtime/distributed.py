@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +33,7 @@ def world_size() -> int:
 def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the process group where torchrun started this process; gives the device of this rank.
 
-    stdout of other ranks than 0 is discarded. Raises ConnectionError where another process has ended.
+    stdout of other ranks than 0 is discarded. Raises ConnectionError where another process has ended or is not found.
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield device
@@ -41,10 +41,14 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    except RuntimeError as error:  # also torch's DistError
+        reason = str(error).splitlines()[0][:200]
+        raise ConnectionError(f"the processes cannot reach each other: {reason}") from None
     with contextlib.ExitStack() as stack:
         if rank() > 0:
-            devnull = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            devnull = stack.enter_context(open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))
             stack.enter_context(contextlib.redirect_stdout(devnull))
         try:
             yield device
@@ -74,6 +78,11 @@ def barrier() -> None:
     """Wait for all processes."""
     if world_size() > 1:
         dist.barrier()
+
+
+def processes_here() -> int:
+    """How many of the processes are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if world_size() > 1 else 1
 
 
 def shard(items: list | Tensor) -> list | Tensor:
@@ -138,13 +147,29 @@ def broadcast(value: Any) -> Any:
     return values[0]
 
 
-def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model in DistributedDataParallel: its gradients are means over the processes."""
+def check_same(values: Mapping[str, Any]) -> None:
+    """Raise ConnectionError, on all processes, where one has another of these values by name than rank 0."""
+    if world_size() == 1:
+        return
+    of_ranks: list = [None] * world_size()
+    dist.all_gather_object(of_ranks, dict(values))
+    for number, of_rank in enumerate(of_ranks):
+        for name, value in of_ranks[0].items():
+            if of_rank[name] != value:
+                raise ConnectionError(f"{name} is {of_rank[name]} in process {number} and {value} in process 0; give "
+                                      "all processes the same settings and the same data")
+
+
+def wrap_ddp(model: nn.Module, device: torch.device, find_unused: bool = False) -> nn.Module:
+    """The model in DistributedDataParallel: its gradients are means over the processes.
+
+    find_unused: some parameters may have no gradient, which is looked for in each step.
+    """
     if world_size() == 1:
         return model
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # 1x1 kernels: harmless
     return nn.parallel.DistributedDataParallel(
-        model, device_ids=[device.index] if device.type == "cuda" else None)
+        model, device_ids=[device.index] if device.type == "cuda" else None, find_unused_parameters=find_unused)
 
 
 def sync_batch_norm(model: nn.Module, device: torch.device) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from config import Config, ConfigError
+from config import Config, ConfigError, to_dict
 from dataset import DEFAULT_ROOT, LaneDataset, all_rendered, open_dataset, split_from_config
 from evaluation.evaluator import GroundTruth, ground_truth
 from evaluation.validation_sets import with_sets
@@ -20,6 +20,8 @@ from formats.splits import FEW
 from runtime import distributed
 
 RENDERED_SCALE = 0.87  # of the input: lanes of photographs are found better in images larger than rendered ones were
+OF_A_MACHINE = ("data.root", "data.cache", "data.cache_dir", "data.cache_gb", "data.workers", "data.on_device",
+                "train.checkpoint_dir", "train.init_from", "train.tensorboard")  # settings that ranks may differ in
 STATS_EVERY = 40  # one training image in so many gives collapse statistics: under 1 % of an epoch
 MIN_STATS, MAX_STATS = 4, 2000  # and no fewer and no more than these, since their labels stay in memory
 
@@ -77,6 +79,15 @@ def few_images_hint(count: int) -> str:
         return ""
     return (f"{count} image{'s' * (count != 1)} to validate on: chance decides on scores, the best epoch and the "
             "threshold; label more, or hold more back with data.split=0.3")
+
+
+def check_ranks_agree(config: Config, data: TrainingData) -> None:
+    """Raise ConnectionError where processes have other settings or images than rank 0: each reads its own, and their
+    weights would go apart. Folders and what is a matter of one machine may differ.
+    """
+    settings = {f"{section}.{key}": value for section, values in to_dict(config).items()
+                for key, value in values.items() if f"{section}.{key}" not in OF_A_MACHINE}
+    distributed.check_same(settings | {"the hash of images and labels": data.fingerprint})
 
 
 def with_input_scale(config: Config) -> Config:

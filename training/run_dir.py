@@ -65,6 +65,13 @@ class RunDir:
         """The payload of last.pth. Raises CheckpointError where the settings are not those of the interrupted run."""
         return load_last(self.last, self.config)
 
+    def remove_unfinished(self) -> None:
+        """Remove what a killed run had begun to write."""
+        if distributed.rank() == 0:
+            for path in (self.best, self.last, self.log):
+                for part in self.path.glob(f".{path.stem}.*.part{path.suffix}"):
+                    part.unlink(missing_ok=True)
+
     def archive_previous_run(self) -> None:
         """Move an earlier run's files to a folder of their own: a new run must not cost anybody a model."""
         names = (self.best.name, self.last.name, self.log.name, *PICTURES, TENSORBOARD_DIR)

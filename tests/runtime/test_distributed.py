@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -183,6 +184,47 @@ def test_the_batches_are_those_of_one_process_and_the_frames_have_its_numbers(mo
     looked_at = [(first, batch) for turn in zip(*by_rank, strict=True) for first, batch in turn if batch]
     assert [batch for _, batch in looked_at] == [[1, 2], [3, 4], [5, 6], [7], [8], [9, 10], [11, 12], [13, 14], [15]]
     assert all(first == batch[0] for first, batch in looked_at)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_collapse_is_printed_and_written_before_the_other_process_ends(settings, alone, tmp_path):
+    done = torchrun(2, "evaluate_fixed.py", *settings, "guard.min_diversity=1", "guard.min_sensitivity=1",
+                    "guard.first_steps=0", "--metric", "culane", "--json", "scores.json", "--checkpoint",
+                    alone / "last.pth", cwd=tmp_path)
+    assert done.returncode != 0 and "\ncollapsing: " in done.stdout
+    assert json.loads((tmp_path / "scores.json").read_text())["verdict"] == "collapsing"
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_loss_without_a_term_trains_in_two_processes_into_a_folder_of_any_name(settings, tmp_path):
+    folder = tmp_path / os.fsdecode(b"stra\xdfe")
+    done = torchrun(2, "train_fixed.py", *settings, "train.epochs=1", "loss.existence=0",
+                    f"train.checkpoint_dir={folder}", cwd=tmp_path)
+    assert (done.returncode, len(log(folder))) == (0, 1), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_processes_with_other_settings_end_in_one_line_before_the_first_step(settings, tmp_path):
+    """As on two machines, each with a config.yaml of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    runs = []
+    for rank, rate in enumerate((0.0002, 0.001)):
+        words = [*settings, f"train.learning_rate={rate}", "train.checkpoint_dir=run"]
+        environment = os.environ | place | {"RANK": str(rank), "LOCAL_RANK": "0", "OMP_NUM_THREADS": "1"}
+        runs.append(subprocess.Popen([sys.executable, ROOT / "train_fixed.py", *words], cwd=tmp_path, text=True,
+                                     env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    for rank, run in enumerate(runs):
+        out, err = run.communicate(timeout=120)
+        assert (run.returncode, out) == (1, "")
+        assert err.strip().splitlines()[-1] == (
+            f"error in process {rank}: train.learning_rate is 0.001 in process 1 and 0.0002 in process 0; give all "
+            "processes the same settings and the same data")
+    assert not (tmp_path / "run" / "last.pth").exists()
 
 
 @pytest.mark.slow

@@ -51,6 +51,15 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+def test_what_a_killed_run_had_begun_to_write_is_removed_and_nothing_else(tmp_path):
+    left = [".last.5265f169.1-1.part.pth", ".best_model.5265f169.1-2.part.pth", ".log.5265f169.1-1.part.jsonl"]
+    kept = ["last.pth", "best_model.pth", ".lanes.5265f169.7-7.part.onnx", ".lock"]
+    for name in left + kept:
+        (tmp_path / name).touch()
+    run_dir(tmp_path).remove_unfinished()
+    assert files(tmp_path) == set(kept)
+
+
 @pytest.mark.parametrize("in_background", [False, True])
 def test_a_run_writes_its_files_and_nothing_outside_its_folder(in_background, tmp_path, monkeypatch, state,
                                                                 evaluation):
