@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 MAX_INT = 2**63 - 1
-LEARNED = re.compile("uncertain|log_?(var|sigma)|learn", re.IGNORECASE)  # keys of a loss that learns its own weights
+LEARNED = re.compile("uncertain|log_?(var|sigma)|learn(?!ing_?rate)", re.IGNORECASE)  # of a loss's own weights
 UNFIT_FOR_PATHS = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")  # the rest stands for other encodings
 
 

@@ -6,6 +6,7 @@ Without any of them it reads the validation images. Results go to stdout, everyt
 import argparse
 import contextlib
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -111,8 +112,8 @@ def list_inputs(options: argparse.Namespace, config: Config) -> tuple[list[Sourc
     check_written([Path(path) for path in files if path], read + [sample.label for sample in labels.values()])
     if options.tusimple:
         check_names(sources)
-    for word in options.words:
-        if options.labels and Path(word).is_dir() and options.labels.resolve().is_relative_to(Path(word).resolve()):
+    for word in filter(os.path.isdir, options.words):
+        if options.labels and options.labels.resolve().is_relative_to(Path(word).resolve()):
             raise ValueError(f"--labels {options.labels}: lies in {word}, where its images would be read again; name "
                              "another folder")
     if distributed.world_size() > 1 and (has_camera(sources) or options.show):

@@ -106,7 +106,8 @@ def resume_or_start(state: TrainState, data: TrainingData, run_dir: RunDir, resu
     """The progress of the resumed run, or that of a new one, whose folder is made ready for it."""
     progress = restore(state, resumed, run_dir.last) if resumed else TrainProgress(data=data.fingerprint)
     if progress.data != data.fingerprint:
-        raise TrainingError("images or labels are not those of the interrupted run; restore them, or start anew")
+        raise TrainingError("images or labels are not those of the interrupted run; restore them, or start anew "
+                            "(data.split=auto held back a tenth of few images, too, before 28 November 2026: give 0.1)")
     distributed.barrier()  # no process moves the files that another one still reads
     run_dir.remove_unfinished()
     if not resumed:

@@ -17,8 +17,6 @@ SEVERITY = (UNKNOWN, LEARNING, NOT_YET, COLLAPSING)
 EQUAL_ERROR = 1.02  # an error that is larger by no more than this factor is no larger
 ROUNDING_PX = 1e-3  # an error below it is none: a lane's distance from itself
 CLEAR_IMPROVEMENT = 0.75  # of a constant's error: a model below it uses the image, however little lanes follow a shift
-
-
 FEW_IMAGES = 4  # fewer may all be hard ones, whose lanes follow anything when the image moves
 STILL = 0.02  # of the shift: lanes that follow by less do not move at all
 
@@ -98,7 +96,7 @@ def diagnose(stats: CollapseStats, guard: GuardConfig, steps: float = math.inf,
     if math.isnan(stats.error_px if labelled else stats.sensitivity):
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
     if stats.probes < FEW_IMAGES and stats.sensitivity < guard.min_sensitivity and not _is_clearly_better(stats):
-        return Diagnosis(UNKNOWN, f"the lanes of {stats.probes} images hardly follow when these move (sensitivity "
+        return Diagnosis(UNKNOWN, f"lanes hardly follow when {stats.probes} of the images are moved (sensitivity "
                          f"{stats.sensitivity:.3f}), as those of hard images may; {FEW_IMAGES} or more can tell")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
     blind_error = stats.constant_error_px if stats.constant_error_px > ROUNDING_PX else stats.gray_error_px

@@ -23,6 +23,7 @@ ROUNDS = 12
 UNKNOWN = 1e4  # standard deviation of what nothing is known of
 CONVERGED = 1e-4  # standard deviations by which a round moves a parameter
 HORIZON_MARGIN = 0.01  # slope below the horizon from which points count: 100 times the height ahead
+LEAST_AHEAD = 0.05  # of a ray's length: beyond it the ray points to the side
 STEPS = (1e-6, 1e-6, 1e-6, 1e-8)  # of the parameters whose derivatives are taken numerically
 
 
@@ -115,10 +116,20 @@ def parallel_pitch(slopes: Sequence[np.ndarray]) -> float | None:
     return -math.atan(float(np.median(horizons))) if horizons else None
 
 
-def _levelled(slopes: Sequence[np.ndarray], prior: RoadPrior) -> list[np.ndarray]:
-    """The slopes (S, 2) of each lane as a camera without roll and yaw would have them."""
-    rays = [rays_ahead(lane, 0.0, prior.roll.value, prior.yaw) for lane in slopes]
-    return [ray[:, :2] / ray[:, 2:] for ray in rays]
+def _first_pitch(slopes: Sequence[np.ndarray], prior: RoadPrior) -> float | None:
+    """`parallel_pitch` of a camera that is also rolled and turned.
+
+    Straight lines need the roll undone alone: turned, the horizon stays the same row. Bends need the yaw undone, too,
+    which takes the pitch.
+    """
+    pitch = 0.0
+    for yaw in (0.0, prior.yaw):
+        rays = [rays_ahead(lane, pitch, prior.roll.value, yaw) for lane in slopes]
+        found = parallel_pitch([ray[:, :2] / ray[:, 2:] for ray in (ray[ray[:, 2] > LEAST_AHEAD] for ray in rays)])
+        if found is None:
+            return pitch or None
+        pitch += found
+    return pitch
 
 
 def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrior, noise: PointNoise,
@@ -132,7 +143,7 @@ def fit_road(camera: PinholeCamera, lanes: Sequence[np.ndarray], prior: RoadPrio
     """
     slopes = [camera.slopes(lane) for lane in lanes]
     pitch_prior = prior.pitch or Estimate(0.0, 1.0)
-    pitch = parallel_pitch(_levelled(slopes, prior)) if prior.pitch is None else pitch_prior.value
+    pitch = _first_pitch(slopes, prior) if prior.pitch is None else pitch_prior.value
     if pitch is None:
         return None
     points = _Points(camera, lanes, slopes)

@@ -58,5 +58,5 @@ class RunStats:
 
 
 def without_spare_pixels(number: int, frame: Frame) -> Frame:
-    """The frame, with its pixels only where its number is one of those that RunStats picks from: 1, 2, 4, 8 ..."""
-    return frame if number & (number - 1) == 0 else frame._replace(pixels=None)
+    """The frame, with its pixels only where its number is one of those that RunStats picks from: 1, 2, 3, 4, 8 ..."""
+    return frame if number <= 3 or number.bit_count() == 1 else frame._replace(pixels=None)

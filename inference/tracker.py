@@ -38,7 +38,7 @@ class TrackerSettings(NamedTuple):
     end_gain: float = 0.3  # of the ends' y
     confidence_gain: float = 0.4
     coast: float = 0.8  # factor of confidence and velocity in a frame without the lane
-    coast_frames: int = 4  # without the lane in which it stays, as long as its confidence does
+    coast_frames: int = 4  # frames without the lane for which a track is still reported, if it is confident enough
     hysteresis: float = 0.15  # by which the confidence of a reported track may fall below the threshold
     sustain: float = 0.5  # of the threshold: a lane so confident keeps a track, but begins none
     gate: float = 0.025  # of the image width: mean distance across the lane up to which it continues a track

@@ -27,6 +27,7 @@ DEFAULT_CHECKPOINT = "checkpoints_fixed/best_model.pth"
 SHIPPED_CHECKPOINT = "models/rendered_roads.pth"  # comes with the repository; trained on rendered scenes alone
 FORMAT = "lane-regression"  # marks our own checkpoints
 VERSION = 10  # to be raised when weights no longer fit the network, or keys of what is saved or pixels change
+MAX_PICKLE = 10_000_000  # bytes of names and numbers that are looked into where a file cannot be loaded
 NOT_SAVED = ("camera",)  # sections: it is of the images that are looked at, not of those that were learned from
 READABLE_VERSIONS = (6, 7, 8, 9, 10)  # 6 has other names for settings; runs before 10 have other states or pixels
 
@@ -158,7 +159,9 @@ def is_learned_weight(name: str) -> bool:
 def learned_weight_in_pickle(path: Path) -> str:
     """As `uncertainty_weighting_evidence`, by the words of a file that cannot be loaded: nothing of it is run."""
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:  # a damaged file can fail in any way
-        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        pickled = next(info for info in archive.infolist() if info.filename.endswith("data.pkl"))
+        if pickled.compress_type != zipfile.ZIP_STORED or pickled.file_size > MAX_PICKLE:
+            return ""
         for _, word, _ in pickletools.genops(archive.read(pickled)):
             if isinstance(word, str) and is_learned_weight(word):
                 return f"it contains {shown(word)}"

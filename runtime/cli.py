@@ -28,7 +28,7 @@ def parse(arguments: argparse.ArgumentParser, argv: Sequence[str] | None, inputs
     `--` are. Raises ConfigError for such an argument where it takes none.
     """
     argv, names = list(sys.argv[1:] if argv is None else argv), []
-    if "--" in argv:  # which Python 3.11 loses
+    if inputs and "--" in argv:  # which Python 3.11 loses
         argv, names = argv[:argv.index("--")], argv[argv.index("--") + 1:]
     options = arguments.parse_intermixed_args(argv)
     overrides = [word for word in options.words if is_override(word) and not (inputs and is_path(word))]

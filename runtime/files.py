@@ -57,6 +57,8 @@ def check_written(written: Sequence[Path], read: Iterable[Path]) -> None:
         twice = next(path for path in written if outputs[os.path.realpath(path)] is not path)
         raise ValueError(f"{twice}: two outputs would be written to this file; give each a name of its own")
     outputs = {real: path for real, path in outputs.items() if path.is_file()}
+    if not outputs:
+        return
     for path in read:
         if output := outputs.get(os.path.realpath(path)):
             raise ValueError(f"{output}: is read by this command, and would be replaced; write to another place")

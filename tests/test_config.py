@@ -69,6 +69,7 @@ def test_home_is_home_in_every_path(monkeypatch):
         ("epochs", ["section.key=value"]),
         ("loss.uncertainty=true", ["loss.uncertainty", "fixed and never learned", "MODEL_COLLAPSE_FIX.md"]),
         ("loss.log_var_init=0", ["loss.log_var_init", "take it out"]),
+        ("loss.learning_rate=1", ["unknown key 'loss.learning_rate'"]),
         ("loss.regresion=1", ["did you mean 'loss.regression'"]),
     ],
 )

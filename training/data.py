@@ -1,7 +1,7 @@
 """The images that a run learns from and is validated on, with what is read of them once."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -68,17 +68,18 @@ def load_data(config: Config, device: torch.device) -> TrainingData:
                         "one point, run level, turn back or are far from every curve; labels of another image size? "
                         "python check_dataset.py ROOT tells more")
     hints = list(filter(None, (size_hint(labels, sizes_px), stated_size_hint(labels, sizes_px), no_lane_hint(labels),
-                               few_images_hint(len(val_set)))))
+                               few_images_hint(split.val_sizes, config))))
     return TrainingData(train_set, val_set, [len(part) for part in split.train], train_gt, val_gt,
                         fingerprint(train_set.samples.names(), labels), split.notes + hints)
 
 
-def few_images_hint(count: int) -> str:
-    """A line for the user where so few images validate that they choose by chance; empty otherwise."""
-    if count >= FEW:
+def few_images_hint(val_sizes: Mapping[str, int], config: Config) -> str:
+    """A line for the user where so few real images of a set validate that they choose by chance; empty otherwise."""
+    count = min(val_sizes.values())
+    if count >= FEW or all_rendered(config.data):
         return ""
     return (f"{count} image{'s' * (count != 1)} to validate on: chance decides on scores, the best epoch and the "
-            "threshold; label more, or hold more back with data.split=0.3")
+            "threshold; label more")
 
 
 def check_ranks_agree(config: Config, data: TrainingData) -> None:

@@ -73,7 +73,7 @@ def test_the_ground_is_that_of_a_camera_that_is_turned_aside():
 
 
 @pytest.mark.parametrize("roll", [0.0, -0.07, 0.07])
-@pytest.mark.parametrize("yaw", [0.0, 0.14, -0.14])
+@pytest.mark.parametrize("yaw", [0.0, 0.14, -0.14, 0.52, -0.52])
 def test_the_pitch_of_a_camera_that_is_turned_and_leans_is_found(roll, yaw):
     road, z = GroundPlane(CAMERA, HEIGHT, PITCH_DOWN, roll, yaw), np.geomspace(60, 6, 2000)
     lanes = []

@@ -47,9 +47,18 @@ def test_a_few_images_are_kept_to_be_shifted():
     for number in range(1, 300):
         whole = result(number, [0.2, 0.5], [1.0, 1.0])
         stats.add(whole._replace(frame=without_spare_pixels(number, whole.frame)))
-    assert [pixels[0, 0, 0] for pixels in stats.pixels] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert [pixels[0, 0, 0] for pixels in stats.pixels] == [1, 2, 3, 4, 8, 16, 32, 64]
     assert len(stats.pixels) == SENSITIVITY_IMAGES
 
 
 def test_without_an_image_the_sensitivity_is_unknown():
     assert math.isnan(RunStats().sensitivity(predictor=None))
+
+
+@pytest.mark.parametrize("images", [1, 3, 4, 5, 7])
+def test_of_a_few_images_four_are_moved(images):
+    stats = RunStats()
+    for number in range(1, images + 1):
+        whole = result(number, [0.2, 0.5], [1.0, 1.0])
+        stats.add(whole._replace(frame=without_spare_pixels(number, whole.frame)))
+    assert len(stats.pixels) == min(images, 4)

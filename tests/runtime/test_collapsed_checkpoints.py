@@ -1,5 +1,7 @@
 """Checkpoints of the uncertainty-weighted loss, whose models collapsed: refused by what they show of it."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,13 @@ def test_our_own_checkpoints_show_no_such_evidence(tmp_path):
     assert checkpoint.uncertainty_weighting_evidence(torch.load(path, weights_only=True)) == ""
     assert checkpoint.uncertainty_weighting_evidence({"val_loss": 0.0, "loss": {"existence": 1.0}}) == ""
     assert checkpoint.uncertainty_weighting_evidence({"val_loss": float("nan"), "existence": -1}) == ""
+
+
+def test_a_compressed_file_is_not_unpacked_to_look_for_names(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(1_000_000))
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked"))
+    assert "compressed, which ours never are" in refusal(tmp_path / "bomb.pth")
 
 
 def test_an_old_checkpoint_with_objects_in_it_is_known_by_the_names_in_it(tmp_path):
