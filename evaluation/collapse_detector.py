@@ -97,8 +97,8 @@ def diagnose(stats: CollapseStats, guard: GuardConfig, steps: float = math.inf,
         return Diagnosis(UNKNOWN, "too few lanes are labelled or predicted in these images")
     if stats.probes < FEW_IMAGES and stats.sensitivity < guard.min_sensitivity and not _is_clearly_better(stats):
         moved = "the one image is" if stats.probes == 1 else f"the {stats.probes} images are"
-        return Diagnosis(UNKNOWN, f"lanes hardly follow when {moved} moved (sensitivity {stats.sensitivity:.3f}), as those "
-                         f"of hard images may; {FEW_IMAGES} or more can tell")
+        return Diagnosis(UNKNOWN, f"lanes hardly follow when {moved} moved (sensitivity {stats.sensitivity:.3f}), as "
+                         f"those of hard images may; {FEW_IMAGES} or more can tell")
     # One image, or the same lane in all: the best constant prediction is the label itself; the gray image has to do.
     blind_error = stats.constant_error_px if stats.constant_error_px > ROUNDING_PX else stats.gray_error_px
     if stats.error_px >= blind_error:
