@@ -156,6 +156,7 @@ def check_same(values: Mapping[str, Any]) -> None:
     for number, of_rank in enumerate(of_ranks):
         for name, value in of_ranks[0].items():
             if of_rank[name] != value:
+                dist.destroy_process_group()  # all end here; its threads would abort some of them
                 raise ConnectionError(f"{name} is {of_rank[name]} in process {number} and {value} in process 0; give "
                                       "all processes the same settings and the same data")
 

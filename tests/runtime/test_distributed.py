@@ -220,7 +220,7 @@ def test_processes_with_other_settings_end_in_one_line_before_the_first_step(set
                                      env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     for rank, run in enumerate(runs):
         out, err = run.communicate(timeout=120)
-        assert (run.returncode, out) == (1, "")
+        assert (run.returncode, out) == (1, ""), err
         assert err.strip().splitlines()[-1] == (
             f"error in process {rank}: train.learning_rate is 0.001 in process 1 and 0.0002 in process 0; give all "
             "processes the same settings and the same data")
