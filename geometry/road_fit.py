@@ -125,10 +125,10 @@ def _first_pitch(slopes: Sequence[np.ndarray], prior: RoadPrior) -> float | None
     pitch = 0.0
     for yaw in (0.0, prior.yaw):
         rays = [rays_ahead(lane, pitch, prior.roll.value, yaw) for lane in slopes]
-        found = parallel_pitch([ray[:, :2] / ray[:, 2:] for ray in (ray[ray[:, 2] > LEAST_AHEAD] for ray in rays)])
-        if found is None:
+        change = parallel_pitch([ray[:, :2] / ray[:, 2:] for ray in (ray[ray[:, 2] > LEAST_AHEAD] for ray in rays)])
+        if change is None:
             return pitch or None
-        pitch += found
+        pitch += change
     return pitch
 
 
