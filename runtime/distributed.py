@@ -33,7 +33,8 @@ def world_size() -> int:
 def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the process group where torchrun started this process; gives the device of this rank.
 
-    stdout of other ranks than 0 is discarded. Raises ConnectionError where another process has ended or cannot be reached.
+    stdout of other ranks than 0 is discarded. Raises ConnectionError where another process has ended or cannot be
+    reached.
     """
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
         yield device
